@@ -1,0 +1,8 @@
+//! Compiles the .proto files in Rust: no protoc is needed on the machine.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=agent");
+    let descriptors = protox::compile(["agent/v1/agent.proto"], ["."])?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
