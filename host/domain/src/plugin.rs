@@ -52,6 +52,8 @@ pub enum Capability {
     Clock,
     /// Metrics under the plugin's name; always granted to kinds whose world has it.
     Metrics,
+    /// Load, memory and disk of the host; always granted to kinds whose world has it.
+    Facts,
     /// Small state that outlives a call.
     Kv,
     /// Handles to secrets.
@@ -85,7 +87,7 @@ pub struct HttpGrant {
     pub addresses: Vec<AddressRange>,
 }
 
-/// What a plugin may touch. The default is nothing beyond log, clock and metrics.
+/// What a plugin may touch. The default is nothing beyond log, clock, metrics and the host's facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
@@ -103,7 +105,12 @@ pub struct Grants {
 impl Grants {
     /// The capabilities that these grants open.
     pub fn capabilities(&self) -> BTreeSet<Capability> {
-        let mut open = BTreeSet::from([Capability::Log, Capability::Clock, Capability::Metrics]);
+        let mut open = BTreeSet::from([
+            Capability::Log,
+            Capability::Clock,
+            Capability::Metrics,
+            Capability::Facts,
+        ]);
         if !self.http.is_empty() {
             open.insert(Capability::Http);
         }
