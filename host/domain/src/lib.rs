@@ -7,3 +7,5 @@ pub mod time;
 
 pub mod observation;
 pub mod plugin;
+
+pub mod config;

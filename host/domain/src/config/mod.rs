@@ -1,0 +1,72 @@
+//! Chain configuration: the YAML formats, read as one whole (design: chain-configs.md).
+//!
+//! [`load`] takes the text of every file and gives a [`ChainSet`] or everything that is wrong with it. It reads nothing
+//! by itself: the shell hands it the files and looks up components.
+//!
+//! A file goes through four steps, and each reports all it finds with file, line and column: `tree` parses YAML into
+//! values that know their place, `shape` holds them against the published JSON Schema of their kind, serde makes the
+//! types of this module of them, and `check` looks at names across files.
+
+pub mod notifications;
+pub mod observation;
+pub mod profile;
+pub mod recipe;
+pub mod runtime;
+pub mod scalars;
+pub mod step;
+
+use std::collections::BTreeMap;
+
+use crate::plugin::PluginKind;
+
+use notifications::Notifications;
+use observation::ObservationConfig;
+use profile::{PluginUse, Profile};
+use recipe::Recipe;
+use runtime::Runtime;
+
+/// Everything in a folder of chain configurations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChainSet {
+    /// Chains by id.
+    pub chains: BTreeMap<String, ChainConfig>,
+    /// Who is told of incidents.
+    pub notifications: Notifications,
+}
+
+/// One chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainConfig {
+    /// Identity, node types, plugins.
+    pub profile: Profile,
+    /// Ports, folders, process.
+    pub runtime: Runtime,
+    /// Collectors and policies.
+    pub observation: ObservationConfig,
+    /// Recipes by node type; each node type has one.
+    pub recipes: BTreeMap<String, Recipe>,
+}
+
+impl ChainConfig {
+    /// The plugins of this chain with the kind that their use asks for.
+    pub fn plugin_uses(&self) -> impl Iterator<Item = (&str, PluginKind, &PluginUse)> {
+        self.profile.plugins.iter().filter_map(|(name, plugin)| {
+            let policy = self
+                .observation
+                .policies
+                .iter()
+                .any(|used| used.plugin == *name);
+            let collector = self
+                .observation
+                .collectors
+                .iter()
+                .any(|used| used.plugin == *name);
+            let kind = match (collector, policy) {
+                (true, _) => PluginKind::Collector,
+                (false, true) => PluginKind::HealthPolicy,
+                (false, false) => return None,
+            };
+            Some((name.as_str(), kind, plugin))
+        })
+    }
+}

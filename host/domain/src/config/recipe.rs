@@ -1,0 +1,251 @@
+//! `recipes/{chain}/{node_type}.yaml`: the steps that make a node out of an empty folder.
+//!
+//! A step says its `type` and gives the type's own block under `with`. The agent undoes finished steps by itself, in
+//! reverse, so a recipe says nothing about undoing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::scalars::{DurationText, SchemaVersion};
+use crate::time::duration_text;
+
+/// The steps for one node type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Version of the file format.
+    pub schema_version: SchemaVersion,
+    /// About the recipe, for people.
+    #[serde(default)]
+    pub metadata: RecipeMetadata,
+    /// What is done, in order.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// About a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecipeMetadata {
+    /// One sentence for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Its name within the recipe.
+    pub name: String,
+    /// A template: the step runs when it renders to something other than nothing and `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The step is done when this path of the node exists; a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creates: Option<String>,
+    /// Time for one try.
+    #[serde(default = "default_timeout", with = "duration_text")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
+    /// Tries.
+    #[serde(default)]
+    pub retry: Retry,
+    /// What it does.
+    #[serde(flatten)]
+    pub action: StepAction,
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(300)
+}
+
+/// How often a step is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Tries in all, the first included.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: u32,
+    /// Pause before the second try; it doubles.
+    #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
+    pub backoff: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            backoff: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What a step does. Texts are templates unless a field says otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "with", rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum StepAction {
+    /// Installs a package by its manager's own client, into the node's folder.
+    Package(PackageStep),
+    /// Makes a folder.
+    Directory(DirectoryStep),
+    /// Writes a file.
+    File(FileStep),
+    /// Fetches a file.
+    Download(DownloadStep),
+    /// Unpacks an archive.
+    Extract(ExtractStep),
+    /// Puts a program under `bin/`.
+    Binary(BinaryStep),
+    /// Registers and starts the process of runtime.yaml.
+    Process(ProcessStep),
+    /// Waits until something answers.
+    WaitFor(WaitForStep),
+}
+
+/// Installs a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageStep {
+    /// Whose client installs it.
+    pub manager: PackageManager,
+    /// The package's name.
+    pub name: String,
+    /// Its exact version.
+    pub version: String,
+    /// npm: `sha512-<base64>`; pip and apt: `sha256:<hex>` of the wheel or the .deb.
+    pub integrity: String,
+    /// Names under `bin/` of the node's folder, and the file inside the package that each is a link to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub binaries: BTreeMap<String, String>,
+}
+
+/// Clients of package registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum PackageManager {
+    /// Node packages.
+    Npm,
+    /// Python wheels.
+    Pip,
+    /// Debian packages.
+    Apt,
+}
+
+/// Makes a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryStep {
+    /// Within the node's folder.
+    pub path: String,
+    /// Permissions, as four octal digits in quotes.
+    #[serde(default = "default_directory_mode")]
+    #[schemars(pattern(r"^0[0-7]{3}$"), extend("x-expects" = "permissions such as `\"0750\"`, in quotes"))]
+    pub mode: String,
+}
+
+fn default_directory_mode() -> String {
+    "0750".to_owned()
+}
+
+/// Writes a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileStep {
+    /// Within the node's folder.
+    pub path: String,
+    /// What it holds.
+    pub content: String,
+    /// Permissions, as four octal digits in quotes.
+    #[serde(default = "default_file_mode")]
+    #[schemars(pattern(r"^0[0-7]{3}$"), extend("x-expects" = "permissions such as `\"0640\"`, in quotes"))]
+    pub mode: String,
+}
+
+fn default_file_mode() -> String {
+    "0640".to_owned()
+}
+
+/// Fetches a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DownloadStep {
+    /// From where: http or https.
+    pub url: String,
+    /// To where, within the node's folder.
+    pub path: String,
+    /// What it must be; `sha256:<hex>`, or a template such as `{{.Binaries.node.checksum}}`.
+    pub checksum: String,
+}
+
+/// Unpacks an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtractStep {
+    /// The archive, within the node's folder.
+    pub archive: String,
+    /// To where, within the node's folder.
+    pub path: String,
+    /// Leading path parts to drop.
+    #[serde(default)]
+    #[schemars(range(max = 32))]
+    pub strip: u32,
+}
+
+/// Puts a program under `bin/` by an atomic switch of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BinaryStep {
+    /// Its name under `bin/`; no template.
+    pub name: String,
+    /// The file, within the node's folder.
+    pub source: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Starts the process of runtime.yaml. What is given here replaces what stands there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessStep {
+    /// The process's name; no template.
+    pub name: String,
+    /// Program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
+    /// Environment, added to that of runtime.yaml.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Waits until one target answers; exactly one of `tcp`, `http` and `path` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitForStep {
+    /// `host:port` that accepts a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<String>,
+    /// URL that answers with a 2xx.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// Path within the node's folder that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Pause between two looks.
+    #[serde(default = "default_interval", with = "duration_text")]
+    #[schemars(with = "DurationText")]
+    pub interval: Duration,
+}
+
+fn default_interval() -> Duration {
+    Duration::from_millis(250)
+}
