@@ -5,7 +5,21 @@
 pub mod ids;
 pub mod time;
 
+pub mod node;
+
+pub mod agent;
+pub mod command;
+pub mod operation;
+
 pub mod observation;
+
+pub mod health;
+
+pub mod event;
+pub mod incident;
+pub mod notification;
+
 pub mod plugin;
+pub mod revision;
 
 pub mod config;

@@ -11,7 +11,17 @@ use crate::time::duration_text;
 
 /// What a plugin does, and with it the world that its component implements.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
@@ -42,7 +52,17 @@ impl fmt::Display for PluginKind {
 
 /// An interface of the host that a plugin can import.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
@@ -154,7 +174,14 @@ impl Limits {
             PluginKind::Collector => (Duration::from_secs(1), Duration::from_secs(10)),
             PluginKind::Notifier => (Duration::from_secs(1), Duration::from_secs(15)),
         };
-        Self { memory_mib: 64, cpu, wall, http_body_kib: 1024, host_calls: 1_000, log_lines: 100 }
+        Self {
+            memory_mib: 64,
+            cpu,
+            wall,
+            http_body_kib: 1024,
+            host_calls: 1_000,
+            log_lines: 100,
+        }
     }
 }
 

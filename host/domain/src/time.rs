@@ -49,7 +49,9 @@ pub trait Clock: Send + Sync + 'static {
 
 /// A duration that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration; write a number and a unit, such as `500ms`, `30s`, `5m`, `1h` or `7d`")]
+#[error(
+    "`{0}` is not a duration; write a number and a unit, such as `500ms`, `30s`, `5m`, `1h` or `7d`"
+)]
 pub struct BadDuration(pub String);
 
 /// Reads `500ms`, `30s`, `5m`, `1h` or `7d`: a whole number and one unit.
@@ -66,13 +68,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
         "d" => 86_400_000,
         _ => return Err(bad()),
     };
-    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(bad)
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(bad)
 }
 
 /// Writes a duration in the form that [`parse_duration`] reads, in the largest unit that divides it.
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
-    for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+    for (unit_ms, unit) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ] {
         if ms != 0 && ms % unit_ms == 0 {
             return format!("{}{unit}", ms / unit_ms);
         }
@@ -103,7 +113,12 @@ mod tests {
 
     #[test]
     fn durations_read_and_write() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
             let duration = parse_duration(text).unwrap();
             assert_eq!(duration, Duration::from_millis(ms));
             assert_eq!(format_duration(duration), text);
@@ -113,7 +128,17 @@ mod tests {
 
     #[test]
     fn bad_durations_are_refused() {
-        for text in ["", "5", "s", "5 s", "-1s", "1.5h", "5w", "99999999999999999999s", "1s2"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-1s",
+            "1.5h",
+            "5w",
+            "99999999999999999999s",
+            "1s2",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

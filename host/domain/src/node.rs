@@ -1,0 +1,361 @@
+//! The node: its three dimensions and the table of what may follow what (design: domain.md, Node).
+//!
+//! Three writers, one machine: heartbeats move `state`, policies move `application_health`, observations move `sync_status`,
+//! and each of them asks this module first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HostId, NodeId, OperationId, SubscriptionId};
+use crate::time::Millis;
+
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of the design's table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in the API, in the database and in YAML.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// Reads the name; `None` when there is no such value.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result { f.write_str(self.as_str()) }
+        }
+    };
+}
+pub(crate) use text_enum;
+
+text_enum! {
+    /// The infrastructure's life cycle; written only by this machine.
+    NodeState {
+        /// Being made, or being moved to another host.
+        Provisioning = "provisioning",
+        /// Runs and catches up, or was not yet seen healthy.
+        Syncing = "syncing",
+        /// Runs, beats, and was seen in sync.
+        Healthy = "healthy",
+        /// Its agent beats, but a process of the node does not run.
+        Degraded = "degraded",
+        /// Its agent is silent.
+        Down = "down",
+        /// Taken out by plan.
+        Maintenance = "maintenance",
+        /// Being removed.
+        Terminating = "terminating",
+        /// Gone; terminal.
+        Terminated = "terminated",
+        /// Given up, with nothing left running; terminal.
+        Failed = "failed",
+    }
+}
+
+text_enum! {
+    /// Whether the node follows its chain, by observations.
+    SyncStatus {
+        /// Nothing is known.
+        Unknown = "unknown",
+        /// Behind and catching up.
+        Syncing = "syncing",
+        /// At the chain's head.
+        Synced = "synced",
+    }
+}
+
+text_enum! {
+    /// What health policies say; ordered from best to worst, with `Unknown` first.
+    ApplicationHealth {
+        /// No policy could say.
+        Unknown = "unknown",
+        /// Well.
+        Ok = "ok",
+        /// Works, but not as it should.
+        Degraded = "degraded",
+        /// Does not do its job.
+        Critical = "critical",
+    }
+}
+
+text_enum! {
+    /// What moves a node's state.
+    NodeEvent {
+        /// The recipe is installed and the processes run.
+        Installed = "installed",
+        /// Seen healthy and in sync.
+        SyncCompleted = "sync_completed",
+        /// Fell behind its chain.
+        SyncLost = "sync_lost",
+        /// A process of the node does not run.
+        ProcessLost = "process_lost",
+        /// Every process of the node runs again.
+        ProcessRecovered = "process_recovered",
+        /// Beats were missed too often.
+        BeatsMissed = "beats_missed",
+        /// Beats came back and the node had been in sync.
+        BeatsResumed = "beats_resumed",
+        /// Beats came back and the node was not in sync.
+        BeatsResumedBehind = "beats_resumed_behind",
+        /// A planned intervention began.
+        MaintenanceStarted = "maintenance_started",
+        /// A planned intervention ended; the node has to show itself again.
+        MaintenanceEnded = "maintenance_ended",
+        /// The node moves to another host.
+        MigrationStarted = "migration_started",
+        /// Somebody asked for the end.
+        TerminateRequested = "terminate_requested",
+        /// Nothing of it is left.
+        TerminateFinished = "terminate_finished",
+        /// Undone after a failure; nothing of it is left.
+        GaveUp = "gave_up",
+    }
+}
+
+impl NodeState {
+    /// Terminal states have no way out.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Terminated | Self::Failed)
+    }
+
+    /// Whether heartbeats are expected and judged.
+    pub fn expects_beats(self) -> bool {
+        matches!(
+            self,
+            Self::Syncing | Self::Healthy | Self::Degraded | Self::Down
+        )
+    }
+
+    /// Whether health policies judge the node.
+    pub fn is_judged(self) -> bool {
+        matches!(self, Self::Syncing | Self::Healthy | Self::Degraded)
+    }
+
+    /// The table of domain.md: whether `to` may follow.
+    pub fn may_become(self, to: Self) -> bool {
+        use NodeState as S;
+        let allowed: &[S] = match self {
+            S::Provisioning => &[S::Syncing, S::Failed, S::Terminating],
+            S::Syncing => &[
+                S::Healthy,
+                S::Degraded,
+                S::Down,
+                S::Maintenance,
+                S::Terminating,
+                S::Failed,
+            ],
+            S::Healthy => &[
+                S::Syncing,
+                S::Degraded,
+                S::Down,
+                S::Maintenance,
+                S::Terminating,
+            ],
+            S::Degraded => &[
+                S::Healthy,
+                S::Syncing,
+                S::Down,
+                S::Maintenance,
+                S::Terminating,
+            ],
+            S::Down => &[
+                S::Syncing,
+                S::Healthy,
+                S::Degraded,
+                S::Provisioning,
+                S::Maintenance,
+                S::Terminating,
+                S::Failed,
+            ],
+            S::Maintenance => &[S::Syncing, S::Healthy, S::Down, S::Terminating, S::Failed],
+            S::Terminating => &[S::Terminated, S::Failed],
+            S::Terminated | S::Failed => &[],
+        };
+        allowed.contains(&to)
+    }
+
+    /// The only place where a node's state changes.
+    pub fn next(self, event: NodeEvent) -> Result<Self, IllegalTransition> {
+        use NodeEvent as E;
+        use NodeState as S;
+        let to = match event {
+            E::Installed | E::SyncLost | E::MaintenanceEnded | E::BeatsResumedBehind => S::Syncing,
+            E::SyncCompleted | E::ProcessRecovered | E::BeatsResumed => S::Healthy,
+            E::ProcessLost => S::Degraded,
+            E::BeatsMissed => S::Down,
+            E::MaintenanceStarted => S::Maintenance,
+            E::MigrationStarted => S::Provisioning,
+            E::TerminateRequested => S::Terminating,
+            E::TerminateFinished => S::Terminated,
+            E::GaveUp => S::Failed,
+        };
+        let illegal = IllegalTransition { state: self, event };
+        // Two events lead to a state that the table allows from elsewhere too; only these origins are meant.
+        let meant = match event {
+            E::Installed => self == S::Provisioning,
+            E::SyncCompleted => matches!(self, S::Syncing | S::Degraded),
+            E::ProcessRecovered => self == S::Degraded,
+            E::SyncLost => matches!(self, S::Healthy | S::Degraded),
+            E::BeatsResumed | E::BeatsResumedBehind | E::MigrationStarted => self == S::Down,
+            E::MaintenanceEnded => self == S::Maintenance,
+            E::ProcessLost => matches!(self, S::Syncing | S::Healthy),
+            E::BeatsMissed
+            | E::MaintenanceStarted
+            | E::TerminateRequested
+            | E::TerminateFinished
+            | E::GaveUp => true,
+        };
+        if meant && self.may_become(to) {
+            Ok(to)
+        } else {
+            Err(illegal)
+        }
+    }
+}
+
+/// A transition that the table of domain.md does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a node that is `{state}` can't take `{event}`")]
+pub struct IllegalTransition {
+    /// Where the node is.
+    pub state: NodeState,
+    /// What was asked of it.
+    pub event: NodeEvent,
+}
+
+/// Why a dimension has its value: a stable code for programs and a text for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable code, such as `height_stalled`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason from its parts.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// The three dimensions of a node together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// The infrastructure's life cycle.
+    pub state: NodeState,
+    /// Whether it follows its chain.
+    pub sync_status: SyncStatus,
+    /// What policies say.
+    pub application_health: ApplicationHealth,
+}
+
+impl Condition {
+    /// A new node's condition.
+    pub const NEW: Self = Self {
+        state: NodeState::Provisioning,
+        sync_status: SyncStatus::Unknown,
+        application_health: ApplicationHealth::Unknown,
+    };
+
+    /// The condition after an event; a terminal state knows nothing of health and sync any more.
+    pub fn after(self, event: NodeEvent) -> Result<Self, IllegalTransition> {
+        let state = self.state.next(event)?;
+        Ok(if state.is_terminal() {
+            Self {
+                state,
+                sync_status: SyncStatus::Unknown,
+                application_health: ApplicationHealth::Unknown,
+            }
+        } else {
+            Self { state, ..self }
+        })
+    }
+
+    /// What users see: the infrastructure first, then application health, then sync.
+    pub fn display_state(self) -> &'static str {
+        match (self.state, self.application_health, self.sync_status) {
+            (NodeState::Healthy, ApplicationHealth::Critical, _) => "critical",
+            (NodeState::Healthy, ApplicationHealth::Degraded, _) => "degraded",
+            (NodeState::Healthy, _, SyncStatus::Syncing) => "syncing",
+            (state, _, _) => state.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}",
+            self.state, self.application_health, self.sync_status
+        )
+    }
+}
+
+/// A blockchain node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// UUID v7.
+    pub id: NodeId,
+    /// The subscription that it belongs to.
+    pub subscription_id: SubscriptionId,
+    /// For people; unique among nodes that are not terminal.
+    pub name: String,
+    /// The chain's profile, such as `celestia-mocha`.
+    pub chain_profile_id: String,
+    /// One of the profile's node types.
+    pub node_type: String,
+    /// Its three dimensions.
+    pub condition: Condition,
+    /// Why `application_health` has its value.
+    pub reasons: Vec<Reason>,
+    /// Internal: shown to admins only.
+    pub placement: Placement,
+    /// Ports by the names of runtime.yaml.
+    pub ports: BTreeMap<String, u16>,
+    /// Versions by binary name.
+    pub binary_versions: BTreeMap<String, String>,
+    /// The provision inputs that the customer gave (nothing secret).
+    pub inputs: BTreeMap<String, String>,
+    /// The operation that made it, or that is removing it.
+    pub operation_id: Option<OperationId>,
+    /// Optimistic lock: rises with each write of a dimension.
+    pub state_version: i64,
+    /// When its record was made.
+    pub created_at: Millis,
+    /// When a dimension last changed.
+    pub updated_at: Millis,
+}
+
+/// Where a node runs; never shown to a user who is not an admin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Provider name, such as `local`.
+    pub provider: String,
+    /// The provider's instance type.
+    pub instance_type: String,
+    /// The provider's region.
+    pub region: String,
+    /// The host, when there is one.
+    pub host_id: Option<HostId>,
+    /// Its address.
+    pub host_ip: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;
