@@ -1,1 +1,6 @@
-//! Placeholder header, replaced by the crate's own.
+//! The host: API, store, workflows, health, gateway, console and the `bellwether` command (design: architecture.md).
+//!
+//! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
+
+pub mod clock;
+pub mod ops;

@@ -1,0 +1,89 @@
+//! Use-cases: one file per noun. Each reads, asks the domain, writes in one transaction, and leaves effects to what hangs on the rows.
+//!
+//! Handlers and the CLI speak to this module only; it knows nothing of HTTP.
+
+use std::fmt;
+
+use host_domain::incident::IllegalIncidentEvent;
+use host_domain::node::IllegalTransition;
+
+mod types;
+
+pub use types::*;
+
+/// Why a use-case could not be done, in the product's words.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// There is no such thing, or it belongs to somebody else.
+    #[error("{noun} `{id}` does not exist")]
+    NotFound {
+        /// What kind of thing.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// Somebody else was faster, or the caller's version is old.
+    #[error("{noun} `{id}` changed in the meantime; read it again and repeat")]
+    Stale {
+        /// What kind of thing.
+        noun: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// The state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// A field of the request can't be used.
+    #[error("`{field}` {reason}")]
+    Invalid {
+        /// JSON pointer, `/chain`.
+        field: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The node's state does not allow it.
+    #[error(transparent)]
+    IllegalTransition(#[from] IllegalTransition),
+    /// The incident's state does not allow it.
+    #[error(transparent)]
+    IllegalIncidentEvent(#[from] IllegalIncidentEvent),
+    /// Something that is needed is away; the same request may work later.
+    #[error("{what} is not available right now; try again in a few seconds")]
+    Unavailable {
+        /// What is away.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// A bug or a broken machine.
+    #[error("internal failure")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl OpError {
+    pub(crate) fn not_found(noun: &'static str, id: impl fmt::Display) -> Self {
+        Self::NotFound {
+            noun,
+            id: id.to_string(),
+        }
+    }
+
+    pub(crate) fn stale(noun: &'static str, id: impl fmt::Display) -> Self {
+        Self::Stale {
+            noun,
+            id: id.to_string(),
+        }
+    }
+
+    pub(crate) fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(error.into())
+    }
+}

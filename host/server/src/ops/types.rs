@@ -1,0 +1,317 @@
+//! What use-cases take and give: plain data, neither rows nor JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use host_domain::ids::{NodeId, OperationId};
+use host_domain::incident::{IncidentState, Severity};
+use host_domain::node::{Node, NodeState, Reason};
+use host_domain::observation::Observation;
+use host_domain::operation::OperationState;
+use host_domain::revision::Revision;
+use host_domain::time::Millis;
+
+/// Who asks, and what they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// For the audit log: the name of the key.
+    pub name: String,
+    /// What they may.
+    pub scopes: BTreeSet<Scope>,
+}
+
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
+        /// What a caller may do (design: api.md, Authentication).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Scope { $($(#[$doc])* $name),+ }
+
+        impl Scope {
+            /// Every scope.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The name in keys and in the API.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// Reads the name.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Read nodes, chains and their health.
+    NodesRead = "nodes:read",
+    /// Create, restart and terminate nodes.
+    NodesWrite = "nodes:write",
+    /// Read incidents.
+    IncidentsRead = "incidents:read",
+    /// Acknowledge and resolve incidents.
+    IncidentsWrite = "incidents:write",
+    /// Everything.
+    Admin = "admin",
+}
+
+impl Principal {
+    /// Whether they may do what `scope` covers.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The items, at most as many as were asked for.
+    pub items: Vec<T>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// At most so many items, 1 to 200.
+    pub limit: u32,
+    /// `next` of the part before.
+    pub cursor: Option<String>,
+}
+
+/// What a new node shall be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateNode {
+    /// Chain profile id.
+    pub chain: String,
+    /// One of the profile's node types.
+    pub node_type: String,
+    /// For people; made up when absent.
+    pub name: Option<String>,
+    /// One of the node type's providers; its first default when absent.
+    pub provider: Option<String>,
+    /// One of the provider's regions; its default when absent.
+    pub region: Option<String>,
+    /// Values of the profile's inputs.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// Which nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFilter {
+    /// Chain profile id.
+    pub chain: Option<String>,
+    /// Infrastructure state.
+    pub state: Option<NodeState>,
+    /// Exact name.
+    pub name: Option<String>,
+}
+
+/// A process of a node, as its agent last said.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessView {
+    /// Its name in the recipe.
+    pub name: String,
+    /// `running`, `stopped`, `backing_off` or `failed`.
+    pub state: String,
+    /// Its process id on the host.
+    pub pid: u32,
+    /// Restarts since it was installed.
+    pub restarts: u32,
+    /// When it was last started.
+    pub started_at_ms: i64,
+}
+
+/// A node with what was last heard of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeDetails {
+    /// The node.
+    pub node: Node,
+    /// The newest observation of each name.
+    pub latest: BTreeMap<String, Observation>,
+    /// The newest beat.
+    pub last_heartbeat: Option<Millis>,
+    /// Its processes at that beat.
+    pub processes: Vec<ProcessView>,
+}
+
+/// Why a node's health is what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthExplanation {
+    /// The node.
+    pub node: Node,
+    /// Reasons of the newest verdict, whether it counts yet or not.
+    pub reasons: Vec<Reason>,
+    /// A health that is seen but does not count yet, and since when.
+    pub pending: Option<(host_domain::node::ApplicationHealth, Millis)>,
+    /// Whether it is held at its worst because it changes too often.
+    pub flapping: bool,
+    /// Evaluations in a row that found a beat missed.
+    pub consecutive_failures: u32,
+    /// The newest beat.
+    pub last_heartbeat: Option<Millis>,
+    /// The newest observations.
+    pub latest: BTreeMap<String, Observation>,
+}
+
+/// Something that happened to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeEventRow {
+    /// UUID v7.
+    pub id: String,
+    /// The node.
+    pub node_id: NodeId,
+    /// When.
+    pub at: Millis,
+    /// Stable kind, such as `process_restarted`.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Which incidents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncidentFilter {
+    /// One state; `None` for all.
+    pub state: Option<IncidentState>,
+    /// Only what is not resolved.
+    pub unresolved: bool,
+    /// One severity.
+    pub severity: Option<Severity>,
+    /// One category.
+    pub category: Option<String>,
+    /// One subject: a node id, a plugin's name.
+    pub subject: Option<String>,
+}
+
+/// One line of an incident's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentHistoryRow {
+    /// What happened.
+    pub event: host_domain::incident::IncidentEvent,
+    /// Who or what did it.
+    pub actor: String,
+    /// When.
+    pub at: Millis,
+    /// For people.
+    pub message: String,
+}
+
+/// Which operations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperationFilter {
+    /// Of one node.
+    pub node: Option<NodeId>,
+    /// In one state.
+    pub state: Option<OperationState>,
+}
+
+/// A plugin: its revisions, and how the active one does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginView {
+    /// The chain that declares it, or `notifications`.
+    pub scope: String,
+    /// Its name there.
+    pub plugin: String,
+    /// The active revision, when there is one.
+    pub active: Option<Revision>,
+    /// Up to ten revisions, newest first.
+    pub revisions: Vec<Revision>,
+    /// Calls of the active revision in this process.
+    pub stats: PluginStats,
+}
+
+/// How a plugin does, counted since this process loaded it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginStats {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Mean time of a call, in milliseconds.
+    pub mean_ms: f64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Whether the breaker keeps calls away.
+    pub is_open: bool,
+}
+
+/// A chain as it is configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainView {
+    /// Chain profile id.
+    pub id: String,
+    /// For people.
+    pub display_name: String,
+    /// `mainnet`, `testnet` or `devnet`.
+    pub network_type: String,
+    /// Family of the chain.
+    pub chain_type: String,
+    /// Node types and their providers with regions.
+    pub node_types: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Names and whether they are required, of inputs asked before provisioning.
+    pub inputs: BTreeMap<String, bool>,
+    /// Names of the plugins that it declares.
+    pub plugins: Vec<String>,
+    /// Content digest of the folder version that it came with.
+    pub version: String,
+}
+
+/// A one-time token, shown once.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The token itself.
+    pub token: secrecy::SecretString,
+    /// The host that the agent will belong to.
+    pub host: String,
+    /// When it ends.
+    pub expires_at: Millis,
+}
+
+/// What happened, live.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveEvent {
+    /// Its number, by which a stream resumes; observations have none.
+    pub seq: Option<i64>,
+    /// `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `observation`.
+    pub kind: String,
+    /// The node that it is about.
+    pub node_id: Option<NodeId>,
+    /// The chain that it is about.
+    pub chain: Option<String>,
+    /// When.
+    pub at: Millis,
+    /// What, as JSON.
+    pub data: serde_json::Value,
+}
+
+/// Which live events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveFilter {
+    /// Of one node.
+    pub node: Option<NodeId>,
+    /// Of one chain.
+    pub chain: Option<String>,
+    /// Of these kinds; empty for all.
+    pub kinds: Vec<String>,
+}
+
+impl LiveFilter {
+    /// Whether an event is wanted.
+    pub fn accepts(&self, event: &LiveEvent) -> bool {
+        self.node.is_none_or(|node| event.node_id == Some(node))
+            && self
+                .chain
+                .as_ref()
+                .is_none_or(|chain| event.chain.as_ref() == Some(chain))
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+}
+
+/// What cancelling or terminating leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The operation to wait for.
+    pub operation_id: OperationId,
+}
