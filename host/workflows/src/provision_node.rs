@@ -1,0 +1,261 @@
+//! Provisioning: from a row in the database to a node that was seen healthy.
+//!
+//! Each undo is registered before its step. A failure or a cancel anywhere unwinds, and ends with the node `failed`
+//! and nothing of it left; what could not be undone is named in the failure.
+
+use std::time::Duration;
+
+use host_domain::ids::NodeId;
+use host_domain::time::duration_text;
+use serde::{Deserialize, Serialize};
+
+use crate::activity::Activity;
+use crate::command::{Done, run_command, run_undo_command};
+use crate::error::{ActivityError, Failure, FlowError, Leftover};
+use crate::flow::Flow;
+use crate::node_activities::{
+    CheckAgent, CheckNodeHealth, CommandAction, CommandStatus, FailedNode, FinishOperation,
+    HostRef, IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef, ReleaseHost, ReportStep,
+    ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState, ValidateInputs,
+    WithdrawCommand,
+};
+use crate::undo::Undos;
+use crate::wait::until;
+use crate::workflow::Workflow;
+
+/// The steps, in their order, as an operation shows them.
+pub const STEPS: &[&str] = &[
+    "validate_inputs",
+    "reserve_host",
+    "issue_enrolment_token",
+    "wait_for_agent",
+    "prepare",
+    "install",
+    "mark_syncing",
+    "wait_for_first_healthy",
+    "finish",
+];
+
+/// The mailbox that is told when the host's agent is connected.
+pub const AGENT_READY: &str = "agent_ready";
+/// The mailbox that is told when the node's state changed.
+pub const NODE_HEALTH: &str = "node_health";
+
+/// The workflow's id: a second provisioning of a node is the same one.
+pub fn workflow_id(node_id: NodeId) -> String {
+    format!("provision-{node_id}")
+}
+
+/// What a provisioning is started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionInput {
+    /// Version of this struct.
+    pub version: u16,
+    /// The node and its operation.
+    #[serde(flatten)]
+    pub node: NodeRef,
+    /// How long each wait may take.
+    pub limits: ProvisionLimits,
+}
+
+impl ProvisionInput {
+    /// An input of the present version.
+    pub fn new(node: NodeRef, limits: ProvisionLimits) -> Self {
+        Self { version: 1, node, limits }
+    }
+}
+
+/// How long each wait of a provisioning may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionLimits {
+    /// Until the agent is connected.
+    #[serde(with = "duration_text")]
+    pub agent: Duration,
+    /// For the folder and the ports.
+    #[serde(with = "duration_text")]
+    pub prepare: Duration,
+    /// For the recipe.
+    #[serde(with = "duration_text")]
+    pub install: Duration,
+    /// Until the node is seen healthy.
+    #[serde(with = "duration_text")]
+    pub healthy: Duration,
+    /// For removing the node again.
+    #[serde(with = "duration_text")]
+    pub uninstall: Duration,
+}
+
+impl Default for ProvisionLimits {
+    fn default() -> Self {
+        Self {
+            agent: Duration::from_mins(10),
+            prepare: Duration::from_mins(2),
+            install: Duration::from_hours(2),
+            healthy: Duration::from_hours(1),
+            uninstall: Duration::from_mins(10),
+        }
+    }
+}
+
+/// The workflow.
+pub struct ProvisionNode;
+
+impl Workflow for ProvisionNode {
+    const KIND: &'static str = "provision-node";
+    const VERSION: &'static str = "1.0.0";
+    const ACTIVITIES: &'static [&'static str] = &[
+        ReportStep::NAME,
+        ValidateInputs::NAME,
+        ReserveHost::NAME,
+        ReleaseHost::NAME,
+        IssueEnrolmentToken::NAME,
+        RevokeEnrolmentToken::NAME,
+        CheckAgent::NAME,
+        SendCommand::NAME,
+        CommandStatus::NAME,
+        WithdrawCommand::NAME,
+        MarkSyncing::NAME,
+        CheckNodeHealth::NAME,
+        FinishOperation::NAME,
+        MarkFailed::NAME,
+    ];
+    type Input = ProvisionInput;
+    type Output = ();
+
+    async fn run(flow: Flow, input: ProvisionInput) -> Result<(), Failure> {
+        let mut run = Run { flow, input, undos: Undos::default(), step: STEPS[0] };
+        match run.forward().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(run.unwind(&error).await),
+        }
+    }
+}
+
+struct Run {
+    flow: Flow,
+    input: ProvisionInput,
+    undos: Undos,
+    /// The step that runs, for the failure.
+    step: &'static str,
+}
+
+impl Run {
+    async fn forward(&mut self) -> Result<(), FlowError> {
+        let node = self.input.node;
+        let limits = self.input.limits;
+
+        self.begin("validate_inputs").await?;
+        self.flow.activity(ValidateInputs, &node).await?;
+
+        self.begin("reserve_host").await?;
+        self.undos.push("release_host", move |flow| async move {
+            flow.activity(ReleaseHost, &node).await
+        });
+        let host_id = self.flow.activity(ReserveHost, &node).await?.host_id;
+        let host = HostRef { node, host_id };
+
+        self.begin("issue_enrolment_token").await?;
+        self.undos.push("revoke_enrolment_token", move |flow| async move {
+            flow.activity(RevokeEnrolmentToken, &node).await
+        });
+        self.flow.activity(IssueEnrolmentToken, &host).await?;
+
+        self.begin("wait_for_agent").await?;
+        let flow = &self.flow;
+        until(flow, "the host's agent", AGENT_READY, limits.agent, || async {
+            Ok(flow.activity(CheckAgent, &host).await?.is_ready.then_some(()))
+        })
+        .await?;
+
+        self.begin("prepare").await?;
+        self.undos.push("uninstall", move |flow| async move {
+            run_undo_command(&flow, node, CommandAction::Uninstall, limits.uninstall)
+                .await
+                .map(drop)
+        });
+        command(&self.flow, node, CommandAction::Prepare, limits.prepare).await?;
+
+        self.begin("install").await?;
+        command(&self.flow, node, CommandAction::Install, limits.install).await?;
+
+        self.begin("mark_syncing").await?;
+        self.flow.activity(MarkSyncing, &node).await?;
+
+        self.begin("wait_for_first_healthy").await?;
+        let flow = &self.flow;
+        until(flow, "the node's first healthy state", NODE_HEALTH, limits.healthy, || async {
+            Ok(flow.activity(CheckNodeHealth, &node).await?.is_ready.then_some(()))
+        })
+        .await?;
+
+        self.begin("finish").await?;
+        self.flow.activity(FinishOperation, &node).await
+    }
+
+    /// Shows the step. That it can't be shown is no reason to give up a node.
+    async fn begin(&mut self, step: &'static str) -> Result<(), FlowError> {
+        self.step = step;
+        report(&self.flow, self.input.node, step, StepState::Started, String::new()).await;
+        self.flow.go_on()
+    }
+
+    async fn unwind(self, error: &FlowError) -> Failure {
+        let node = self.input.node;
+        let flow = self.flow.shielded();
+        let told = &flow;
+        let leftovers = self
+            .undos
+            .unwind(told, |undo, problem| async move {
+                let state =
+                    if problem.is_none() { StepState::Undone } else { StepState::UndoFailed };
+                report(told, node, undo, state, problem.unwrap_or_default()).await;
+            })
+            .await;
+        mark_failed(&flow, node, Failure { leftovers, ..error.at(self.step) }).await
+    }
+}
+
+async fn command(
+    flow: &Flow,
+    node: NodeRef,
+    action: CommandAction,
+    limit: Duration,
+) -> Result<(), FlowError> {
+    match run_command(flow, node, action.as_str(), action, limit).await? {
+        Done::Succeeded => Ok(()),
+        Done::NoAgent => {
+            let message = "the node's host lost its agent; provision the node again";
+            Err(FlowError::Activity {
+                activity: action.as_str().to_owned(),
+                error: ActivityError::permanent("no_agent", message),
+            })
+        }
+    }
+}
+
+/// Records the end of a failed workflow; gives the failure back, with one more leftover when it could not.
+pub(crate) async fn mark_failed(flow: &Flow, node: NodeRef, failure: Failure) -> Failure {
+    let failed = FailedNode { node, failure };
+    let marked = flow.shielded().activity(MarkFailed, &failed).await;
+    let mut failure = failed.failure;
+    if let Err(error) = marked {
+        failure
+            .leftovers
+            .push(Leftover { undo: MarkFailed::NAME.to_owned(), message: error.to_string() });
+    }
+    failure
+}
+
+/// Shows a step of an operation, if it can.
+pub(crate) async fn report(
+    flow: &Flow,
+    node: NodeRef,
+    step: &str,
+    state: StepState,
+    message: String,
+) {
+    let report =
+        StepReport { operation_id: node.operation_id, step: step.to_owned(), state, message };
+    // A progress that can't be shown must not undo a node; a cancel is seen by the next verb.
+    drop(flow.activity(ReportStep, &report).await);
+}

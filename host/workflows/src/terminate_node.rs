@@ -1,0 +1,139 @@
+//! Terminating: whatever there is of a node is stopped and removed, and each step tolerates that it is gone already.
+//!
+//! It can't be cancelled: half a termination helps nobody. It can fail, when an agent does not remove the node; then
+//! the node is `failed` with that leftover, unless `force` says that the machine is gone anyway.
+
+use std::time::Duration;
+
+use host_domain::ids::NodeId;
+use host_domain::time::duration_text;
+use serde::{Deserialize, Serialize};
+
+use crate::activity::Activity;
+use crate::command::run_undo_command;
+use crate::error::{Failure, FlowError, Leftover};
+use crate::flow::Flow;
+use crate::node_activities::{
+    CommandAction, CommandStatus, MarkFailed, MarkTerminated, MarkTerminating, NodeRef,
+    ReleaseHost, ReportStep, SendCommand, StepState, WithdrawCommand,
+};
+use crate::provision_node::{mark_failed, report};
+use crate::workflow::Workflow;
+
+/// The steps, in their order, as an operation shows them.
+pub const STEPS: &[&str] =
+    &["mark_terminating", "stop", "uninstall", "release_host", "mark_terminated"];
+
+/// The workflow's id: a second termination of a node is the same one.
+pub fn workflow_id(node_id: NodeId) -> String {
+    format!("terminate-{node_id}")
+}
+
+/// What a termination is started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminateInput {
+    /// Version of this struct.
+    pub version: u16,
+    /// The node and its operation.
+    #[serde(flatten)]
+    pub node: NodeRef,
+    /// How long the processes may take to stop.
+    #[serde(with = "duration_text")]
+    pub stop: Duration,
+    /// How long removing may take.
+    #[serde(with = "duration_text")]
+    pub uninstall: Duration,
+    /// Goes on when the agent can't remove the node, because the machine is known to be gone.
+    pub force: bool,
+}
+
+impl TerminateInput {
+    /// An input of the present version with the usual limits.
+    pub fn new(node: NodeRef) -> Self {
+        Self {
+            version: 1,
+            node,
+            stop: Duration::from_mins(2),
+            uninstall: Duration::from_mins(10),
+            force: false,
+        }
+    }
+}
+
+/// What a termination ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminated {
+    /// What was left behind because of `force`.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// The workflow.
+pub struct TerminateNode;
+
+impl Workflow for TerminateNode {
+    const KIND: &'static str = "terminate-node";
+    const VERSION: &'static str = "1.0.0";
+    const ACTIVITIES: &'static [&'static str] = &[
+        ReportStep::NAME,
+        MarkTerminating::NAME,
+        SendCommand::NAME,
+        CommandStatus::NAME,
+        WithdrawCommand::NAME,
+        ReleaseHost::NAME,
+        MarkTerminated::NAME,
+        MarkFailed::NAME,
+    ];
+    type Input = TerminateInput;
+    type Output = Terminated;
+
+    async fn run(flow: Flow, input: TerminateInput) -> Result<Terminated, Failure> {
+        let flow = flow.shielded();
+        let mut step = STEPS[0];
+        let mut leftovers = Vec::new();
+        match forward(&flow, &input, &mut step, &mut leftovers).await {
+            Ok(()) => Ok(Terminated { leftovers }),
+            Err(error) => {
+                let failure = Failure { leftovers, ..error.at(step) };
+                Err(mark_failed(&flow, input.node, failure).await)
+            }
+        }
+    }
+}
+
+async fn forward(
+    flow: &Flow,
+    input: &TerminateInput,
+    step: &mut &'static str,
+    leftovers: &mut Vec<Leftover>,
+) -> Result<(), FlowError> {
+    let node = input.node;
+    begin(flow, node, step, "mark_terminating").await;
+    flow.activity(MarkTerminating, &node).await?;
+
+    // Removing stops the processes too, so a stop that fails only costs the node its clean end.
+    begin(flow, node, step, "stop").await;
+    if let Err(error) = run_undo_command(flow, node, CommandAction::Stop, input.stop).await {
+        report(flow, node, "stop", StepState::UndoFailed, error.to_string()).await;
+    }
+
+    begin(flow, node, step, "uninstall").await;
+    if let Err(error) =
+        run_undo_command(flow, node, CommandAction::Uninstall, input.uninstall).await
+    {
+        leftovers.push(Leftover { undo: "uninstall".to_owned(), message: error.to_string() });
+        if !input.force {
+            return Err(error);
+        }
+    }
+
+    begin(flow, node, step, "release_host").await;
+    flow.activity(ReleaseHost, &node).await?;
+
+    begin(flow, node, step, "mark_terminated").await;
+    flow.activity(MarkTerminated, &node).await
+}
+
+async fn begin(flow: &Flow, node: NodeRef, step: &mut &'static str, name: &'static str) {
+    *step = name;
+    report(flow, node, name, StepState::Started, String::new()).await;
+}

@@ -1,0 +1,98 @@
+//! What a workflow is, and the registry of all of them.
+//!
+//! A running workflow goes on with the code that it began with: changed code is a new version, registered beside the
+//! old one until the old one's last workflow has ended.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Failure;
+use crate::exchange::{decode, encode};
+use crate::flow::Flow;
+
+/// A durable workflow: an async function over the port.
+pub trait Workflow: Send + Sync + 'static {
+    /// The name in the engine and in the API.
+    const KIND: &'static str;
+    /// Semantic version of the code; new workflows take the highest.
+    const VERSION: &'static str;
+    /// Names of the activities that it calls; an engine does not start without them.
+    const ACTIVITIES: &'static [&'static str];
+    /// What it is started with: ids, never secrets.
+    type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What it ends with.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Runs it.
+    fn run(
+        flow: Flow,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+}
+
+/// A workflow's code, with JSON text on both sides.
+pub type Runner =
+    Arc<dyn Fn(Flow, String) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync>;
+
+/// One registered version of a workflow.
+#[derive(Clone)]
+pub struct Registered {
+    /// Its name.
+    pub kind: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The activities that it calls.
+    pub activities: &'static [&'static str],
+    /// Its code.
+    pub run: Runner,
+}
+
+/// The workflows that an engine can run.
+#[derive(Clone, Default)]
+pub struct Workflows {
+    entries: Vec<Registered>,
+}
+
+impl Workflows {
+    /// Every workflow of the product.
+    pub fn all() -> Self {
+        Self::default()
+            .with::<crate::provision_node::ProvisionNode>()
+            .with::<crate::terminate_node::TerminateNode>()
+    }
+
+    /// Adds one.
+    #[must_use]
+    pub fn with<W: Workflow>(mut self) -> Self {
+        let run: Runner = Arc::new(|flow, input| {
+            Box::pin(async move {
+                let input = decode(&format!("the input of `{}`", W::KIND), &input)
+                    .map_err(|error| Failure::engine(error.to_string()))?;
+                let output = W::run(flow, input).await?;
+                encode(&format!("the output of `{}`", W::KIND), &output)
+                    .map_err(|error| Failure::engine(error.to_string()))
+            })
+        });
+        self.entries.push(Registered {
+            kind: W::KIND,
+            version: W::VERSION,
+            activities: W::ACTIVITIES,
+            run,
+        });
+        self
+    }
+
+    /// All registered versions.
+    pub fn iter(&self) -> impl Iterator<Item = &Registered> {
+        self.entries.iter()
+    }
+
+    /// The newest registered code of a kind; later registrations are newer.
+    pub fn newest(&self, kind: &str) -> Option<&Registered> {
+        self.entries.iter().rev().find(|entry| entry.kind == kind)
+    }
+}
