@@ -68,6 +68,8 @@ pub struct Command {
     pub result: Option<CommandOutcome>,
     /// The workflow that waits for the result.
     pub workflow_id: Option<String>,
+    /// The mailbox of that workflow which is told of the result.
+    pub mailbox: Option<String>,
     /// When the agent gives up.
     pub deadline: Millis,
     /// When it was queued.

@@ -87,7 +87,9 @@ impl ActivityContext {
 
     /// The last heartbeat of the try before. A hint: after a crash of the process it may be that of an earlier try.
     pub fn last<P: DeserializeOwned>(&self) -> Option<P> {
-        self.last.as_ref().and_then(|text| serde_json::from_str(text.get()).ok())
+        self.last
+            .as_ref()
+            .and_then(|text| serde_json::from_str(text.get()).ok())
     }
 
     /// Whether the workflow was cancelled: end soon, cleanly.

@@ -24,7 +24,10 @@ where
     A: Future + Unpin,
     B: Future + Unpin,
 {
-    Select { first: Some(first), second }
+    Select {
+        first: Some(first),
+        second,
+    }
 }
 
 /// The future of [`select`].
@@ -42,7 +45,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some(first) = this.first.as_mut() else { return Poll::Pending };
+        let Some(first) = this.first.as_mut() else {
+            return Poll::Pending;
+        };
         if let Poll::Ready(value) = Pin::new(first).poll(cx) {
             return Poll::Ready(Either::First(value));
         }
@@ -58,7 +63,12 @@ where
 
 /// Waits for all; the values come in the order of the futures.
 pub fn join<F: Future>(futures: Vec<F>) -> Join<F> {
-    Join { parts: futures.into_iter().map(|future| Part::Pending(Box::pin(future))).collect() }
+    Join {
+        parts: futures
+            .into_iter()
+            .map(|future| Part::Pending(Box::pin(future)))
+            .collect(),
+    }
 }
 
 /// The future of [`join`].

@@ -38,28 +38,46 @@ pub(crate) async fn run_command(
 ) -> Result<Done, FlowError> {
     let command_id = command_id(&flow.id(), step);
     let mailbox = format!("command:{step}");
-    let request = CommandRequest { node, command_id, action, limit, mailbox: mailbox.clone() };
+    let request = CommandRequest {
+        node,
+        command_id,
+        action,
+        limit,
+        mailbox: mailbox.clone(),
+    };
     if flow.activity(SendCommand, &request).await? == Sent::NoAgent {
         return Ok(Done::NoAgent);
     }
     let command = CommandRef { command_id };
-    let ended =
-        wait_for_end(flow, &format!("the end of the command `{step}`"), &mailbox, limit, &command)
-            .await;
+    let ended = wait_for_end(
+        flow,
+        &format!("the end of the command `{step}`"),
+        &mailbox,
+        limit,
+        &command,
+    )
+    .await;
     match ended {
         Ok(CommandState::Succeeded) => Ok(Done::Succeeded),
-        Ok(CommandState::Failed { step, error, output }) => {
-            Err(failed(action, "command_failed", &step, &error, output))
-        }
-        Ok(CommandState::Stuck { step, error, output }) => {
-            Err(failed(action, "command_stuck", &step, &error, output))
-        }
+        Ok(CommandState::Failed {
+            step,
+            error,
+            output,
+        }) => Err(failed(action, "command_failed", &step, &error, output)),
+        Ok(CommandState::Stuck {
+            step,
+            error,
+            output,
+        }) => Err(failed(action, "command_stuck", &step, &error, output)),
         // `wait_for_end` does not come back with a waiting command.
         Ok(CommandState::Waiting)
         | Err(FlowError::TimedOut { .. } | FlowError::Cancelled { .. }) => {
             flow.shielded().activity(WithdrawCommand, &command).await?;
             flow.go_on()?;
-            Err(FlowError::TimedOut { what: format!("the end of the command `{step}`"), limit })
+            Err(FlowError::TimedOut {
+                what: format!("the end of the command `{step}`"),
+                limit,
+            })
         }
         Err(error) => Err(error),
     }
@@ -100,10 +118,16 @@ async fn wait_for_end(
 }
 
 fn failed(action: CommandAction, code: &str, step: &str, error: &str, output: String) -> FlowError {
-    let message =
-        if step.is_empty() { error.to_owned() } else { format!("recipe step `{step}`: {error}") };
+    let message = if step.is_empty() {
+        error.to_owned()
+    } else {
+        format!("recipe step `{step}`: {error}")
+    };
     let error = ActivityError::permanent(code, message).with_output(output);
-    FlowError::Activity { activity: action.as_str().to_owned(), error }
+    FlowError::Activity {
+        activity: action.as_str().to_owned(),
+        error,
+    }
 }
 
 /// The same id for the same step of the same workflow, at every replay and in every process: FNV-1a of both names,

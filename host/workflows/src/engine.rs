@@ -114,7 +114,11 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { state: None, after: None, limit: 100 }
+        Self {
+            state: None,
+            after: None,
+            limit: 100,
+        }
     }
 }
 

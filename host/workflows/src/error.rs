@@ -46,7 +46,10 @@ impl ActivityError {
     /// The same error with what the failed work printed.
     #[must_use]
     pub fn with_output(self, output: impl Into<String>) -> Self {
-        Self { output: output.into(), ..self }
+        Self {
+            output: output.into(),
+            ..self
+        }
     }
 }
 

@@ -48,13 +48,19 @@ pub fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Exchange
 /// Refuses text that is too large.
 pub fn check(what: &str, text: &str) -> Result<(), ExchangeError> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(ExchangeError::TooLarge { what: what.to_owned(), bytes: text.len() });
+        return Err(ExchangeError::TooLarge {
+            what: what.to_owned(),
+            bytes: text.len(),
+        });
     }
     Ok(())
 }
 
 fn malformed(what: &str, error: &serde_json::Error) -> ExchangeError {
-    ExchangeError::Malformed { what: what.to_owned(), message: error.to_string() }
+    ExchangeError::Malformed {
+        what: what.to_owned(),
+        message: error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +70,10 @@ mod tests {
     #[test]
     fn the_bound_is_exact() {
         let fits = "x".repeat(TEXT_BYTES_MAX - 2);
-        assert_eq!(decode::<String>("it", &encode("it", &fits).unwrap()).unwrap(), fits);
+        assert_eq!(
+            decode::<String>("it", &encode("it", &fits).unwrap()).unwrap(),
+            fits
+        );
         let error = encode("the input of `install`", &"x".repeat(TEXT_BYTES_MAX - 1)).unwrap_err();
         assert_eq!(
             error,
@@ -79,7 +88,9 @@ mod tests {
     fn another_type_is_named() {
         let error = decode::<u32>("the output of `check_agent`", "\"text\"").unwrap_err();
         assert!(
-            error.to_string().starts_with("the output of `check_agent` is not what"),
+            error
+                .to_string()
+                .starts_with("the output of `check_agent` is not what"),
             "{error}"
         );
     }

@@ -121,7 +121,11 @@ impl Flow {
     /// The flow of a workflow that begins, or begins to be replayed.
     pub fn new(control: Arc<dyn Control>) -> Self {
         let watch = Watch(Some(Arc::new(Mutex::new(Ask::Open(control.cancelled())))));
-        Self { control, watch, steps: Arc::default() }
+        Self {
+            control,
+            watch,
+            steps: Arc::default(),
+        }
     }
 
     /// The workflow's id.
@@ -132,7 +136,10 @@ impl Flow {
     /// The same flow, deaf to cancelling: for undoing, and for work that must be finished once begun.
     #[must_use]
     pub fn shielded(&self) -> Self {
-        Self { watch: Watch(None), ..self.clone() }
+        Self {
+            watch: Watch(None),
+            ..self.clone()
+        }
     }
 
     /// Runs an activity with its own limits and tries.
@@ -162,11 +169,17 @@ impl Flow {
             retry,
             input: raw(A::NAME, text)?,
         };
-        match Arc::clone(&self.control).activity(call, self.watch.clone()).await {
+        match Arc::clone(&self.control)
+            .activity(call, self.watch.clone())
+            .await
+        {
             Ok(output) => Ok(decode(&format!("the output of `{}`", A::NAME), &output)?),
             Err(error) => {
                 self.go_on()?;
-                Err(FlowError::Activity { activity: A::NAME.to_owned(), error })
+                Err(FlowError::Activity {
+                    activity: A::NAME.to_owned(),
+                    error,
+                })
             }
         }
     }
@@ -179,9 +192,17 @@ impl Flow {
     ) -> Result<W::Output, FlowError> {
         self.go_on()?;
         let text = encode(&format!("the input of the workflow `{id}`"), input)?;
-        let output = self.or_cancelled(self.control.child(W::KIND, id, text)).await?;
-        let output = output.map_err(|failure| FlowError::Child { id: id.to_owned(), failure })?;
-        Ok(decode(&format!("the output of the workflow `{id}`"), &output)?)
+        let output = self
+            .or_cancelled(self.control.child(W::KIND, id, text))
+            .await?;
+        let output = output.map_err(|failure| FlowError::Child {
+            id: id.to_owned(),
+            failure,
+        })?;
+        Ok(decode(
+            &format!("the output of the workflow `{id}`"),
+            &output,
+        )?)
     }
 
     /// Pauses durably.
@@ -194,7 +215,10 @@ impl Flow {
     pub async fn signal<M: DeserializeOwned>(&self, mailbox: &str) -> Result<M, FlowError> {
         self.go_on()?;
         let text = self.or_cancelled(self.control.signal(mailbox)).await?;
-        Ok(decode(&format!("a message of the mailbox `{mailbox}`"), &text)?)
+        Ok(decode(
+            &format!("a message of the mailbox `{mailbox}`"),
+            &text,
+        )?)
     }
 
     /// Takes the next message of a mailbox, whatever it says, unless `limit` passes first.
@@ -294,7 +318,9 @@ impl Future for Cancelled {
     type Output = String;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
-        let Some(ask) = &self.0.0 else { return Poll::Pending };
+        let Some(ask) = &self.0.0 else {
+            return Poll::Pending;
+        };
         let mut ask = locked(ask);
         let reason = match &mut *ask {
             Ask::Cancelled(reason) => reason.clone(),

@@ -61,7 +61,11 @@ pub struct ProvisionInput {
 impl ProvisionInput {
     /// An input of the present version.
     pub fn new(node: NodeRef, limits: ProvisionLimits) -> Self {
-        Self { version: 1, node, limits }
+        Self {
+            version: 1,
+            node,
+            limits,
+        }
     }
 }
 
@@ -123,7 +127,12 @@ impl Workflow for ProvisionNode {
     type Output = ();
 
     async fn run(flow: Flow, input: ProvisionInput) -> Result<(), Failure> {
-        let mut run = Run { flow, input, undos: Undos::default(), step: STEPS[0] };
+        let mut run = Run {
+            flow,
+            input,
+            undos: Undos::default(),
+            step: STEPS[0],
+        };
         match run.forward().await {
             Ok(()) => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
@@ -155,16 +164,27 @@ impl Run {
         let host = HostRef { node, host_id };
 
         self.begin("issue_enrolment_token").await?;
-        self.undos.push("revoke_enrolment_token", move |flow| async move {
-            flow.activity(RevokeEnrolmentToken, &node).await
-        });
+        self.undos
+            .push("revoke_enrolment_token", move |flow| async move {
+                flow.activity(RevokeEnrolmentToken, &node).await
+            });
         self.flow.activity(IssueEnrolmentToken, &host).await?;
 
         self.begin("wait_for_agent").await?;
         let flow = &self.flow;
-        until(flow, "the host's agent", AGENT_READY, limits.agent, || async {
-            Ok(flow.activity(CheckAgent, &host).await?.is_ready.then_some(()))
-        })
+        until(
+            flow,
+            "the host's agent",
+            AGENT_READY,
+            limits.agent,
+            || async {
+                Ok(flow
+                    .activity(CheckAgent, &host)
+                    .await?
+                    .is_ready
+                    .then_some(()))
+            },
+        )
         .await?;
 
         self.begin("prepare").await?;
@@ -183,9 +203,19 @@ impl Run {
 
         self.begin("wait_for_first_healthy").await?;
         let flow = &self.flow;
-        until(flow, "the node's first healthy state", NODE_HEALTH, limits.healthy, || async {
-            Ok(flow.activity(CheckNodeHealth, &node).await?.is_ready.then_some(()))
-        })
+        until(
+            flow,
+            "the node's first healthy state",
+            NODE_HEALTH,
+            limits.healthy,
+            || async {
+                Ok(flow
+                    .activity(CheckNodeHealth, &node)
+                    .await?
+                    .is_ready
+                    .then_some(()))
+            },
+        )
         .await?;
 
         self.begin("finish").await?;
@@ -195,7 +225,14 @@ impl Run {
     /// Shows the step. That it can't be shown is no reason to give up a node.
     async fn begin(&mut self, step: &'static str) -> Result<(), FlowError> {
         self.step = step;
-        report(&self.flow, self.input.node, step, StepState::Started, String::new()).await;
+        report(
+            &self.flow,
+            self.input.node,
+            step,
+            StepState::Started,
+            String::new(),
+        )
+        .await;
         self.flow.go_on()
     }
 
@@ -206,12 +243,23 @@ impl Run {
         let leftovers = self
             .undos
             .unwind(told, |undo, problem| async move {
-                let state =
-                    if problem.is_none() { StepState::Undone } else { StepState::UndoFailed };
+                let state = if problem.is_none() {
+                    StepState::Undone
+                } else {
+                    StepState::UndoFailed
+                };
                 report(told, node, undo, state, problem.unwrap_or_default()).await;
             })
             .await;
-        mark_failed(&flow, node, Failure { leftovers, ..error.at(self.step) }).await
+        mark_failed(
+            &flow,
+            node,
+            Failure {
+                leftovers,
+                ..error.at(self.step)
+            },
+        )
+        .await
     }
 }
 
@@ -239,9 +287,10 @@ pub(crate) async fn mark_failed(flow: &Flow, node: NodeRef, failure: Failure) ->
     let marked = flow.shielded().activity(MarkFailed, &failed).await;
     let mut failure = failed.failure;
     if let Err(error) = marked {
-        failure
-            .leftovers
-            .push(Leftover { undo: MarkFailed::NAME.to_owned(), message: error.to_string() });
+        failure.leftovers.push(Leftover {
+            undo: MarkFailed::NAME.to_owned(),
+            message: error.to_string(),
+        });
     }
     failure
 }
@@ -254,8 +303,12 @@ pub(crate) async fn report(
     state: StepState,
     message: String,
 ) {
-    let report =
-        StepReport { operation_id: node.operation_id, step: step.to_owned(), state, message };
+    let report = StepReport {
+        operation_id: node.operation_id,
+        step: step.to_owned(),
+        state,
+        message,
+    };
     // A progress that can't be shown must not undo a node; a cancel is seen by the next verb.
     drop(flow.activity(ReportStep, &report).await);
 }

@@ -130,7 +130,9 @@ mod tests {
         let retry = Retry::DEFAULT;
         for attempt in 1..100 {
             let full = 2.0_f64.powi(i32::try_from(attempt).unwrap() - 1).min(60.0);
-            let pause = retry.pause("provision-1/reserve_host", attempt).as_secs_f64();
+            let pause = retry
+                .pause("provision-1/reserve_host", attempt)
+                .as_secs_f64();
             assert!((full * 0.5..=full).contains(&pause), "{attempt}: {pause}");
         }
         assert_ne!(

@@ -21,8 +21,13 @@ use crate::provision_node::{mark_failed, report};
 use crate::workflow::Workflow;
 
 /// The steps, in their order, as an operation shows them.
-pub const STEPS: &[&str] =
-    &["mark_terminating", "stop", "uninstall", "release_host", "mark_terminated"];
+pub const STEPS: &[&str] = &[
+    "mark_terminating",
+    "stop",
+    "uninstall",
+    "release_host",
+    "mark_terminated",
+];
 
 /// The workflow's id: a second termination of a node is the same one.
 pub fn workflow_id(node_id: NodeId) -> String {
@@ -93,7 +98,10 @@ impl Workflow for TerminateNode {
         match forward(&flow, &input, &mut step, &mut leftovers).await {
             Ok(()) => Ok(Terminated { leftovers }),
             Err(error) => {
-                let failure = Failure { leftovers, ..error.at(step) };
+                let failure = Failure {
+                    leftovers,
+                    ..error.at(step)
+                };
                 Err(mark_failed(&flow, input.node, failure).await)
             }
         }
@@ -120,7 +128,10 @@ async fn forward(
     if let Err(error) =
         run_undo_command(flow, node, CommandAction::Uninstall, input.uninstall).await
     {
-        leftovers.push(Leftover { undo: "uninstall".to_owned(), message: error.to_string() });
+        leftovers.push(Leftover {
+            undo: "uninstall".to_owned(),
+            message: error.to_string(),
+        });
         if !input.force {
             return Err(error);
         }

@@ -25,7 +25,8 @@ impl Undos {
         F: FnOnce(Flow) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), FlowError>> + Send + 'static,
     {
-        self.entries.push((name, Box::new(move |flow| Box::pin(undo(flow)))));
+        self.entries
+            .push((name, Box::new(move |flow| Box::pin(undo(flow)))));
     }
 
     /// Runs all, newest first, and tells of each how it went.
@@ -40,7 +41,10 @@ impl Undos {
             let problem = outcome.err().map(|error| error.to_string());
             report(name, problem.clone()).await;
             if let Some(message) = problem {
-                leftovers.push(Leftover { undo: name.to_owned(), message });
+                leftovers.push(Leftover {
+                    undo: name.to_owned(),
+                    message,
+                });
             }
         }
         leftovers

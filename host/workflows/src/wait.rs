@@ -36,7 +36,10 @@ where
             return Ok(value);
         }
         if waited >= limit {
-            return Err(FlowError::TimedOut { what: what.to_owned(), limit });
+            return Err(FlowError::TimedOut {
+                what: what.to_owned(),
+                limit,
+            });
         }
         let slice = pause.min(limit.saturating_sub(waited));
         if flow.nudge(mailbox, slice).await? {
