@@ -1,0 +1,64 @@
+//! Judges whether a node makes progress, over a window and not by a probe.
+//!
+//! A process that is frozen answers nothing, one whose chain stands still answers gladly: both are the same complaint
+//! here, because to its users the node is stuck either way. The rule itself is [`rule`], plain and native.
+
+#![forbid(unsafe_code)]
+
+pub mod rule;
+
+use bellwether_plugin_sdk::policy::{Health, Row, Sync, Verdict};
+use bellwether_plugin_sdk::{BadField, HealthPolicy, register};
+
+use rule::{Facts, Rule};
+
+struct Progress;
+
+impl HealthPolicy for Progress {
+    type Config = Rule;
+    const READS: &[&str] = &rule::COLUMNS;
+
+    fn check(rule: &Rule) -> Result<(), BadField> {
+        rule.check().map_err(|(path, reason)| BadField {
+            path: path.into(),
+            reason,
+        })
+    }
+
+    fn judge(rule: &Rule, row: Row<'_>) -> Verdict {
+        let [
+            height,
+            unchanged_s,
+            age_s,
+            siblings,
+            block_age_s,
+            syncing,
+            peers,
+        ] = row.values();
+        let opinion = rule.judge(&Facts {
+            height: height.number(),
+            unchanged_s: unchanged_s.number(),
+            age_s: age_s.number(),
+            siblings: siblings.number(),
+            block_age_s: block_age_s.number(),
+            syncing: syncing.flag(),
+            peers: peers.number(),
+        });
+        let mut verdict = Verdict::ok(match opinion.sync {
+            rule::Sync::Unknown => Sync::Unknown,
+            rule::Sync::Syncing => Sync::Syncing,
+            rule::Sync::Synced => Sync::Synced,
+        });
+        for complaint in opinion.complaints {
+            let health = if complaint.critical {
+                Health::Critical
+            } else {
+                Health::Degraded
+            };
+            verdict.worsen(health, complaint.code, complaint.message);
+        }
+        verdict
+    }
+}
+
+register!(health_policy: Progress);
