@@ -3,4 +3,6 @@
 //! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
 pub mod clock;
+pub mod engine;
 pub mod ops;
+pub mod store;

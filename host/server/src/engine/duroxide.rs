@@ -1,0 +1,399 @@
+//! The engine of one machine: duroxide inside this process, on its own SQLite file.
+//!
+//! What duroxide 0.1.32 gets wrong is closed here and in the files beside: [`provider`] gives every writing call its
+//! turn and retries it (fault 1), workflows are registered by version (2), time limits of tries are kept by [`tries`]
+//! instead of durable timers (3), no message is poison before 1,000 fetches (4), messages go through mailboxes only
+//! (5), [`DuroxideEngine::prune`] forgets (6), and everything is exchanged as JSON text (7). An exclusive lock on a
+//! file beside the engine's keeps a second host out; holding it also proves that locks left inside by a killed host
+//! are nobody's, so they are lifted at start instead of being waited for.
+
+mod control;
+mod lock;
+mod provider;
+mod reads;
+mod tries;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::runtime::registry::{ActivityRegistry, OrchestrationRegistry};
+use duroxide::runtime::{Runtime, RuntimeOptions};
+use duroxide::{Client, ClientError, InstanceFilter, PruneOptions};
+use host_domain::time::Millis;
+use host_workflows::{
+    Activities, Engine, EngineError, Flow, HistoryEntry, Outcome, Page, PageRequest, Started,
+    Status, StatusKind, Workflows, exchange,
+};
+use tokio::sync::Mutex;
+
+use self::control::{CANCEL_MAILBOX, DuroxideControl};
+use self::lock::EngineLock;
+use self::provider::SerialProvider;
+
+/// How long a start waits until what a killed host left in the queues was looked at.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// The longest pause between two looks at a workflow whose end is waited for.
+const RESULT_POLL: Duration = Duration::from_secs(1);
+/// How many workflows one statement of the prune forgets.
+const PRUNE_BATCH: u32 = 200;
+/// The longest id or mailbox.
+const NAME_CHARS_MAX: usize = 200;
+
+/// How the engine works.
+#[derive(Clone, Debug)]
+pub struct DuroxideOptions {
+    /// How many activities run at once.
+    pub worker_concurrency: usize,
+    /// How often a running activity looks whether its workflow was cancelled.
+    pub cancel_poll: Duration,
+}
+
+impl Default for DuroxideOptions {
+    fn default() -> Self {
+        Self {
+            worker_concurrency: 16,
+            cancel_poll: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another host runs on the same file.
+    #[error(
+        "another host holds {}; stop it first, or give this one another data folder",
+        path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file could not be used.
+    #[error("could not open {}; check that the data folder exists and can be written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// A workflow calls something that nobody implements.
+    #[error("the workflow `{kind}` calls `{activity}`, which no activity of this host implements")]
+    MissingActivity {
+        /// The workflow.
+        kind: String,
+        /// The activity.
+        activity: String,
+    },
+}
+
+/// The running engine.
+pub struct DuroxideEngine {
+    runtime: Arc<Runtime>,
+    provider: Arc<SerialProvider>,
+    client: Client,
+    workflows: Workflows,
+    /// Held round look and start, so that of two starts of one id one is told that it exists.
+    starting: Mutex<()>,
+    /// Given back at the shutdown.
+    lock: Mutex<Option<EngineLock>>,
+}
+
+impl DuroxideEngine {
+    /// Opens `path` and goes on with everything that is unfinished in it.
+    pub async fn start(
+        path: &Path,
+        workflows: Workflows,
+        activities: Activities,
+        options: DuroxideOptions,
+    ) -> Result<Self, StartError> {
+        check_activities(&workflows, &activities)?;
+        let lock = EngineLock::take(path)?;
+        let provider = Arc::new(SerialProvider::new(open(path).await?));
+        let runtime = Runtime::start_with_options(
+            Arc::clone(&provider) as Arc<dyn duroxide::providers::Provider>,
+            activity_registry(&activities, options.cancel_poll),
+            workflow_registry(&workflows),
+            runtime_options(&options),
+        )
+        .await;
+        provider.settled(SETTLE_MAX).await;
+        Ok(Self {
+            runtime,
+            client: Client::new(Arc::clone(&provider) as Arc<dyn duroxide::providers::Provider>),
+            provider,
+            workflows,
+            starting: Mutex::new(()),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// Stops taking up work, gives running activities `grace` to end, and lets go of the file. What did not end goes
+    /// on at the next start.
+    pub async fn shutdown(&self, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        Arc::clone(&self.runtime).shutdown(Some(grace_ms)).await;
+        drop(self.lock.lock().await.take());
+    }
+
+    /// Forgets workflows that ended more than `older_than` ago, and the past executions of running ones; says how
+    /// many workflows it forgot. Called every night: duroxide itself never forgets.
+    pub async fn prune(&self, older_than: Duration, now: Millis) -> Result<u64, EngineError> {
+        let before = u64::try_from(now.minus(older_than).0).unwrap_or(0);
+        let mut forgotten = 0;
+        loop {
+            let filter = InstanceFilter {
+                completed_before: Some(before),
+                limit: Some(PRUNE_BATCH),
+                ..InstanceFilter::default()
+            };
+            let batch = self
+                .provider
+                .in_turn(|| Box::pin(self.client.delete_instance_bulk(filter.clone())));
+            let batch = batch
+                .await
+                .map_err(|error| unavailable("prune workflows", &error))?;
+            forgotten += batch.instances_deleted;
+            if batch.instances_deleted == 0 {
+                break;
+            }
+        }
+        let keep = PruneOptions {
+            keep_last: Some(1),
+            completed_before: Some(before),
+        };
+        self.provider
+            .in_turn(|| {
+                let all = InstanceFilter::default();
+                Box::pin(self.client.prune_executions_bulk(all, keep.clone()))
+            })
+            .await
+            .map_err(|error| unavailable("prune past executions", &error))?;
+        Ok(forgotten)
+    }
+
+    /// How often a call of the engine met a locked database or another passing trouble since the start.
+    pub fn troubles(&self) -> u64 {
+        self.provider.troubles()
+    }
+
+    /// What waits in the engine's queues, timers included.
+    pub async fn queued(&self) -> Result<usize, EngineError> {
+        let depths = self.client.get_queue_depths().await;
+        let depths = depths.map_err(|error| unavailable("count its queues", &error))?;
+        Ok(depths.orchestrator_queue + depths.worker_queue)
+    }
+
+    async fn required(&self, id: &str) -> Result<Status, EngineError> {
+        match self.status(id).await? {
+            Some(status) => Ok(status),
+            None => Err(EngineError::NotFound { id: id.to_owned() }),
+        }
+    }
+
+    async fn tell(&self, id: &str, mailbox: &str, message: &str) -> Result<(), EngineError> {
+        exchange::check(&format!("a message of the mailbox `{mailbox}`"), message)?;
+        if !self.provider.is_starting(id) && self.required(id).await?.state != StatusKind::Running {
+            return Err(EngineError::Ended { id: id.to_owned() });
+        }
+        let told = self.client.enqueue_event(id, mailbox, message).await;
+        told.map_err(|error| unavailable("deliver a message", &error))
+    }
+}
+
+#[async_trait]
+impl Engine for DuroxideEngine {
+    async fn start(&self, kind: &str, id: &str, input: &str) -> Result<Started, EngineError> {
+        check_name(id)?;
+        exchange::decode::<serde_json::Value>(&format!("the input of the workflow `{id}`"), input)?;
+        let Some(code) = self.workflows.newest(kind) else {
+            return Err(EngineError::UnknownKind {
+                kind: kind.to_owned(),
+            });
+        };
+        let _one_at_a_time = self.starting.lock().await;
+        if self.provider.is_starting(id) || self.status(id).await?.is_some() {
+            return Ok(Started::Exists);
+        }
+        self.provider.note_starting(id);
+        let queued = self
+            .client
+            .start_orchestration_versioned(id, kind, code.version, input)
+            .await;
+        if let Err(error) = queued {
+            self.provider.forget_starting(id);
+            return Err(unavailable("start a workflow", &error));
+        }
+        Ok(Started::Started)
+    }
+
+    async fn signal(&self, id: &str, mailbox: &str, message: &str) -> Result<(), EngineError> {
+        check_name(mailbox)?;
+        if mailbox == CANCEL_MAILBOX {
+            return Err(EngineError::BadName {
+                id: mailbox.to_owned(),
+            });
+        }
+        self.tell(id, mailbox, message).await
+    }
+
+    async fn cancel(&self, id: &str, reason: &str) -> Result<(), EngineError> {
+        // A message and not duroxide's own cancel, which ends a workflow on the spot and leaves nothing undone.
+        self.tell(id, CANCEL_MAILBOX, reason).await
+    }
+
+    async fn status(&self, id: &str) -> Result<Option<Status>, EngineError> {
+        reads::status(&self.provider, id)
+            .await
+            .map_err(|error| unavailable("read a workflow", &error))
+    }
+
+    async fn result(&self, id: &str, wait: Duration) -> Result<Outcome, EngineError> {
+        let ended = async {
+            loop {
+                let changed = self.provider.ended();
+                match reads::outcome(&self.provider, id).await {
+                    Ok(Some(Outcome::Running)) => {}
+                    Ok(None) if self.provider.is_starting(id) => {}
+                    Ok(Some(outcome)) => return Ok(outcome),
+                    Ok(None) => return Err(EngineError::NotFound { id: id.to_owned() }),
+                    Err(error) => return Err(unavailable("read a result", &error)),
+                }
+                // A missed wake-up costs one poll.
+                drop(tokio::time::timeout(RESULT_POLL, changed).await);
+            }
+        };
+        tokio::time::timeout(wait, ended)
+            .await
+            .unwrap_or(Ok(Outcome::Running))
+    }
+
+    async fn list(&self, page: &PageRequest) -> Result<Page, EngineError> {
+        reads::list(&self.provider, page)
+            .await
+            .map_err(|error| unavailable("list workflows", &error))
+    }
+
+    async fn history(&self, id: &str) -> Result<Vec<HistoryEntry>, EngineError> {
+        self.required(id).await?;
+        reads::history(&self.provider, id)
+            .await
+            .map_err(|error| unavailable("read a history", &error))
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), EngineError> {
+        let deleted = self
+            .provider
+            .in_turn(|| Box::pin(self.client.delete_instance(id, false)));
+        match deleted.await {
+            Ok(_) | Err(ClientError::InstanceNotFound { .. }) => Ok(()),
+            Err(ClientError::InstanceStillRunning { .. }) => {
+                Err(EngineError::StillRunning { id: id.to_owned() })
+            }
+            Err(error) => match self.status(id).await? {
+                None => Ok(()),
+                Some(status) if status.state == StatusKind::Running => {
+                    Err(EngineError::StillRunning { id: id.to_owned() })
+                }
+                Some(_) => Err(unavailable("forget a workflow", &error)),
+            },
+        }
+    }
+}
+
+fn check_activities(workflows: &Workflows, activities: &Activities) -> Result<(), StartError> {
+    let known: HashSet<&str> = activities.names().collect();
+    for workflow in workflows.iter() {
+        if let Some(missing) = workflow
+            .activities
+            .iter()
+            .find(|name| !known.contains(**name))
+        {
+            return Err(StartError::MissingActivity {
+                kind: workflow.kind.to_owned(),
+                activity: (*missing).to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn open(path: &Path) -> Result<SqliteProvider, StartError> {
+    let file = |source: anyhow::Error| StartError::File {
+        path: path.to_owned(),
+        source,
+    };
+    if path.exists() {
+        crate::store::engine_file::lift_locks(path)
+            .await
+            .map_err(|error| file(error.into()))?;
+    }
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    SqliteProvider::new(&url, None)
+        .await
+        .map_err(|error| file(anyhow::anyhow!("{error}")))
+}
+
+fn runtime_options(options: &DuroxideOptions) -> RuntimeOptions {
+    RuntimeOptions {
+        orchestration_concurrency: 2,
+        worker_concurrency: options.worker_concurrency,
+        dispatcher_min_poll_interval: Duration::from_millis(50),
+        worker_lock_timeout: Duration::from_secs(10),
+        orchestrator_lock_timeout: Duration::from_secs(15),
+        max_attempts: 1000,
+        ..RuntimeOptions::default()
+    }
+}
+
+fn activity_registry(activities: &Activities, cancel_poll: Duration) -> ActivityRegistry {
+    let mut registry = ActivityRegistry::builder();
+    for name in activities.names() {
+        if let Some(handler) = activities.handler(name) {
+            registry = registry.register(name, move |ctx, call| {
+                tries::run_try(Arc::clone(&handler), ctx, call, cancel_poll)
+            });
+        }
+    }
+    registry.build()
+}
+
+fn workflow_registry(workflows: &Workflows) -> OrchestrationRegistry {
+    let mut registry = OrchestrationRegistry::builder();
+    for workflow in workflows.iter() {
+        let run = Arc::clone(&workflow.run);
+        registry =
+            registry.register_versioned(workflow.kind, workflow.version, move |ctx, input| {
+                let run = Arc::clone(&run);
+                async move {
+                    let flow = Flow::new(Arc::new(DuroxideControl::new(ctx)));
+                    run(flow, input)
+                        .await
+                        .map_err(|failure| control::failure_text(&failure))
+                }
+            });
+    }
+    registry.build()
+}
+
+fn check_name(id: &str) -> Result<(), EngineError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.');
+    // Duroxide names children by `sub::`.
+    if id.is_empty() || id.len() > NAME_CHARS_MAX || id.contains("::") || !id.chars().all(is_plain)
+    {
+        return Err(EngineError::BadName { id: id.to_owned() });
+    }
+    Ok(())
+}
+
+fn unavailable(operation: &'static str, error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Unavailable {
+        operation,
+        message: error.to_string(),
+    }
+}
