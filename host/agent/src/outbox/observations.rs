@@ -1,0 +1,316 @@
+//! Observations on their way to the host: batched in memory while the host listens, on disk while it doesn't.
+//!
+//! When the host is slow, older values of the same collector give way to newer ones. While the agent is cut off,
+//! batches go to a bounded folder, and the oldest are dropped first.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use prost::Message as _;
+use proto::v1 as pb;
+use tokio::sync::Notify;
+
+use crate::{durable, time};
+
+/// Collections in one batch.
+const BATCH_MAX: usize = 200;
+/// Batches in memory.
+const MEMORY_MAX: usize = 32;
+/// Compression level of batches on disk.
+const ZSTD_LEVEL: i32 = 3;
+
+/// The observations that the host has not stored yet.
+pub(crate) struct Observations {
+    dir: PathBuf,
+    bytes_max: u64,
+    queue: Mutex<Queue>,
+    /// Woken by each new collection.
+    pub(crate) added: Notify,
+}
+
+/// Sequences rise from the disk over the memory to the open batch.
+struct Queue {
+    disk: VecDeque<OnDisk>,
+    memory: VecDeque<pb::ObservationBatch>,
+    open: Vec<pb::Collection>,
+    next_sequence: u64,
+    /// Up to here the host was sent what there was, in this session; `None` while cut off.
+    sent: Option<u64>,
+}
+
+struct OnDisk {
+    sequence: u64,
+    bytes: u64,
+}
+
+impl Observations {
+    /// Finds what an earlier agent left in `dir`, which holds at most `bytes_max`.
+    pub(crate) fn open(dir: PathBuf, bytes_max: u64) -> io::Result<Self> {
+        let mut disk = Vec::new();
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name
+                .strip_suffix(".pb.zst")
+                .and_then(|number| number.parse().ok())
+            {
+                Some(sequence) => disk.push(OnDisk {
+                    sequence,
+                    bytes: entry.metadata()?.len(),
+                }),
+                None => durable::remove(&entry.path())?,
+            }
+        }
+        disk.sort_by_key(|file| file.sequence);
+        let last = disk.last().map_or(0, |file| file.sequence);
+        // Beginning at the time keeps sequences rising over restarts without writing each one down.
+        let now = u64::try_from(time::now().0).unwrap_or(0);
+        let queue = Queue {
+            disk: disk.into(),
+            memory: VecDeque::new(),
+            open: Vec::new(),
+            next_sequence: now.max(last.saturating_add(1)),
+            sent: None,
+        };
+        Ok(Self {
+            dir,
+            bytes_max,
+            queue: Mutex::new(queue),
+            added: Notify::new(),
+        })
+    }
+
+    /// Adds what a collector brought.
+    pub(crate) fn push(&self, collection: pb::Collection) {
+        {
+            let mut queue = self.lock();
+            queue.open.push(collection);
+            if queue.open.len() >= BATCH_MAX {
+                queue.seal();
+            }
+            if queue.memory.len() > MEMORY_MAX {
+                match queue.sent {
+                    Some(sent) => queue.thin(sent),
+                    None => self.spill_queue(&mut queue),
+                }
+            }
+        }
+        self.added.notify_one();
+    }
+
+    /// A session begins: everything that is not stored is sent, the oldest first.
+    pub(crate) fn begin_session(&self) {
+        self.lock().sent = Some(0);
+    }
+
+    /// The next batch to send in this session.
+    pub(crate) fn next(&self) -> Option<pb::ObservationBatch> {
+        let mut queue = self.lock();
+        let sent = queue.sent?;
+        while let Some(sequence) = queue.disk.iter().map(|f| f.sequence).find(|s| *s > sent) {
+            match read_batch(&self.file(sequence)) {
+                Ok(batch) => {
+                    queue.sent = Some(sequence);
+                    return Some(batch);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, sequence, "observations on disk can't be read and are dropped");
+                    self.drop_from_disk(&mut queue, |file| file.sequence == sequence);
+                }
+            }
+        }
+        if !queue.memory.iter().any(|batch| batch.sequence > sent) {
+            queue.seal();
+        }
+        let batch = queue
+            .memory
+            .iter()
+            .find(|batch| batch.sequence > sent)
+            .cloned()?;
+        queue.sent = Some(batch.sequence);
+        Some(batch)
+    }
+
+    /// The host has stored everything up to `sequence`.
+    pub(crate) fn stored(&self, sequence: u64) {
+        let mut queue = self.lock();
+        queue.memory.retain(|batch| batch.sequence > sequence);
+        self.drop_from_disk(&mut queue, |file| file.sequence <= sequence);
+    }
+
+    /// The session is over, or still is: what waits goes to the disk.
+    pub(crate) fn spill(&self) {
+        let mut queue = self.lock();
+        queue.sent = None;
+        queue.seal();
+        self.spill_queue(&mut queue);
+    }
+
+    fn spill_queue(&self, queue: &mut Queue) {
+        while let Some(batch) = queue.memory.pop_front() {
+            match write_batch(&self.file(batch.sequence), &batch) {
+                Ok(bytes) => queue.disk.push_back(OnDisk {
+                    sequence: batch.sequence,
+                    bytes,
+                }),
+                Err(error) => tracing::warn!(%error, "observations are lost; check the disk"),
+            }
+        }
+        let mut total: u64 = queue.disk.iter().map(|file| file.bytes).sum();
+        while total > self.bytes_max
+            && let Some(oldest) = queue.disk.pop_front()
+        {
+            total = total.saturating_sub(oldest.bytes);
+            let _ = durable::remove(&self.file(oldest.sequence));
+        }
+    }
+
+    fn drop_from_disk(&self, queue: &mut Queue, gone: impl Fn(&OnDisk) -> bool) {
+        queue.disk.retain(|file| {
+            let gone = gone(file);
+            if gone {
+                let _ = durable::remove(&self.file(file.sequence));
+            }
+            !gone
+        });
+    }
+
+    fn file(&self, sequence: u64) -> PathBuf {
+        self.dir.join(format!("{sequence:020}.pb.zst"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let collections = std::mem::take(&mut self.open);
+            let sequence = self.next_sequence;
+            self.next_sequence = self.next_sequence.saturating_add(1);
+            self.memory.push_back(pb::ObservationBatch {
+                sequence,
+                collections,
+            });
+        }
+    }
+
+    /// Keeps only the newest collection of each collector among the batches that were not sent.
+    fn thin(&mut self, sent: u64) {
+        let unsent: Vec<_> = self
+            .memory
+            .iter()
+            .filter(|b| b.sequence > sent)
+            .cloned()
+            .collect();
+        let Some(sequence) = unsent.last().map(|batch| batch.sequence) else {
+            // All are on their way and unanswered; the oldest answer would be the least useful.
+            self.memory.pop_front();
+            return;
+        };
+        let mut newest = BTreeMap::new();
+        for collection in unsent.into_iter().flat_map(|batch| batch.collections) {
+            newest.insert(
+                (collection.node_id.clone(), collection.collector.clone()),
+                collection,
+            );
+        }
+        self.memory.retain(|batch| batch.sequence <= sent);
+        if self.memory.len() >= MEMORY_MAX {
+            self.memory.pop_front();
+        }
+        self.memory.push_back(pb::ObservationBatch {
+            sequence,
+            collections: newest.into_values().collect(),
+        });
+    }
+}
+
+fn write_batch(path: &Path, batch: &pb::ObservationBatch) -> io::Result<u64> {
+    let bytes = zstd::encode_all(batch.encode_to_vec().as_slice(), ZSTD_LEVEL)?;
+    durable::write(path, &bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+fn read_batch(path: &Path) -> io::Result<pb::ObservationBatch> {
+    let bytes = zstd::decode_all(std::fs::File::open(path)?)?;
+    pb::ObservationBatch::decode(bytes.as_slice()).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collection(at_ms: i64) -> pb::Collection {
+        pb::Collection {
+            collector: "evm".to_owned(),
+            at_ms,
+            ..Default::default()
+        }
+    }
+
+    fn times(batch: &pb::ObservationBatch) -> Vec<i64> {
+        batch.collections.iter().map(|c| c.at_ms).collect()
+    }
+
+    #[test]
+    fn what_is_not_stored_survives_on_disk_and_is_sent_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
+        log.push(collection(1));
+        log.spill();
+        log.push(collection(2));
+        log.spill();
+        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
+        log.push(collection(3));
+        assert!(log.next().is_none(), "nothing is sent while cut off");
+        log.begin_session();
+        let batches: Vec<_> = std::iter::from_fn(|| log.next()).collect();
+        assert_eq!(
+            batches.iter().flat_map(times).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert!(
+            batches
+                .windows(2)
+                .all(|pair| pair[0].sequence < pair[1].sequence)
+        );
+
+        log.stored(batches[1].sequence);
+        log.begin_session();
+        assert_eq!(log.next().map(|batch| times(&batch)), Some(vec![3]));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_spool_drops_the_oldest() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Observations::open(dir.path().to_owned(), 100).unwrap();
+        for at in 0..50 {
+            log.push(collection(at));
+            log.spill();
+        }
+        log.begin_session();
+        let kept: Vec<_> = std::iter::from_fn(|| log.next())
+            .flat_map(|b| times(&b))
+            .collect();
+        assert!(!kept.is_empty() && kept.len() < 20, "{kept:?}");
+        assert_eq!(kept.last(), Some(&49));
+    }
+
+    #[test]
+    fn a_slow_host_gets_the_newest_of_each_collector() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
+        log.begin_session();
+        let n = i64::try_from((MEMORY_MAX + 1) * BATCH_MAX).unwrap();
+        for at in 0..n {
+            log.push(collection(at));
+        }
+        assert_eq!(log.next().map(|batch| times(&batch)), Some(vec![n - 1]));
+    }
+}
