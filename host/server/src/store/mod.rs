@@ -3,4 +3,44 @@
 //! It knows rows and versions, no rules. What reads is a method of [`Reader`], to which [`Db`] and [`Tx`] both
 //! dereference; what writes is a method of [`Tx`]. Every list is bounded by its caller and read by keyset.
 
+mod db;
 pub mod engine_file;
+mod error;
+mod migrate;
+mod sql;
+
+mod agents;
+mod api_keys;
+mod audit_log;
+mod commands;
+mod enrolment_tokens;
+mod event_log;
+mod health;
+mod heartbeats;
+mod hosts;
+mod idempotency_keys;
+mod incidents;
+mod leader_epochs;
+mod meta;
+mod node_events;
+mod nodes;
+mod notifications;
+mod observations;
+mod operations;
+mod outbox;
+mod plugin_revisions;
+
+pub use api_keys::ApiKey;
+pub use audit_log::AuditEntry;
+pub use db::{Db, DbOptions, Reader, Tx};
+pub use error::StoreError;
+pub use event_log::{LogEntry, NewLogEntry};
+pub use health::{HealthRow, JudgedNode};
+pub use heartbeats::{BeatRow, Heartbeat};
+pub use idempotency_keys::IdempotentAnswer;
+pub use incidents::{IncidentFilter, IncidentHistoryEntry};
+pub use leader_epochs::LeaderEpoch;
+pub use node_events::NodeEventEntry;
+pub use nodes::NodeFilter;
+pub use operations::OperationFilter;
+pub use outbox::{ClaimedEvent, DeadLetter, OutboxLag};

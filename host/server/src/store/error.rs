@@ -1,0 +1,103 @@
+//! What can go wrong in the store, split by what a caller does about it.
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A unique value is taken; the caller asks for another one.
+    #[error("{what} exists already; choose another or use the one that exists")]
+    Conflict {
+        /// What exists.
+        what: &'static str,
+    },
+    /// The row refers to one that does not exist.
+    #[error("the row refers to another one that does not exist; read again and repeat")]
+    Missing,
+    /// The database is away or busy; nothing was written, and the same call may work later.
+    #[error("the database is busy or away; try again in a few seconds")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row can't be read.
+    #[error(
+        "row `{id}` of table `{table}` has a `{column}` that can't be read ({why}); restore the row from a backup"
+    )]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        id: String,
+        /// What is wrong with the value.
+        why: String,
+    },
+    /// Somebody else leads by now; the caller stops leading.
+    #[error("`{name}` is led by a newer epoch than {epoch}; this write was refused")]
+    Fenced {
+        /// What is led.
+        name: String,
+        /// The caller's epoch.
+        epoch: i64,
+    },
+    /// The address can't be used.
+    #[error(
+        "the database URL can't be used ({0}); write `sqlite://<path>` or `postgres://<user>@<host>/<database>`"
+    )]
+    Url(String),
+    /// The schema is not the one that this program knows.
+    #[error("{0}")]
+    Schema(String),
+    /// A migration failed; the schema stays at the version before it.
+    #[error("the database could not be migrated; mend the cause and run `bellwether migrate`")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A bug or a broken database.
+    #[error("the database refused a statement")]
+    Internal(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// Whether the same call may work in a moment.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// Names what is taken, where the database only knows an index.
+    pub(super) fn taken(self, what: &'static str) -> Self {
+        match self {
+            Self::Conflict { .. } => Self::Conflict { what },
+            other => other,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        use sqlx::error::ErrorKind as K;
+        match &error {
+            E::PoolTimedOut | E::PoolClosed | E::Io(_) | E::Tls(_) | E::WorkerCrashed => {
+                Self::Unavailable(error)
+            }
+            E::Database(refusal) => match refusal.kind() {
+                K::UniqueViolation => Self::Conflict { what: "the row" },
+                K::ForeignKeyViolation => Self::Missing,
+                _ if refusal.code().is_some_and(|code| is_transient(&code)) => {
+                    Self::Unavailable(error)
+                }
+                _ => Self::Internal(error),
+            },
+            _ => Self::Internal(error),
+        }
+    }
+}
+
+/// SQLite writes its extended result code in decimal (busy, locked); PostgreSQL has five letters (serialisation, deadlock,
+/// lock and statement time-out, too many connections, shutdown, connection lost).
+fn is_transient(code: &str) -> bool {
+    const SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
+    const POSTGRES: [&str; 5] = ["40001", "40P01", "55P03", "57014", "25P03"];
+    SQLITE.contains(&code)
+        || POSTGRES.contains(&code)
+        || (code.len() == 5
+            && ["53", "08", "57P"]
+                .iter()
+                .any(|class| code.starts_with(class)))
+}

@@ -1,0 +1,123 @@
+//! The live event log: numbered without gaps in the order of commits, so that "all rows behind n" never misses one.
+//!
+//! A plain identity column gives numbers in the order of inserts, and a reader passes by a row that commits late.
+//! So entries are collected in the `Tx` and written just before its commit, under the lock of the head's one row: the lock is
+//! held for a moment only, and always taken last.
+
+use host_domain::ids::NodeId;
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, Value, json, sql};
+
+/// Entries of one statement; far below the number of values that a statement may have.
+const BATCH_MAX: usize = 1_000;
+
+/// An entry to append.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewLogEntry {
+    /// When.
+    pub at: Millis,
+    /// `node_transition`, `node_event`, `incident`, `operation`, `plugin`.
+    pub kind: String,
+    /// The node that it is about.
+    pub node_id: Option<NodeId>,
+    /// The chain that it is about.
+    pub chain: Option<String>,
+    /// What, as JSON.
+    pub payload: serde_json::Value,
+}
+
+/// An entry with its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEntry {
+    /// Rises by one with each entry.
+    pub seq: i64,
+    /// The entry.
+    pub entry: NewLogEntry,
+}
+
+impl FromRow for LogEntry {
+    const TABLE: &'static str = "event_log";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            seq: row.int("seq")?,
+            entry: NewLogEntry {
+                at: row.millis("at")?,
+                kind: row.text("kind")?,
+                node_id: row.parsed_opt("node_id")?,
+                chain: row.text_opt("chain")?,
+                payload: row.json("payload")?,
+            },
+        })
+    }
+}
+
+impl Reader {
+    /// Entries behind a number, in order.
+    pub async fn event_log_after(&self, seq: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
+        const SQL: &str = "SELECT * FROM event_log WHERE seq > $1 ORDER BY seq LIMIT $2";
+        self.all(sql(SQL).bind(seq).bind(limit)).await
+    }
+
+    /// The newest number; 0 when nothing was ever written.
+    pub async fn event_log_last_seq(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT seq AS number FROM event_log_head WHERE id = 1";
+        Ok(self.number(sql(SQL)).await?.unwrap_or(0))
+    }
+
+    /// The oldest number that is still kept; a reader that asks for less has missed something.
+    pub async fn event_log_first_seq(&self) -> Result<Option<i64>, StoreError> {
+        const SQL: &str = "SELECT seq AS number FROM event_log ORDER BY seq LIMIT 1";
+        self.number(sql(SQL)).await
+    }
+}
+
+impl Tx {
+    /// Appends an entry when the transaction commits.
+    pub fn append_event_log(&mut self, entry: NewLogEntry) {
+        self.log.push(entry);
+    }
+
+    /// Removes up to `limit` entries from before a time, oldest first, and says how many.
+    pub async fn prune_event_log(&mut self, before: Millis, limit: u32) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM event_log WHERE seq IN
+            (SELECT seq FROM event_log WHERE at < $1 ORDER BY seq LIMIT $2)";
+        self.execute(sql(SQL).bind(before).bind(limit)).await
+    }
+
+    pub(super) async fn write_event_log(&mut self) -> Result<(), StoreError> {
+        const TAKE: &str =
+            "UPDATE event_log_head SET seq = seq + $1 WHERE id = 1 RETURNING seq AS number";
+        const SQL: &str =
+            "INSERT INTO event_log (seq, at, kind, node_id, chain, payload) VALUES {}";
+        let entries = std::mem::take(&mut self.log);
+        let Ok(taken @ 1..) = i64::try_from(entries.len()) else {
+            return Ok(());
+        };
+        let last = self.number(sql(TAKE).bind(taken)).await?.unwrap_or(taken);
+        let row = |(entry, seq): (NewLogEntry, i64)| -> Vec<Value> {
+            let chain = entry.chain.as_deref().into();
+            let payload = json(&entry.payload);
+            vec![
+                seq.into(),
+                entry.at.into(),
+                entry.kind.into(),
+                entry.node_id.into(),
+                chain,
+                payload,
+            ]
+        };
+        let rows: Vec<_> = entries
+            .into_iter()
+            .zip(last - taken + 1..)
+            .map(row)
+            .collect();
+        for chunk in rows.chunks(BATCH_MAX) {
+            self.execute(sql(SQL).list(chunk.to_vec())).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers to requests with an idempotency key, so that a repeat gets the same answer and does nothing.
+
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, sql};
+
+/// An answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotentAnswer {
+    /// Who asked.
+    pub principal: String,
+    /// The key that they chose.
+    pub key: String,
+    /// Hash of the request: another request under the same key is refused.
+    pub body_hash: String,
+    /// Status code of the answer.
+    pub status: u16,
+    /// Body of the answer.
+    pub response: String,
+    /// Until when it is kept.
+    pub expires_at: Millis,
+}
+
+impl FromRow for IdempotentAnswer {
+    const TABLE: &'static str = "idempotency_keys";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            principal: row.text("principal")?,
+            key: row.text("key")?,
+            body_hash: row.text("body_hash")?,
+            status: u16::try_from(row.int("status")?)
+                .map_err(|error| BadColumn::new("status", error))?,
+            response: row.text("response")?,
+            expires_at: row.millis("expires_at")?,
+        })
+    }
+}
+
+impl Reader {
+    /// The answer that was given under a key, unless it is over.
+    pub async fn idempotent_answer(
+        &self,
+        principal: &str,
+        key: &str,
+        now: Millis,
+    ) -> Result<Option<IdempotentAnswer>, StoreError> {
+        const SQL: &str =
+            "SELECT * FROM idempotency_keys WHERE principal = $1 AND key = $2 AND expires_at > $3";
+        self.first(sql(SQL).bind(principal).bind(key).bind(now))
+            .await
+    }
+}
+
+impl Tx {
+    /// Keeps an answer, in the transaction of its effect. `false` when another request was faster under the same key: undo.
+    pub async fn put_idempotent_answer(
+        &mut self,
+        answer: &IdempotentAnswer,
+        now: Millis,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO idempotency_keys (principal, key, body_hash, status, response, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (principal, key) DO UPDATE SET body_hash = excluded.body_hash, status = excluded.status,
+                response = excluded.response, expires_at = excluded.expires_at
+            WHERE idempotency_keys.expires_at <= $7";
+        let stmt = sql(SQL)
+            .bind(&answer.principal)
+            .bind(&answer.key)
+            .bind(&answer.body_hash)
+            .bind(i64::from(answer.status))
+            .bind(&answer.response)
+            .bind(answer.expires_at)
+            .bind(now);
+        Ok(self.execute(stmt).await? == 1)
+    }
+
+    /// Removes up to `limit` answers that are over, and says how many.
+    pub async fn prune_idempotent_answers(
+        &mut self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM idempotency_keys WHERE (principal, key) IN
+            (SELECT principal, key FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+        self.execute(sql(SQL).bind(now).bind(limit)).await
+    }
+}

@@ -1,0 +1,223 @@
+//! Incidents: one unresolved row per key, changed by compare-and-swap, with a history beside it.
+
+use std::collections::BTreeMap;
+
+use host_domain::ids::IncidentId;
+use host_domain::incident::{
+    Incident, IncidentEvent, IncidentKey, IncidentState, Severity, SubjectKind,
+};
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, json, sql};
+
+/// Which incidents; absent fields accept everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncidentFilter {
+    /// One state.
+    pub state: Option<IncidentState>,
+    /// Only what is not resolved.
+    pub unresolved: bool,
+    /// One severity.
+    pub severity: Option<Severity>,
+    /// One category.
+    pub category: Option<String>,
+    /// One subject: a node id, a host id, or a plugin's name.
+    pub subject_id: Option<String>,
+}
+
+/// One line of an incident's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentHistoryEntry {
+    /// UUID v7.
+    pub id: String,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// What happened.
+    pub event: IncidentEvent,
+    /// Who or what did it.
+    pub actor: String,
+    /// When.
+    pub at: Millis,
+    /// For people.
+    pub message: String,
+}
+
+impl FromRow for Incident {
+    const TABLE: &'static str = "incidents";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            id: row.parsed("id")?,
+            key: IncidentKey {
+                subject_kind: row.named("subject_kind", SubjectKind::parse)?,
+                subject_id: row.text("subject_id")?,
+                category: row.text("category")?,
+            },
+            subject_name: row.text("subject_name")?,
+            labels: row.json::<BTreeMap<String, String>>("labels")?,
+            severity: row.named("severity", Severity::parse)?,
+            state: row.named("state", IncidentState::parse)?,
+            title: row.text("title")?,
+            reasons: row.json("reasons")?,
+            occurrences: row.count("occurrences")?,
+            opened_at: row.millis("opened_at")?,
+            updated_at: row.millis("updated_at")?,
+            acknowledged_by: row.text_opt("acknowledged_by")?,
+            resolved_at: row.millis_opt("resolved_at")?,
+            version: row.int("version")?,
+        })
+    }
+}
+
+impl FromRow for IncidentHistoryEntry {
+    const TABLE: &'static str = "incident_events";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            id: row.text("id")?,
+            incident_id: row.parsed("incident_id")?,
+            event: row.named("kind", IncidentEvent::parse)?,
+            actor: row.text("actor")?,
+            at: row.millis("at")?,
+            message: row.text("message")?,
+        })
+    }
+}
+
+impl Reader {
+    /// An incident by its id.
+    pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>, StoreError> {
+        const SQL: &str = "SELECT * FROM incidents WHERE id = $1";
+        self.first(sql(SQL).bind(id)).await
+    }
+
+    /// The incident that a cause of this key concerns: the unresolved one, else the one that was resolved last.
+    pub async fn newest_incident(&self, key: &IncidentKey) -> Result<Option<Incident>, StoreError> {
+        const SQL: &str = "SELECT * FROM incidents
+            WHERE subject_kind = $1 AND subject_id = $2 AND category = $3
+            ORDER BY CASE WHEN state = 'resolved' THEN 1 ELSE 0 END, resolved_at DESC, id DESC LIMIT 1";
+        let stmt = sql(SQL)
+            .bind(key.subject_kind.as_str())
+            .bind(&key.subject_id)
+            .bind(&key.category);
+        self.first(stmt).await
+    }
+
+    /// Incidents, newest first, beginning below `before`.
+    pub async fn list_incidents(
+        &self,
+        filter: &IncidentFilter,
+        before: Option<IncidentId>,
+        limit: u32,
+    ) -> Result<Vec<Incident>, StoreError> {
+        const SQL: &str = "SELECT * FROM incidents
+            WHERE ($1 IS NULL OR state = $1) AND ($2 = 0 OR state <> 'resolved')
+              AND ($3 IS NULL OR severity = $3) AND ($4 IS NULL OR category = $4)
+              AND ($5 IS NULL OR subject_id = $5) AND ($6 IS NULL OR id < $6)
+            ORDER BY id DESC LIMIT $7";
+        let stmt = sql(SQL)
+            .bind(filter.state.map(IncidentState::as_str))
+            .bind(filter.unresolved)
+            .bind(filter.severity.map(Severity::as_str))
+            .bind(filter.category.as_deref())
+            .bind(filter.subject_id.as_deref())
+            .bind(before)
+            .bind(limit);
+        self.all(stmt).await
+    }
+
+    /// How many incidents are not resolved.
+    pub async fn n_unresolved_incidents(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) AS number FROM incidents WHERE state <> 'resolved'";
+        Ok(self.number(sql(SQL)).await?.unwrap_or(0))
+    }
+
+    /// An incident's history, oldest first, beginning behind `after`.
+    pub async fn incident_events(
+        &self,
+        incident: IncidentId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<IncidentHistoryEntry>, StoreError> {
+        const SQL: &str =
+            "SELECT * FROM incident_events WHERE incident_id = $1 AND ($2 IS NULL OR id > $2)
+            ORDER BY id LIMIT $3";
+        self.all(sql(SQL).bind(incident).bind(after).bind(limit))
+            .await
+    }
+}
+
+impl Tx {
+    /// Opens an incident. `Conflict` when one of its key is unresolved.
+    pub async fn insert_incident(&mut self, incident: &Incident) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO incidents (id, subject_kind, subject_id, category, subject_name, labels,
+                severity, state, title, reasons, occurrences, opened_at, updated_at, acknowledged_by,
+                resolved_at, version)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+        let stmt = sql(SQL)
+            .bind(incident.id)
+            .bind(incident.key.subject_kind.as_str())
+            .bind(&incident.key.subject_id)
+            .bind(&incident.key.category)
+            .bind(&incident.subject_name)
+            .bind(json(&incident.labels))
+            .bind(incident.severity.as_str())
+            .bind(incident.state.as_str())
+            .bind(&incident.title)
+            .bind(json(&incident.reasons))
+            .bind(incident.occurrences)
+            .bind(incident.opened_at)
+            .bind(incident.updated_at)
+            .bind(incident.acknowledged_by.as_deref())
+            .bind(incident.resolved_at)
+            .bind(incident.version);
+        self.execute(stmt)
+            .await
+            .map_err(|error| error.taken("an unresolved incident of this key"))?;
+        Ok(())
+    }
+
+    /// Writes what changed in an incident if nobody did since `incident.version`, and gives the new version. Its key, subject,
+    /// labels and beginning never change.
+    pub async fn update_incident(
+        &mut self,
+        incident: &Incident,
+    ) -> Result<Option<i64>, StoreError> {
+        const SQL: &str = "UPDATE incidents SET severity = $1, state = $2, title = $3, reasons = $4,
+                occurrences = $5, updated_at = $6, acknowledged_by = $7, resolved_at = $8, version = version + 1
+            WHERE id = $9 AND version = $10 RETURNING version AS number";
+        let stmt = sql(SQL)
+            .bind(incident.severity.as_str())
+            .bind(incident.state.as_str())
+            .bind(&incident.title)
+            .bind(json(&incident.reasons))
+            .bind(incident.occurrences)
+            .bind(incident.updated_at)
+            .bind(incident.acknowledged_by.as_deref())
+            .bind(incident.resolved_at)
+            .bind(incident.id)
+            .bind(incident.version);
+        self.number(stmt)
+            .await
+            .map_err(|error| error.taken("an unresolved incident of this key"))
+    }
+
+    /// Appends a line to an incident's history; one that is there already (same id) stays, and the answer is `false`.
+    pub async fn append_incident_event(
+        &mut self,
+        event: &IncidentHistoryEntry,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO incident_events (id, incident_id, at, kind, actor, message)
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+        let stmt = sql(SQL)
+            .bind(&event.id)
+            .bind(event.incident_id)
+            .bind(event.at)
+            .bind(event.event.as_str())
+            .bind(&event.actor)
+            .bind(&event.message);
+        Ok(self.execute(stmt).await? == 1)
+    }
+}

@@ -1,0 +1,73 @@
+//! Leaders' epochs: each tenure has a higher one, and a write by an older one is refused (design: domain.md, Leader election).
+
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, sql};
+
+/// Who leads, and in which tenure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderEpoch {
+    /// What is led.
+    pub name: String,
+    /// Rises with each tenure.
+    pub epoch: i64,
+    /// The process.
+    pub holder: String,
+    /// When the tenure began.
+    pub taken_at: Millis,
+}
+
+impl FromRow for LeaderEpoch {
+    const TABLE: &'static str = "leader_epochs";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            name: row.text("name")?,
+            epoch: row.int("epoch")?,
+            holder: row.text("holder")?,
+            taken_at: row.millis("taken_at")?,
+        })
+    }
+}
+
+impl Reader {
+    /// The newest tenure of a name.
+    pub async fn leader_epoch(&self, name: &str) -> Result<Option<LeaderEpoch>, StoreError> {
+        const SQL: &str = "SELECT * FROM leader_epochs WHERE name = $1";
+        self.first(sql(SQL).bind(name)).await
+    }
+}
+
+impl Tx {
+    /// Begins a tenure and gives its epoch; from its commit on, writes of earlier tenures are refused.
+    pub async fn take_leader_epoch(
+        &mut self,
+        name: &str,
+        holder: &str,
+        at: Millis,
+    ) -> Result<i64, StoreError> {
+        const SQL: &str = "INSERT INTO leader_epochs (name, epoch, holder, taken_at) VALUES ($1, 1, $2, $3)
+            ON CONFLICT (name) DO UPDATE SET epoch = leader_epochs.epoch + 1, holder = excluded.holder,
+                taken_at = excluded.taken_at
+            RETURNING epoch AS number";
+        Ok(self
+            .number(sql(SQL).bind(name).bind(holder).bind(at))
+            .await?
+            .unwrap_or(1))
+    }
+
+    /// Refuses (`Fenced`) the transaction of a leader whose tenure is over. It touches the row, so that a new tenure waits
+    /// until this transaction has ended.
+    pub async fn check_leader_epoch(&mut self, name: &str, epoch: i64) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE leader_epochs SET holder = holder WHERE name = $1 AND epoch = $2";
+        match self.execute(sql(SQL).bind(name).bind(epoch)).await? {
+            0 => Err(StoreError::Fenced {
+                name: name.to_owned(),
+                epoch,
+            }),
+            _ => Ok(()),
+        }
+    }
+}

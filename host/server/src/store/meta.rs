@@ -1,0 +1,36 @@
+//! Single values that belong to the whole installation, such as its id.
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, sql};
+
+struct Meta(String);
+
+impl FromRow for Meta {
+    const TABLE: &'static str = "meta";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        row.text("value").map(Self)
+    }
+}
+
+impl Reader {
+    /// A value by its name.
+    pub async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
+        const SQL: &str = "SELECT name, value FROM meta WHERE name = $1";
+        Ok(self
+            .first::<Meta>(sql(SQL).bind(name))
+            .await?
+            .map(|Meta(value)| value))
+    }
+}
+
+impl Tx {
+    /// Sets a value, whether there was one or not.
+    pub async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO meta (name, value) VALUES ($1, $2)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.execute(sql(SQL).bind(name).bind(value)).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! What happened to nodes, for people: appended, never changed.
+
+use host_domain::ids::NodeId;
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, sql};
+
+/// Something that happened to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEventEntry {
+    /// UUID v7.
+    pub id: String,
+    /// The node.
+    pub node_id: NodeId,
+    /// When.
+    pub at: Millis,
+    /// Stable kind, such as `process_restarted`.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+}
+
+impl FromRow for NodeEventEntry {
+    const TABLE: &'static str = "node_events";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            id: row.text("id")?,
+            node_id: row.parsed("node_id")?,
+            at: row.millis("at")?,
+            kind: row.text("kind")?,
+            message: row.text("message")?,
+        })
+    }
+}
+
+impl Reader {
+    /// A node's events, newest first, beginning below `before`.
+    pub async fn node_events(
+        &self,
+        node: NodeId,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<NodeEventEntry>, StoreError> {
+        const SQL: &str = "SELECT * FROM node_events WHERE node_id = $1 AND ($2 IS NULL OR id < $2)
+            ORDER BY id DESC LIMIT $3";
+        self.all(sql(SQL).bind(node).bind(before).bind(limit)).await
+    }
+}
+
+impl Tx {
+    /// Appends an event; one that is there already (same id) stays, and the answer is `false`.
+    pub async fn append_node_event(&mut self, event: &NodeEventEntry) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO node_events (id, node_id, at, kind, message)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING";
+        let stmt = sql(SQL)
+            .bind(&event.id)
+            .bind(event.node_id)
+            .bind(event.at)
+            .bind(&event.kind)
+            .bind(&event.message);
+        Ok(self.execute(stmt).await? == 1)
+    }
+}

@@ -1,0 +1,201 @@
+//! Nodes. Their dimensions change only by compare-and-swap on `state_version`; what describes them changes freely.
+
+use std::collections::BTreeMap;
+
+use host_domain::ids::{HostId, NodeId, OperationId};
+use host_domain::node::{
+    ApplicationHealth, Condition, Node, NodeState, Placement, Reason, SyncStatus,
+};
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, json, sql};
+
+/// Which nodes; absent fields accept everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFilter {
+    /// Chain profile id.
+    pub chain: Option<String>,
+    /// Infrastructure state.
+    pub state: Option<NodeState>,
+    /// What users see (`Condition::display_state`).
+    pub display_state: Option<String>,
+    /// Exact name.
+    pub name: Option<String>,
+    /// The host that they run on.
+    pub host_id: Option<HostId>,
+}
+
+impl FromRow for Node {
+    const TABLE: &'static str = "nodes";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            id: row.parsed("id")?,
+            subscription_id: row.parsed("subscription_id")?,
+            name: row.text("name")?,
+            chain_profile_id: row.text("chain_profile_id")?,
+            node_type: row.text("node_type")?,
+            condition: condition(row)?,
+            reasons: row.json("reasons")?,
+            placement: row.json("placement")?,
+            ports: row.json("ports")?,
+            binary_versions: row.json("binary_versions")?,
+            inputs: row.json("inputs")?,
+            operation_id: row.parsed_opt("operation_id")?,
+            state_version: row.int("state_version")?,
+            created_at: row.millis("created_at")?,
+            updated_at: row.millis("updated_at")?,
+        })
+    }
+}
+
+/// The three dimensions, from any row that has their columns.
+pub(super) fn condition(row: &Row) -> Result<Condition, BadColumn> {
+    Ok(Condition {
+        state: row.named("state", NodeState::parse)?,
+        sync_status: row.named("sync_status", SyncStatus::parse)?,
+        application_health: row.named("application_health", ApplicationHealth::parse)?,
+    })
+}
+
+impl Reader {
+    /// A node by its id.
+    pub async fn node(&self, id: NodeId) -> Result<Option<Node>, StoreError> {
+        const SQL: &str = "SELECT * FROM nodes WHERE id = $1";
+        self.first(sql(SQL).bind(id)).await
+    }
+
+    /// The newest node of a name: the live one when there is one.
+    pub async fn node_by_name(&self, name: &str) -> Result<Option<Node>, StoreError> {
+        const SQL: &str = "SELECT * FROM nodes WHERE name = $1
+            ORDER BY CASE WHEN state IN ('terminated', 'failed') THEN 1 ELSE 0 END, id DESC LIMIT 1";
+        self.first(sql(SQL).bind(name)).await
+    }
+
+    /// Nodes in the order of their making, beginning behind `after`.
+    pub async fn list_nodes(
+        &self,
+        filter: &NodeFilter,
+        after: Option<NodeId>,
+        limit: u32,
+    ) -> Result<Vec<Node>, StoreError> {
+        const SQL: &str = "SELECT * FROM nodes
+            WHERE ($1 IS NULL OR chain_profile_id = $1) AND ($2 IS NULL OR state = $2)
+              AND ($3 IS NULL OR display_state = $3) AND ($4 IS NULL OR name = $4)
+              AND ($5 IS NULL OR host_id = $5) AND ($6 IS NULL OR id > $6)
+            ORDER BY id LIMIT $7";
+        let stmt = sql(SQL)
+            .bind(filter.chain.as_deref())
+            .bind(filter.state.map(NodeState::as_str))
+            .bind(filter.display_state.as_deref())
+            .bind(filter.name.as_deref())
+            .bind(filter.host_id)
+            .bind(after)
+            .bind(limit);
+        self.all(stmt).await
+    }
+}
+
+impl Tx {
+    /// Makes a node and its health row. `Conflict` when a live node has its name.
+    pub async fn insert_node(&mut self, node: &Node) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO nodes (id, subscription_id, name, chain_profile_id, node_type,
+                state, sync_status, application_health, display_state, reasons, host_id, placement, ports,
+                binary_versions, inputs, operation_id, state_version, created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+        let stmt = sql(SQL)
+            .bind(node.id)
+            .bind(node.subscription_id)
+            .bind(&node.name)
+            .bind(&node.chain_profile_id)
+            .bind(&node.node_type)
+            .bind(node.condition.state.as_str())
+            .bind(node.condition.sync_status.as_str())
+            .bind(node.condition.application_health.as_str())
+            .bind(node.condition.display_state())
+            .bind(json(&node.reasons))
+            .bind(node.placement.host_id)
+            .bind(json(&node.placement))
+            .bind(json(&node.ports))
+            .bind(json(&node.binary_versions))
+            .bind(json(&node.inputs))
+            .bind(node.operation_id)
+            .bind(node.state_version)
+            .bind(node.created_at)
+            .bind(node.updated_at);
+        self.execute(stmt)
+            .await
+            .map_err(|error| error.taken("a live node of this name"))?;
+        self.insert_health_state(node.id, node.created_at).await
+    }
+
+    /// Moves a node if nobody moved it first, and gives its new version; `None` means that the caller must read again.
+    pub async fn set_condition(
+        &mut self,
+        id: NodeId,
+        seen_version: i64,
+        to: Condition,
+        reasons: &[Reason],
+        at: Millis,
+    ) -> Result<Option<i64>, StoreError> {
+        const SQL: &str = "UPDATE nodes SET state = $1, sync_status = $2, application_health = $3,
+                display_state = $4, reasons = $5, updated_at = $6, state_version = state_version + 1
+            WHERE id = $7 AND state_version = $8 RETURNING state_version AS number";
+        let stmt = sql(SQL)
+            .bind(to.state.as_str())
+            .bind(to.sync_status.as_str())
+            .bind(to.application_health.as_str())
+            .bind(to.display_state())
+            .bind(json(reasons))
+            .bind(at)
+            .bind(id)
+            .bind(seen_version);
+        self.number(stmt).await
+    }
+
+    /// Says where a node runs; `false` when there is no such node.
+    pub async fn set_placement(
+        &mut self,
+        id: NodeId,
+        placement: &Placement,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE nodes SET host_id = $1, placement = $2 WHERE id = $3";
+        let stmt = sql(SQL)
+            .bind(placement.host_id)
+            .bind(json(placement))
+            .bind(id);
+        Ok(self.execute(stmt).await? == 1)
+    }
+
+    /// Says which ports a node has; `false` when there is no such node.
+    pub async fn set_ports(
+        &mut self,
+        id: NodeId,
+        ports: &BTreeMap<String, u16>,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE nodes SET ports = $1 WHERE id = $2";
+        Ok(self.execute(sql(SQL).bind(json(ports)).bind(id)).await? == 1)
+    }
+
+    /// Says which versions a node runs; `false` when there is no such node.
+    pub async fn set_binary_versions(
+        &mut self,
+        id: NodeId,
+        versions: &BTreeMap<String, String>,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE nodes SET binary_versions = $1 WHERE id = $2";
+        Ok(self.execute(sql(SQL).bind(json(versions)).bind(id)).await? == 1)
+    }
+
+    /// Says which operation makes or removes a node; `false` when there is no such node.
+    pub async fn set_operation(
+        &mut self,
+        id: NodeId,
+        operation: Option<OperationId>,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE nodes SET operation_id = $1 WHERE id = $2";
+        Ok(self.execute(sql(SQL).bind(operation).bind(id)).await? == 1)
+    }
+}

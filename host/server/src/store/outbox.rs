@@ -1,0 +1,185 @@
+//! The outbox of health transitions: claimed with a lease, one event of a node at a time, and never lost.
+//!
+//! One text serves both databases: on PostgreSQL a second claimer waits for the row's lock and then finds the lease taken
+//! (the outer condition is checked again on the newest row), so `FOR UPDATE SKIP LOCKED` would only save the wait.
+
+use std::time::Duration;
+
+use host_domain::event::HealthTransitionEvent;
+use host_domain::ids::EventId;
+use host_domain::time::Millis;
+
+use super::db::{Reader, Tx};
+use super::error::StoreError;
+use super::sql::{BadColumn, FromRow, Row, json, sql};
+
+/// An event that a worker holds until its lease ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimedEvent {
+    /// Rises in the order of writing; a node's events are handled in it.
+    pub seq: i64,
+    /// Tries, this one included.
+    pub attempts: u32,
+    /// The event.
+    pub event: HealthTransitionEvent,
+}
+
+/// An event that could not be handled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The event.
+    pub event: HealthTransitionEvent,
+    /// Tries.
+    pub attempts: u32,
+    /// What the last try brought.
+    pub error: String,
+    /// When it was given up.
+    pub failed_at: Millis,
+}
+
+/// How far the outbox is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxLag {
+    /// Events that wait.
+    pub n_waiting: i64,
+    /// Age of the oldest.
+    pub oldest: Duration,
+}
+
+impl FromRow for ClaimedEvent {
+    const TABLE: &'static str = "health_event_outbox";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            seq: row.int("seq")?,
+            attempts: row.count("attempts")?,
+            event: row.json("event")?,
+        })
+    }
+}
+
+impl FromRow for DeadLetter {
+    const TABLE: &'static str = "dead_letters";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            event: row.json("event")?,
+            attempts: row.count("attempts")?,
+            error: row.text("error")?,
+            failed_at: row.millis("failed_at")?,
+        })
+    }
+}
+
+struct Lag(i64, Option<Millis>);
+
+impl FromRow for Lag {
+    const TABLE: &'static str = "health_event_outbox";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self(row.int("waiting")?, row.millis_opt("oldest")?))
+    }
+}
+
+impl Reader {
+    /// How many events wait and since when.
+    pub async fn outbox_lag(&self, now: Millis) -> Result<OutboxLag, StoreError> {
+        const SQL: &str = "SELECT count(*) AS waiting, min(at) AS oldest FROM health_event_outbox";
+        let Some(Lag(n_waiting, oldest)) = self.first(sql(SQL)).await? else {
+            return Ok(OutboxLag::default());
+        };
+        Ok(OutboxLag {
+            n_waiting,
+            oldest: oldest.map_or(Duration::ZERO, |at| now.since(at)),
+        })
+    }
+
+    /// Events that were given up, newest first, beginning below `before`.
+    pub async fn list_dead_letters(
+        &self,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        const SQL: &str =
+            "SELECT * FROM dead_letters WHERE ($1 IS NULL OR id < $1) ORDER BY id DESC LIMIT $2";
+        self.all(sql(SQL).bind(before).bind(limit)).await
+    }
+}
+
+impl Tx {
+    /// Appends an event. Call it behind the compare-and-swap of the node, whose lock makes the order.
+    pub async fn insert_outbox(&mut self, event: &HealthTransitionEvent) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO health_event_outbox (id, node_id, at, event, attempts, due_at, claimed_until)
+            VALUES ($1, $2, $3, $4, 0, $3, 0)";
+        let stmt = sql(SQL)
+            .bind(event.id)
+            .bind(event.node_id)
+            .bind(event.at)
+            .bind(json(event));
+        self.execute(stmt)
+            .await
+            .map_err(|error| error.taken("this event"))?;
+        Ok(())
+    }
+
+    /// Claims the oldest event of up to `limit` nodes until `now + lease`. While an event of a node is not done, no later
+    /// one of it is claimed.
+    pub async fn claim_outbox(
+        &mut self,
+        worker: &str,
+        now: Millis,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<ClaimedEvent>, StoreError> {
+        const SQL: &str = "UPDATE health_event_outbox
+            SET claimed_by = $1, claimed_until = $2, attempts = attempts + 1
+            WHERE claimed_until <= $3 AND seq IN (
+                SELECT o.seq FROM health_event_outbox o
+                WHERE o.due_at <= $3 AND o.claimed_until <= $3 AND NOT EXISTS (
+                    SELECT 1 FROM health_event_outbox e WHERE e.node_id = o.node_id AND e.seq < o.seq)
+                ORDER BY o.seq LIMIT $4)
+            RETURNING seq, attempts, event";
+        let stmt = sql(SQL)
+            .bind(worker)
+            .bind(now.plus(lease))
+            .bind(now)
+            .bind(limit);
+        let mut claimed: Vec<ClaimedEvent> = self.all(stmt).await?;
+        claimed.sort_by_key(|event| event.seq);
+        Ok(claimed)
+    }
+
+    /// The event was handled; `false` when it was before.
+    pub async fn finish_outbox(&mut self, id: EventId) -> Result<bool, StoreError> {
+        const SQL: &str = "DELETE FROM health_event_outbox WHERE id = $1";
+        Ok(self.execute(sql(SQL).bind(id)).await? == 1)
+    }
+
+    /// Gives a claimed event back until `at`; `false` when another worker has it by now (`attempts` differs).
+    pub async fn retry_outbox(
+        &mut self,
+        id: EventId,
+        attempts: u32,
+        at: Millis,
+        error: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE health_event_outbox
+            SET due_at = $1, error = $2, claimed_by = NULL, claimed_until = 0 WHERE id = $3 AND attempts = $4";
+        let stmt = sql(SQL).bind(at).bind(error).bind(id).bind(attempts);
+        Ok(self.execute(stmt).await? == 1)
+    }
+
+    /// Gives an event up: it goes to the dead letters and its node's next event may follow. `false` when it is not there.
+    pub async fn to_dead_letter(
+        &mut self,
+        id: EventId,
+        error: &str,
+        at: Millis,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str =
+            "INSERT INTO dead_letters (id, node_id, event, attempts, error, failed_at)
+            SELECT id, node_id, event, attempts, $1, $2 FROM health_event_outbox WHERE id = $3";
+        self.execute(sql(SQL).bind(error).bind(at).bind(id)).await?;
+        self.finish_outbox(id).await
+    }
+}
