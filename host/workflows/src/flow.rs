@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::task::noop_waker_ref;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -303,10 +304,13 @@ impl Watch {
         self.reason().is_some()
     }
 
+    /// Looks now. Work that is always ready would otherwise never look; the workflow is polled after every event, so
+    /// no waker is missed.
     fn reason(&self) -> Option<String> {
-        match &*locked(self.0.as_ref()?) {
-            Ask::Open(_) => None,
-            Ask::Cancelled(reason) => Some(reason.clone()),
+        let mut cx = Context::from_waker(noop_waker_ref());
+        match Pin::new(&mut self.cancelled()).poll(&mut cx) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
         }
     }
 }

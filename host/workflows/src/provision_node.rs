@@ -312,3 +312,6 @@ pub(crate) async fn report(
     // A progress that can't be shown must not undo a node; a cancel is seen by the next verb.
     drop(flow.activity(ReportStep, &report).await);
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,6 @@ async fn begin(flow: &Flow, node: NodeRef, step: &mut &'static str, name: &'stat
     *step = name;
     report(flow, node, name, StepState::Started, String::new()).await;
 }
+
+#[cfg(test)]
+mod tests;

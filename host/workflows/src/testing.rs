@@ -1,1 +1,0 @@
-//! An engine in memory, deterministic, with time that jumps: for tests of workflows.

@@ -1,0 +1,250 @@
+//! A world of hosts, tokens, folders and processes for the workflows on one node.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use host_domain::ids::{CommandId, HostId, NodeId, OperationId};
+use uuid::Uuid;
+
+use super::Post;
+use super::checks::TestWorld;
+use crate::activity::{Activities, Activity, ActivityContext};
+use crate::error::{ActivityError, Failure};
+use crate::flow::locked;
+use crate::node_activities::{
+    CheckAgent, CheckNodeHealth, CommandAction, CommandRequest, CommandState, CommandStatus,
+    FinishOperation, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating,
+    NodeRef, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved, RevokeEnrolmentToken,
+    SendCommand, Sent, StepState, ValidateInputs, WithdrawCommand,
+};
+
+/// The node of the tests.
+pub const NODE: NodeRef = NodeRef {
+    node_id: NodeId(Uuid::from_u128(1)),
+    operation_id: OperationId(Uuid::from_u128(2)),
+};
+
+/// What there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSight {
+    /// Hosts that the node holds.
+    pub hosts: u32,
+    /// Tokens that could still be used.
+    pub tokens: u32,
+    /// Folders on the host.
+    pub folders: u32,
+    /// Processes on the host.
+    pub processes: u32,
+    /// The node's state.
+    pub state: &'static str,
+    /// The operation's state.
+    pub operation: &'static str,
+}
+
+#[derive(Default)]
+struct Inside {
+    sight: NodeSight,
+    commands: BTreeMap<CommandId, CommandState>,
+    steps: Vec<(String, StepState)>,
+    failure: Option<Failure>,
+    /// What an agent answers instead of doing it.
+    refusals: BTreeMap<&'static str, CommandState>,
+    is_silent: bool,
+    is_without_agent: bool,
+}
+
+/// The world.
+#[derive(Clone)]
+pub struct NodeWorld {
+    inside: Arc<Mutex<Inside>>,
+    post: Post,
+}
+
+impl NodeWorld {
+    /// Loses every message from now on.
+    pub fn lose_messages(&self) {
+        locked(&self.inside).is_silent = true;
+    }
+
+    /// The host has no agent, and nothing of the node.
+    pub fn take_agent_away(&self) {
+        locked(&self.inside).is_without_agent = true;
+    }
+
+    /// The agent answers a command with this state instead of doing it.
+    pub fn refuse(&self, action: CommandAction, state: CommandState) {
+        locked(&self.inside).refusals.insert(action.as_str(), state);
+    }
+
+    /// The node runs, as after a provisioning.
+    pub fn install(&self) {
+        let mut inside = locked(&self.inside);
+        inside.sight = NodeSight {
+            hosts: 1,
+            folders: 1,
+            processes: 1,
+            state: "healthy",
+            operation: "running",
+            ..NodeSight::default()
+        };
+    }
+
+    /// The steps that the operation showed.
+    pub fn steps(&self) -> Vec<(String, StepState)> {
+        locked(&self.inside).steps.clone()
+    }
+
+    /// The failure that the operation shows.
+    pub fn failure(&self) -> Option<Failure> {
+        locked(&self.inside).failure.clone()
+    }
+
+    fn on<A, F>(&self, activities: &mut Activities, activity: A, act: F)
+    where
+        A: Activity,
+        F: Fn(&mut Inside, A::Input) -> A::Output + Send + Sync + 'static,
+    {
+        let inside = Arc::clone(&self.inside);
+        activities.on(activity, move |_, input| {
+            let output = act(&mut locked(&inside), input);
+            std::future::ready(Ok(output))
+        });
+    }
+
+    fn send(&self, ctx: &ActivityContext, request: &CommandRequest) -> Sent {
+        let mut inside = locked(&self.inside);
+        if inside.is_without_agent {
+            return Sent::NoAgent;
+        }
+        if !inside.commands.contains_key(&request.command_id) {
+            let refused = inside.refusals.get(request.action.as_str()).cloned();
+            let state = refused.unwrap_or_else(|| execute(&mut inside.sight, request.action));
+            inside.commands.insert(request.command_id, state);
+        }
+        if !inside.is_silent {
+            self.post
+                .send(ctx.workflow_id(), &request.mailbox, "\"ended\"");
+        }
+        Sent::Queued
+    }
+
+    fn on_commands(&self, activities: &mut Activities) {
+        let world = self.clone();
+        activities.on(SendCommand, move |ctx, request| {
+            let sent: Result<_, ActivityError> = Ok(world.send(&ctx, &request));
+            std::future::ready(sent)
+        });
+        self.on(activities, CommandStatus, |inside, command| {
+            inside
+                .commands
+                .get(&command.command_id)
+                .cloned()
+                .unwrap_or(CommandState::Waiting)
+        });
+        self.on(activities, WithdrawCommand, |inside, command| {
+            let error = "withdrawn".to_owned();
+            let withdrawn = CommandState::Failed {
+                step: String::new(),
+                error,
+                output: String::new(),
+            };
+            if inside.commands.get(&command.command_id) == Some(&CommandState::Waiting) {
+                inside.commands.insert(command.command_id, withdrawn);
+            }
+        });
+    }
+
+    fn on_marks(&self, activities: &mut Activities) {
+        self.on(activities, MarkSyncing, |inside, _| {
+            inside.sight.state = "healthy"
+        });
+        self.on(activities, MarkTerminating, |inside, _| {
+            inside.sight.state = "terminating"
+        });
+        self.on(activities, FinishOperation, |inside, _| {
+            inside.sight.operation = "succeeded"
+        });
+        self.on(activities, MarkTerminated, |inside, _| {
+            inside.sight.state = "terminated";
+            inside.sight.operation = "succeeded";
+        });
+        self.on(activities, MarkFailed, |inside, failed| {
+            inside.sight.state = "failed";
+            inside.sight.operation = "failed";
+            inside.failure = Some(failed.failure);
+        });
+    }
+}
+
+impl TestWorld for NodeWorld {
+    type Sight = NodeSight;
+
+    fn new(post: &Post) -> Self {
+        let sight = NodeSight {
+            state: "provisioning",
+            operation: "running",
+            ..NodeSight::default()
+        };
+        let inside = Inside {
+            sight,
+            ..Inside::default()
+        };
+        Self {
+            inside: Arc::new(Mutex::new(inside)),
+            post: post.clone(),
+        }
+    }
+
+    fn activities(&self) -> Activities {
+        let mut activities = Activities::default();
+        self.on(&mut activities, ReportStep, |inside, report| {
+            inside.steps.push((report.step, report.state));
+        });
+        self.on(&mut activities, ValidateInputs, |_, _| ());
+        self.on(&mut activities, ReserveHost, |inside, _| {
+            inside.sight.hosts = 1;
+            Reserved {
+                host_id: HostId(Uuid::from_u128(3)),
+            }
+        });
+        self.on(&mut activities, ReleaseHost, |inside, _| {
+            inside.sight.hosts = 0
+        });
+        self.on(&mut activities, IssueEnrolmentToken, |inside, _| {
+            inside.sight.tokens = 1
+        });
+        self.on(&mut activities, RevokeEnrolmentToken, |inside, _| {
+            inside.sight.tokens = 0
+        });
+        self.on(&mut activities, CheckAgent, |inside, _| {
+            // Enrolling uses the token up.
+            inside.sight.tokens = 0;
+            Ready {
+                is_ready: !inside.is_without_agent,
+            }
+        });
+        self.on(&mut activities, CheckNodeHealth, |inside, _| Ready {
+            is_ready: inside.sight.processes == 1,
+        });
+        self.on_commands(&mut activities);
+        self.on_marks(&mut activities);
+        activities
+    }
+
+    fn sight(&self) -> NodeSight {
+        locked(&self.inside).sight.clone()
+    }
+}
+
+fn execute(sight: &mut NodeSight, action: CommandAction) -> CommandState {
+    match action {
+        CommandAction::Prepare => sight.folders += 1,
+        CommandAction::Install => sight.processes += 1,
+        CommandAction::Stop => sight.processes = 0,
+        CommandAction::Uninstall => {
+            sight.processes = 0;
+            sight.folders = 0;
+        }
+    }
+    CommandState::Succeeded
+}
