@@ -2,6 +2,7 @@
 //!
 //! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod ops;

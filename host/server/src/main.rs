@@ -1,1 +1,8 @@
-fn main() {}
+//! The `bellwether` binary.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    host_server::cli::run().await
+}

@@ -1,0 +1,412 @@
+//! A guest compiler made of Debian's `rustc-web` packages, unpacked without root and without installing anything.
+//!
+//! The packages hold a compiler with the WebAssembly back end, but no std for the bare target: that is built once of
+//! their own sources with the machine's cargo. They hold no linker for it either: the machine's toolchain has one.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::guest_toolchain::{GuestToolchain, TARGET, has_target, sysroot_of};
+use super::process::{output, succeeds};
+
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
+const UNPACK_LIMIT: Duration = Duration::from_secs(300);
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+const LOCK_LIMIT: Duration = Duration::from_secs(3600);
+const LOCK_POLL: Duration = Duration::from_millis(500);
+
+/// The packages without which nothing works; what they depend on is asked of apt.
+const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
+
+/// The package that is too large to unpack whole: only the library's sources are wanted.
+const SOURCES: &str = "rust-web-src";
+
+/// Written last: a folder without it is not complete.
+const COMPLETE: &str = "complete";
+
+/// Settings of the caller that must not reach the build of std or of guests.
+pub(super) const FOREIGN_VARIABLES: [&str; 8] = [
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// A compiler that was made by an earlier run: the one of the newest version.
+pub(super) async fn made_before(cache: &Path) -> Result<Option<GuestToolchain>> {
+    let Ok(entries) = fs::read_dir(cache) else {
+        return Ok(None);
+    };
+    let folders = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let Some(newest) = folders
+        .filter(|folder| folder.join(COMPLETE).is_file())
+        .max()
+    else {
+        return Ok(None);
+    };
+    Ok(Some(toolchain(&newest).await?))
+}
+
+/// Whether this machine has Debian's tools.
+pub(super) async fn is_possible() -> bool {
+    succeeds(Command::new("apt-get").arg("--version"), PROBE_LIMIT).await
+        && succeeds(Command::new("dpkg-deb").arg("--version"), PROBE_LIMIT).await
+}
+
+/// Makes the compiler, or takes the one that another process made while this one waited for it.
+pub(super) async fn make(cache: &Path) -> Result<GuestToolchain> {
+    fs::create_dir_all(cache)
+        .with_context(|| format!("the cache folder {} can't be made", cache.display()))?;
+    let _lock = lock(&cache.join("lock")).await?;
+    let version = candidate().await?;
+    let folder = cache.join(folder_name(&version));
+    if !folder.join(COMPLETE).is_file() {
+        let aside = tempfile::Builder::new()
+            .prefix(".making-")
+            .tempdir_in(cache)?;
+        fill(aside.path(), &version).await?;
+        fs::write(aside.path().join(COMPLETE), &version)?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::rename(aside.keep(), &folder)?;
+        eprintln!("guest toolchain: ready in {}", folder.display());
+    }
+    toolchain(&folder).await
+}
+
+/// A version as the name of a folder: an epoch's colon is no good in library paths.
+fn folder_name(version: &str) -> String {
+    version.replace(':', "_")
+}
+
+/// Waits for the lock; it falls with the file, also when the process dies.
+async fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path)?;
+    let wait = async {
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if !std::mem::replace(&mut told, true) {
+                eprintln!("guest toolchain: another process is making it; waiting");
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    };
+    match timeout(LOCK_LIMIT, wait).await {
+        Ok(locked) => locked.with_context(|| format!("{} can't be locked", path.display()))?,
+        Err(_) => bail!(
+            "another process has held {} for an hour; end it and try again",
+            path.display()
+        ),
+    }
+    Ok(file)
+}
+
+/// The version that apt would install; fresh machines have no package lists yet.
+async fn candidate() -> Result<String> {
+    if let Some(version) = offered().await? {
+        return Ok(version);
+    }
+    eprintln!(
+        "guest toolchain: apt knows no package {}; apt-get update",
+        PACKAGES[0]
+    );
+    output(
+        Command::new("apt-get").args(["update", "-qq"]),
+        DOWNLOAD_LIMIT,
+    )
+    .await
+    .context("the package lists can't be renewed; run `apt-get update` as root")?;
+    let offered = offered().await?;
+    offered.with_context(|| {
+        format!(
+            "apt offers no package {}; it is part of Debian 12 and later",
+            PACKAGES[0]
+        )
+    })
+}
+
+async fn offered() -> Result<Option<String>> {
+    let mut command = Command::new("apt-cache");
+    let policy = output(
+        command.args(["policy", PACKAGES[0]]).env("LC_ALL", "C"),
+        PROBE_LIMIT,
+    )
+    .await?;
+    Ok(candidate_of(&policy))
+}
+
+/// The candidate's version in the answer of `apt-cache policy`.
+fn candidate_of(policy: &str) -> Option<String> {
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_owned())
+}
+
+/// Downloads and unpacks the packages into `folder`, and builds std into it.
+async fn fill(folder: &Path, version: &str) -> Result<()> {
+    let (debs, root) = (folder.join("deb"), folder.join("root"));
+    fs::create_dir_all(&debs)?;
+    fs::create_dir_all(&root)?;
+    eprintln!(
+        "guest toolchain: downloading {} {version} and what it needs (about 140 MB)",
+        PACKAGES[0]
+    );
+    let mut download = Command::new("apt-get");
+    download
+        .arg("download")
+        .args(PACKAGES)
+        .args(companions().await?)
+        .current_dir(&debs);
+    output(&mut download, DOWNLOAD_LIMIT)
+        .await
+        .context("the packages can't be downloaded")?;
+    eprintln!("guest toolchain: unpacking");
+    for deb in fs::read_dir(&debs)? {
+        unpack(&deb?.path(), &root).await?;
+    }
+    fs::remove_dir_all(&debs)?;
+    eprintln!("guest toolchain: building std for {TARGET}, once");
+    build_std(&folder.join("seed"), &root)
+        .await
+        .context("std can't be built")?;
+    ensure!(
+        has_target(&mut rustc(&root)).await,
+        "the compiler of {} has no std after the build",
+        root.display()
+    );
+    Ok(())
+}
+
+/// The packages whose names change with the version: the compiler's own libraries.
+async fn companions() -> Result<Vec<String>> {
+    let mut command = Command::new("apt-cache");
+    let only_depends = [
+        "recommends",
+        "suggests",
+        "conflicts",
+        "breaks",
+        "replaces",
+        "enhances",
+    ];
+    command
+        .args(["depends", "--recurse"])
+        .args(only_depends.map(|kind| format!("--no-{kind}")));
+    let listed = output(command.args(&PACKAGES[..2]).env("LC_ALL", "C"), PROBE_LIMIT).await?;
+    Ok(companions_of(&listed))
+}
+
+/// Lines that are the name of a `libstd-rust-web-1.96` or `libllvm22`, each once.
+fn companions_of(listed: &str) -> Vec<String> {
+    let is_version = |rest: &str| {
+        rest.starts_with(|c: char| c.is_ascii_digit())
+            && rest.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    let mut names: Vec<String> = listed
+        .lines()
+        .filter(|line| {
+            ["libstd-rust-web-", "libllvm"]
+                .iter()
+                .any(|p| line.strip_prefix(p).is_some_and(is_version))
+        })
+        .map(ToOwned::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn unpack(deb: &Path, root: &Path) -> Result<()> {
+    let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    if !name.starts_with(SOURCES) {
+        output(
+            Command::new("dpkg-deb").arg("--extract").args([deb, root]),
+            UNPACK_LIMIT,
+        )
+        .await?;
+        return Ok(());
+    }
+    let mut reader = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()?;
+    let tar: Stdio = reader
+        .stdout
+        .take()
+        .context("dpkg-deb has no output")?
+        .try_into()?;
+    let mut writer = Command::new("tar");
+    writer.arg("--extract").arg("--directory").arg(root);
+    writer
+        .args(["--wildcards", "./usr/lib*", "./usr/src/*/library*"])
+        .stdin(tar)
+        .kill_on_drop(true);
+    let both = async { tokio::try_join!(reader.wait(), writer.status()) };
+    let (read, written) = timeout(UNPACK_LIMIT, both)
+        .await
+        .context("unpacking took too long")??;
+    ensure!(
+        read.success() && written.success(),
+        "{name} can't be unpacked ({read}, {written})"
+    );
+    Ok(())
+}
+
+/// Builds std as the dependency of an empty crate and lays its libraries where the compiler looks for them.
+async fn build_std(seed: &Path, root: &Path) -> Result<()> {
+    fs::create_dir_all(seed.join("src"))?;
+    fs::write(seed.join("src/lib.rs"), "")?;
+    fs::write(
+        seed.join("Cargo.toml"),
+        "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
+    )?;
+    let sources = root.join("usr/lib/rustlib/src/rust");
+    let flags = format!(
+        "-Cembed-bitcode=yes --remap-path-prefix={}=/rustc",
+        sources.display()
+    );
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    FOREIGN_VARIABLES.iter().for_each(|name| {
+        cargo.env_remove(name);
+    });
+    cargo
+        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .arg("-Zbuild-std=std,panic_abort,proc_macro")
+        .current_dir(seed)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", rustc_path(root))
+        .env("LD_LIBRARY_PATH", library_path(root))
+        .env("CARGO_TARGET_DIR", seed.join("target"))
+        .env("RUSTFLAGS", flags);
+    output(&mut cargo, BUILD_LIMIT).await?;
+    let lib = root.join("usr/lib/rustlib").join(TARGET).join("lib");
+    fs::create_dir_all(&lib)?;
+    for built in fs::read_dir(seed.join("target").join(TARGET).join("release/deps"))? {
+        let built = built?;
+        let name = built.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".rlib") && !name.starts_with("libseed") {
+            fs::copy(built.path(), lib.join(&name))?;
+        }
+    }
+    fs::remove_dir_all(seed)?;
+    Ok(())
+}
+
+/// What cargo must be told to use the compiler in `folder`.
+async fn toolchain(folder: &Path) -> Result<GuestToolchain> {
+    let root = folder.join("root");
+    if !has_target(&mut rustc(&root)).await {
+        bail!(
+            "the guest toolchain in {} is damaged; remove that folder and try again",
+            folder.display()
+        );
+    }
+    let env = vec![
+        ("RUSTC", rustc_path(&root).into_os_string()),
+        ("LD_LIBRARY_PATH", library_path(&root)),
+        (
+            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+            linker().await?.into_os_string(),
+        ),
+    ];
+    Ok(GuestToolchain {
+        env,
+        sysroot: root.join("usr"),
+    })
+}
+
+/// The linker of the machine's own toolchain, or one of LLVM's on the path.
+async fn linker() -> Result<PathBuf> {
+    let rustlib = sysroot_of(Path::new("rustc")).await?.join("lib/rustlib");
+    let of_rust = fs::read_dir(rustlib)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let of_rust = of_rust.map(|entry| entry.path().join("bin/rust-lld"));
+    let of_llvm = env::split_paths(&on_path).map(|folder| folder.join("wasm-ld"));
+    let found = of_rust.chain(of_llvm).find(|linker| linker.is_file());
+    found.context(
+        "no linker for WebAssembly; run `apt-get install lld` or install rustup (rustup.rs)",
+    )
+}
+
+fn rustc_path(root: &Path) -> PathBuf {
+    root.join("usr/bin/rustc")
+}
+
+fn rustc(root: &Path) -> Command {
+    let mut command = Command::new(rustc_path(root));
+    command.env("LD_LIBRARY_PATH", library_path(root));
+    command
+}
+
+fn library_path(root: &Path) -> OsString {
+    let multiarch = format!("usr/lib/{}-linux-gnu", env::consts::ARCH);
+    root.join(multiarch).into_os_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_candidate_is_read_from_apts_words() {
+        let policy = "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n  Version table:\n";
+        assert_eq!(
+            candidate_of(policy).as_deref(),
+            Some("1.96.0+dfsg1-1~deb12u2")
+        );
+        assert_eq!(
+            candidate_of("rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"),
+            None
+        );
+        assert_eq!(candidate_of(""), None);
+        assert_eq!(folder_name("1:22.1.8-1"), "1_22.1.8-1");
+    }
+
+    #[test]
+    fn companions_are_the_versioned_libraries_only() {
+        let listed = "rustc-web\n  Depends: libllvm22\nlibllvm22\nlibllvm-spirv\nlibstd-rust-web-1.96\nlibllvm22\n\
+                      libstd-rust-web-dev\nlibc6\n";
+        assert_eq!(companions_of(listed), ["libllvm22", "libstd-rust-web-1.96"]);
+    }
+
+    #[tokio::test]
+    async fn only_complete_folders_count_as_made() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(
+            made_before(&cache.path().join("absent")).await.unwrap(),
+            None
+        );
+        fs::create_dir_all(cache.path().join(".making-1/root")).unwrap();
+        assert_eq!(made_before(cache.path()).await.unwrap(), None);
+        fs::create_dir_all(cache.path().join("1.96")).unwrap();
+        fs::write(cache.path().join("1.96").join(COMPLETE), "1.96").unwrap();
+        let error = made_before(cache.path()).await.unwrap_err().to_string();
+        assert!(error.contains("is damaged; remove that folder"), "{error}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Other programs, each with a time limit and with its own words in the error.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How much of a program's complaint goes into the error.
+const COMPLAINT_LINES_MAX: usize = 20;
+
+/// Runs a program to its end and gives its standard output; a failure carries the end of its standard error.
+pub(super) async fn output(command: &mut Command, limit: Duration) -> Result<String> {
+    let name = shown(command);
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let Ok(run) = timeout(limit, run).await else {
+        bail!("`{name}` did not end within {} s", limit.as_secs());
+    };
+    let output = run.with_context(|| format!("`{name}` could not be started"))?;
+    if !output.status.success() {
+        bail!(
+            "`{name}` failed ({}):\n{}",
+            output.status,
+            ending(&output.stderr)
+        );
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{name}` wrote what is not text"))
+}
+
+/// Whether a program starts and ends well; what it says does not count.
+pub(super) async fn succeeds(command: &mut Command, limit: Duration) -> bool {
+    output(command, limit).await.is_ok()
+}
+
+/// The program and its arguments, for messages.
+pub(super) fn shown(command: &Command) -> String {
+    let command = command.as_std();
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}
+
+fn ending(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(COMPLAINT_LINES_MAX)..].join("\n")
+}
