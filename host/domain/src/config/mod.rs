@@ -1,23 +1,40 @@
 //! Chain configuration: the YAML formats, read as one whole (design: chain-configs.md).
 //!
-//! [`load`] takes the text of every file and gives a [`ChainSet`] or everything that is wrong with it. It reads nothing
+//! [`load()`] takes the text of every file and gives a [`ChainSet`] or everything that is wrong with it. It reads nothing
 //! by itself: the shell hands it the files and looks up components.
 //!
 //! A file goes through four steps, and each reports all it finds with file, line and column: `tree` parses YAML into
 //! values that know their place, `shape` holds them against the published JSON Schema of their kind, serde makes the
 //! types of this module of them, and `check` looks at names across files.
 
+mod check;
+mod check_chain;
+mod check_notifications;
+mod check_recipe;
+pub mod diagnostics;
+mod load;
+mod names;
 pub mod notifications;
 pub mod observation;
 pub mod profile;
 pub mod recipe;
+mod render;
 pub mod runtime;
 pub mod scalars;
+mod schema_words;
+pub mod schemas;
+mod shape;
 pub mod step;
+mod template;
+mod tree;
+mod yaml;
 
 use std::collections::BTreeMap;
 
 use crate::plugin::PluginKind;
+
+pub use load::{ConfigFile, FILE_BYTES_MAX, ValidateOptions, load};
+pub use render::{RenderError, render_recipe};
 
 use notifications::Notifications;
 use observation::ObservationConfig;
@@ -70,3 +87,6 @@ impl ChainConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

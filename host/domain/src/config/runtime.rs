@@ -62,7 +62,7 @@ pub struct Process {
     /// What runs it.
     #[serde(default)]
     pub adapter: Adapter,
-    /// Program, relative to the node's folder or found on the machine's path; a template.
+    /// Program, relative to the node's folder, or absolute; a template.
     pub command: String,
     /// Arguments, one template each; a shell never sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

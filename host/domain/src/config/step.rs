@@ -98,7 +98,7 @@ pub enum RenderedAction {
 pub struct RenderedProcess {
     /// Its name.
     pub name: String,
-    /// Program, relative to the node's folder or found on the machine's path.
+    /// Program, relative to the node's folder, or absolute.
     pub command: String,
     /// Arguments.
     pub args: Vec<String>,

@@ -1,0 +1,425 @@
+//! Fills a recipe's templates in for one node and holds the results against what a step may be.
+//!
+//! The same code runs at validation with sample values and at provisioning with real ones, so a recipe that loads can fail
+//! only by what a person gave as input.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use url::Url;
+
+use super::ChainConfig;
+use super::diagnostics::Path;
+use super::names::names;
+use super::recipe::{PackageManager, PackageStep, ProcessStep, Step, StepAction, WaitForStep};
+use super::runtime::Process;
+use super::scalars::Sha256;
+use super::schema_words::short;
+use super::step::{RenderedAction, RenderedProcess, RenderedStep, TemplateValues, WaitTarget};
+use super::template::{TemplateFault, Templates, is_template};
+
+/// A recipe that can't be filled in for a node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The chain has no such node type.
+    #[error(
+        "chain `{chain}` has no recipe for node type `{node_type}`; choose one of its profile's"
+    )]
+    NoRecipe {
+        /// The chain.
+        chain: String,
+        /// The node type.
+        node_type: String,
+    },
+    /// A step can't be filled in.
+    #[error("step `{step}`, {field}: {message}; {mend}")]
+    Step {
+        /// The step's name.
+        step: String,
+        /// The field, such as `with.url`.
+        field: String,
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        mend: String,
+    },
+}
+
+/// The steps that make a node of a type, without those whose `when` says no.
+pub fn render_recipe(
+    chain: &ChainConfig,
+    node_type: &str,
+    values: &TemplateValues,
+) -> Result<Vec<RenderedStep>, RenderError> {
+    let recipe = chain
+        .recipes
+        .get(node_type)
+        .ok_or_else(|| RenderError::NoRecipe {
+            chain: chain.profile.chain_id.clone(),
+            node_type: node_type.to_owned(),
+        })?;
+    let names = names(&chain.profile, &chain.runtime, node_type, values);
+    let renderer = Renderer::new(names, &values.root, &chain.runtime.process);
+    let mut steps = Vec::new();
+    for step in &recipe.steps {
+        let rendered = renderer.step(step).map_err(|fault| RenderError::Step {
+            step: step.name.clone(),
+            field: fault.path.to_string(),
+            message: fault.message,
+            mend: fault.mend,
+        })?;
+        steps.extend(rendered);
+    }
+    Ok(steps)
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// The field is one of runtime.yaml, not of the step.
+    pub(super) in_runtime: bool,
+    /// Within the step, or within runtime.yaml.
+    pub(super) path: Path,
+    pub(super) message: String,
+    pub(super) mend: String,
+}
+
+/// Fills steps in for one node.
+pub(super) struct Renderer<'a> {
+    templates: Templates,
+    root: String,
+    process: &'a Process,
+}
+
+impl<'a> Renderer<'a> {
+    pub(super) fn new(names: Value, root: &str, process: &'a Process) -> Self {
+        Self {
+            templates: Templates::new(names),
+            root: root.trim_end_matches('/').to_owned(),
+            process,
+        }
+    }
+
+    /// One text on its own.
+    pub(super) fn template(&self, text: &str) -> Result<String, TemplateFault> {
+        self.templates.render(text)
+    }
+
+    /// The step, or nothing when its `when` says no.
+    pub(super) fn step(&self, step: &Step) -> Result<Option<RenderedStep>, Fault> {
+        let top = Path::default();
+        if let Some(when) = &step.when {
+            let answer = self.text(when, &top.at("when"))?;
+            if matches!(answer.trim(), "" | "false") {
+                return Ok(None);
+            }
+        }
+        let creates = step
+            .creates
+            .as_ref()
+            .map(|path| self.path(path, &top.at("creates")));
+        Ok(Some(RenderedStep {
+            name: step.name.clone(),
+            creates: creates.transpose()?,
+            timeout: step.timeout,
+            retry: step.retry.clone(),
+            action: self.action(&step.action)?,
+        }))
+    }
+
+    fn action(&self, action: &StepAction) -> Result<RenderedAction, Fault> {
+        let at = |field: &str| Path::default().at("with").at(field);
+        Ok(match action {
+            StepAction::Package(step) => self.package(step)?,
+            StepAction::Directory(step) => RenderedAction::Directory {
+                path: self.path(&step.path, &at("path"))?,
+                mode: mode(&step.mode, &at("mode"))?,
+            },
+            StepAction::File(step) => RenderedAction::File {
+                path: self.path(&step.path, &at("path"))?,
+                content: self.text(&step.content, &at("content"))?,
+                mode: mode(&step.mode, &at("mode"))?,
+            },
+            StepAction::Download(step) => RenderedAction::Download {
+                url: self.url(&step.url, &at("url"))?,
+                path: self.path(&step.path, &at("path"))?,
+                checksum: self.checksum(&step.checksum, &at("checksum"))?,
+            },
+            StepAction::Extract(step) => RenderedAction::Extract {
+                archive: self.path(&step.archive, &at("archive"))?,
+                path: self.path(&step.path, &at("path"))?,
+                strip: step.strip,
+            },
+            StepAction::Binary(step) => RenderedAction::Binary {
+                name: step.name.clone(),
+                source: self.path(&step.source, &at("source"))?,
+                version: self.filled(&step.version, &at("version"))?,
+            },
+            StepAction::Process(step) => RenderedAction::Process(self.process(step)?),
+            StepAction::WaitFor(step) => RenderedAction::WaitFor {
+                target: self.target(step)?,
+                interval: step.interval,
+            },
+        })
+    }
+
+    fn package(&self, step: &PackageStep) -> Result<RenderedAction, Fault> {
+        let at = |field: &str| Path::default().at("with").at(field);
+        let integrity = self.text(&step.integrity, &at("integrity"))?;
+        let (is_right, mend) = match step.manager {
+            PackageManager::Npm => (
+                is_sha512(&integrity),
+                "write `sha512-<base64>`, as `npm view <package>@<version> dist.integrity` prints it",
+            ),
+            PackageManager::Pip | PackageManager::Apt => (
+                integrity.parse::<Sha256>().is_ok(),
+                "write `sha256:` and the 64 lower-case hexadecimal digits of the wheel or .deb",
+            ),
+        };
+        if !is_right {
+            let message = format!("`{}` is no integrity of this manager", short(&integrity));
+            return Err(fault(&at("integrity"), message, mend));
+        }
+        let mut binaries = BTreeMap::new();
+        for (name, source) in &step.binaries {
+            let at = at("binaries").at(name);
+            binaries.insert(name.clone(), self.path(source, &at)?);
+        }
+        Ok(RenderedAction::Package {
+            manager: step.manager,
+            name: self.filled(&step.name, &at("name"))?,
+            version: self.exact_version(&step.version, &at("version"))?,
+            integrity,
+            binaries,
+        })
+    }
+
+    fn exact_version(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let version = self.filled(text, at)?;
+        let exact = version.starts_with(|c: char| c.is_ascii_digit())
+            && version
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-+~:_".contains(c));
+        if !exact {
+            let message = format!("`{}` is no exact version", short(&version));
+            return Err(fault(
+                at,
+                message,
+                "write one version, such as `1.7.1`; no range and no tag",
+            ));
+        }
+        Ok(version)
+    }
+
+    fn process(&self, step: &ProcessStep) -> Result<RenderedProcess, Fault> {
+        let with = Path::default().at("with");
+        let own = Path::default().at("process");
+        let base = self.process;
+        let command = match &step.command {
+            Some(command) => self.filled(command, &with.at("command")),
+            None => self
+                .filled(&base.command, &own.at("command"))
+                .map_err(Fault::into_runtime),
+        }?;
+        let args = match &step.args {
+            Some(args) => self.args(args, &with.at("args")),
+            None => self
+                .args(&base.args, &own.at("args"))
+                .map_err(Fault::into_runtime),
+        }?;
+        let mut env = self
+            .env(&base.env, &own.at("env"))
+            .map_err(Fault::into_runtime)?;
+        env.extend(self.env(&step.env, &with.at("env"))?);
+        Ok(RenderedProcess {
+            name: step.name.clone(),
+            command,
+            args,
+            env,
+            restart: base.restart.clone(),
+            stop_grace: base.stop_grace,
+            log: base.log.clone(),
+        })
+    }
+
+    /// An argument whose template renders to nothing is left out, so that one can depend on a condition.
+    fn args(&self, args: &[String], at: &Path) -> Result<Vec<String>, Fault> {
+        let mut rendered = Vec::with_capacity(args.len());
+        for (index, arg) in args.iter().enumerate() {
+            let text = self.text(arg, &at.at(index))?;
+            if !(text.is_empty() && is_template(arg)) {
+                rendered.push(text);
+            }
+        }
+        Ok(rendered)
+    }
+
+    fn env(
+        &self,
+        env: &BTreeMap<String, String>,
+        at: &Path,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        let mut rendered = BTreeMap::new();
+        for (name, value) in env {
+            let at = at.at(name);
+            let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
+                && !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_name {
+                let message = format!("`{}` is no name of an environment variable", short(name));
+                return Err(fault(&at, message, "use letters, digits and `_`"));
+            }
+            rendered.insert(name.clone(), self.text(value, &at)?);
+        }
+        Ok(rendered)
+    }
+
+    fn target(&self, step: &WaitForStep) -> Result<WaitTarget, Fault> {
+        let with = Path::default().at("with");
+        match (&step.tcp, &step.http, &step.path) {
+            (Some(tcp), None, None) => Ok(WaitTarget::Tcp(self.address(tcp, &with.at("tcp"))?)),
+            (None, Some(http), None) => Ok(WaitTarget::Http(self.url(http, &with.at("http"))?)),
+            (None, None, Some(path)) => Ok(WaitTarget::Path(self.path(path, &with.at("path"))?)),
+            _ => {
+                let message = "a wait needs one target".to_owned();
+                Err(fault(
+                    &with,
+                    message,
+                    "give exactly one of `tcp`, `http` and `path`",
+                ))
+            }
+        }
+    }
+
+    fn text(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self
+            .templates
+            .render(text)
+            .map_err(|f| fault(at, f.message, &f.mend))?;
+        if rendered.contains('\0') {
+            return Err(fault(at, "a NUL character".to_owned(), "delete it"));
+        }
+        Ok(rendered)
+    }
+
+    fn filled(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self.text(text, at)?;
+        if rendered.trim().is_empty() {
+            return Err(fault(
+                at,
+                "it renders to nothing".to_owned(),
+                "write a value",
+            ));
+        }
+        Ok(rendered)
+    }
+
+    /// A path within the node's folder, relative to it.
+    fn path(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self.filled(text, at)?;
+        let inner = match rendered.strip_prefix(&self.root) {
+            Some("") => ".",
+            Some(rest) if rest.starts_with('/') => rest.trim_start_matches('/'),
+            Some(_) | None => &rendered,
+        };
+        stays_inside(inner)
+            .then(|| inner.to_owned())
+            .ok_or_else(|| {
+                let message = format!("`{}` leads out of the node's folder", short(&rendered));
+                fault(
+                    at,
+                    message,
+                    "write a path below the node's folder, such as `{{.Paths.data}}/x` or `data/x`",
+                )
+            })
+    }
+
+    fn url(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self.filled(text, at)?;
+        let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        match Url::parse(&rendered) {
+            Ok(url) if is_http(&url) => Ok(rendered),
+            Ok(_) | Err(_) => {
+                let message = format!("`{}` is not a web address", short(&rendered));
+                Err(fault(
+                    at,
+                    message,
+                    "write a whole URL that begins with `https://` or `http://`",
+                ))
+            }
+        }
+    }
+
+    fn address(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self.filled(text, at)?;
+        let port = rendered
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty());
+        if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Ok(rendered);
+        }
+        let message = format!("`{}` is not `host:port`", short(&rendered));
+        Err(fault(
+            at,
+            message,
+            "write for example `127.0.0.1:{{.Ports.rpc}}`",
+        ))
+    }
+
+    fn checksum(&self, text: &str, at: &Path) -> Result<String, Fault> {
+        let rendered = self.filled(text, at)?;
+        match rendered.parse::<Sha256>() {
+            Ok(checksum) => Ok(checksum.as_str().to_owned()),
+            Err(bad) => {
+                let mend = "write the digest of the file, or `{{.Binaries.<name>.checksum}}`";
+                Err(fault(at, bad.to_string(), mend))
+            }
+        }
+    }
+}
+
+impl Fault {
+    fn into_runtime(self) -> Self {
+        Self {
+            in_runtime: true,
+            ..self
+        }
+    }
+}
+
+fn fault(path: &Path, message: String, mend: &str) -> Fault {
+    Fault {
+        in_runtime: false,
+        path: path.clone(),
+        message,
+        mend: mend.to_owned(),
+    }
+}
+
+/// Whether a relative path can't leave the folder that it begins in.
+pub(super) fn stays_inside(path: &str) -> bool {
+    !path.is_empty()
+        && !path.starts_with('/')
+        && !path.contains('\\')
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(|part| part != "..")
+}
+
+fn is_sha512(text: &str) -> bool {
+    let digest = text.strip_prefix("sha512-").unwrap_or_default();
+    digest.len() == 88
+        && digest.ends_with("==")
+        && digest[..86]
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+}
+
+fn mode(text: &str, at: &Path) -> Result<u32, Fault> {
+    u32::from_str_radix(text, 8).map_err(|_| {
+        fault(
+            at,
+            format!("`{}` are no permissions", short(text)),
+            "write for example `\"0750\"`",
+        )
+    })
+}
