@@ -1,0 +1,142 @@
+//! Calling collectors: one node in, its observations out, stamped with the host's time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use host_domain::ids::NodeId;
+use host_domain::observation::{Observation, Scalar};
+
+use crate::bindings::collector::exports::bellwether::collector::collect;
+use crate::bindings::shared::bellwether::types::observations::Scalar as WitScalar;
+use crate::capability::facts::FactSource;
+use crate::capability::kv::KvScope;
+use crate::error::CallError;
+use crate::plugin::Plugin;
+use crate::state::CallNode;
+
+/// Observations of one call.
+const OBSERVATIONS_MAX: usize = 1_000;
+/// Bytes of an observation's name.
+const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a text value.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// The node that a collector measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectNode {
+    /// Its id.
+    pub id: NodeId,
+    /// The chain profile's id.
+    pub chain: String,
+    /// The node's type in that profile.
+    pub node_type: String,
+}
+
+/// What a call can reach of the node.
+#[derive(Clone, Default)]
+pub struct NodeContext {
+    /// The node's ports on this machine, by the names of the chain's YAML.
+    pub ports: BTreeMap<String, u16>,
+    /// The machine's facts, where there are any.
+    pub facts: Option<Arc<dyn FactSource>>,
+}
+
+impl fmt::Debug for NodeContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeContext")
+            .field("ports", &self.ports)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// Measures a node once.
+    pub async fn collect(
+        &self,
+        node: CollectNode,
+        context: NodeContext,
+    ) -> Result<Vec<Observation>, CallError> {
+        let linked = self.collector()?;
+        let id = node.id.to_string();
+        let scope = KvScope {
+            plugin: self.name().to_owned(),
+            node: id.clone(),
+        };
+        let node = collect::Node {
+            id,
+            chain: node.chain,
+            node_type: node.node_type,
+        };
+        let measured = self
+            .caller()
+            .call(
+                "collect",
+                CallNode {
+                    kv_scope: scope,
+                    context,
+                },
+                |mut store| async move {
+                    let answer = async {
+                        let plugin = linked.instantiate_async(&mut store).await?;
+                        plugin
+                            .bellwether_collector_collect()
+                            .call_collect(&mut store, &node, self.config())
+                            .await
+                    };
+                    let answer = answer.await;
+                    (store, answer)
+                },
+            )
+            .await?;
+        self.stamp(measured)
+    }
+
+    fn stamp(&self, measured: Vec<collect::Observation>) -> Result<Vec<Observation>, CallError> {
+        let bad = |reason: String| Err(CallError::BadAnswer { reason });
+        if measured.len() > OBSERVATIONS_MAX {
+            return bad(format!(
+                "{} observations, where {OBSERVATIONS_MAX} are taken",
+                measured.len()
+            ));
+        }
+        let at = self.caller().shared.services.clock.now();
+        let mut observations = Vec::with_capacity(measured.len());
+        for observation in measured {
+            if observation.name.is_empty() || observation.name.len() > NAME_BYTES_MAX {
+                return bad(format!(
+                    "an observation's name has {} bytes, where 1 to {NAME_BYTES_MAX} are taken",
+                    observation.name.len()
+                ));
+            }
+            let value = scalar(observation.value);
+            if let Scalar::Text(text) = &value
+                && text.len() > TEXT_BYTES_MAX
+            {
+                return bad(format!(
+                    "`{}` is a text of {} bytes, where {TEXT_BYTES_MAX} are taken",
+                    observation.name,
+                    text.len()
+                ));
+            }
+            observations.push(Observation {
+                name: observation.name,
+                value,
+                at,
+            });
+        }
+        Ok(observations)
+    }
+}
+
+fn scalar(value: WitScalar) -> Scalar {
+    match value {
+        WitScalar::Absent => Scalar::Absent,
+        WitScalar::Flag(flag) => Scalar::Flag(flag),
+        WitScalar::Int(int) => Scalar::Int(int),
+        // Nobody can compare, store or draw what is not a number.
+        WitScalar::Real(real) if real.is_finite() => Scalar::Real(real),
+        WitScalar::Real(_) => Scalar::Absent,
+        WitScalar::Text(text) => Scalar::Text(text),
+    }
+}

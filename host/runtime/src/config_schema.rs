@@ -1,0 +1,79 @@
+//! A plugin's configuration against the JSON Schema that the plugin itself exports, before the plugin sees it.
+
+use serde_json::Value;
+
+use crate::error::PluginError;
+
+/// Checks a configuration; the first field that does not fit becomes the error, with its path.
+pub(crate) fn check(schema: &str, config: &Value) -> Result<(), PluginError> {
+    let unusable = |reason: String| PluginError::BadDescription {
+        reason: format!("its `config-schema` can't be used: {reason}"),
+    };
+    let schema: Value =
+        serde_json::from_str(schema).map_err(|error| unusable(error.to_string()))?;
+    let validator = jsonschema::draft202012::options()
+        // A schema comes from a stranger: its patterns must not be able to take for ever.
+        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .build(&schema)
+        .map_err(|error| unusable(error.to_string()))?;
+    match validator.iter_errors(config).next() {
+        Some(error) => Err(PluginError::BadConfig {
+            path: error.instance_path().to_string(),
+            reason: error.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::check;
+
+    const SCHEMA: &str = r#"{
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": { "stall": { "type": "object", "properties": { "after_s": { "type": "integer", "minimum": 1 } } } },
+        "additionalProperties": false
+    }"#;
+
+    fn text(config: Value) -> String {
+        check(SCHEMA, &config).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_configuration_that_fits_passes() {
+        check(SCHEMA, &json!({"stall": {"after_s": 30}})).unwrap();
+        check(SCHEMA, &json!({})).unwrap();
+    }
+
+    #[test]
+    fn a_misfit_names_its_path() {
+        assert_eq!(
+            text(json!({"stall": {"after_s": 0}})),
+            "the configuration at `/stall/after_s` is not right: 0 is less than the minimum of 1"
+        );
+        assert!(text(json!({"stal": {}})).contains("'stal' was unexpected"));
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_the_plugins_fault() {
+        assert_eq!(
+            check("nonsense", &json!({})).unwrap_err().code(),
+            "plugin_bad_description"
+        );
+        assert_eq!(
+            check(r#"{"type": "nothing"}"#, &json!({}))
+                .unwrap_err()
+                .code(),
+            "plugin_bad_description"
+        );
+        let remote = r#"{"$ref": "https://example.com/schema.json"}"#;
+        assert_eq!(
+            check(remote, &json!({})).unwrap_err().code(),
+            "plugin_bad_description",
+            "nothing is fetched"
+        );
+    }
+}

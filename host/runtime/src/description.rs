@@ -1,0 +1,107 @@
+//! What a plugin says about itself, taken over with bounds: it ends up in the API, in logs and in metrics.
+
+use host_domain::observation::ObservationKind;
+use host_domain::plugin::{Capability, Description, ObservationSpec, PluginKind};
+
+use crate::bindings::shared::exports::bellwether::types::about;
+use crate::error::PluginError;
+
+/// Entries of `emits` and of `reads`.
+const LIST_MAX: usize = 500;
+/// Bytes of a name, a version, a unit.
+const WORD_BYTES_MAX: usize = 128;
+/// Bytes of a summary.
+const SUMMARY_BYTES_MAX: usize = 1024;
+/// Bytes of the configuration's schema.
+const SCHEMA_BYTES_MAX: usize = 128 << 10;
+
+/// Takes a description over, or says which part of it can't be.
+pub(crate) fn convert(said: about::Description) -> Result<Description, PluginError> {
+    if !is_id(&said.name) {
+        return Err(bad(format!(
+            "the name `{}` is not made of [a-z0-9-]",
+            said.name.escape_debug()
+        )));
+    }
+    bounded("version", &said.version, WORD_BYTES_MAX)?;
+    bounded("summary", &said.summary, SUMMARY_BYTES_MAX)?;
+    bounded("config-schema", &said.config_schema, SCHEMA_BYTES_MAX)?;
+    if said.emits.len() > LIST_MAX || said.reads.len() > LIST_MAX {
+        return Err(bad(format!(
+            "`emits` and `reads` have at most {LIST_MAX} entries each"
+        )));
+    }
+    for read in &said.reads {
+        bounded("reads", read, WORD_BYTES_MAX)?;
+    }
+    Ok(Description {
+        name: said.name,
+        version: said.version,
+        kind: kind(said.kind),
+        summary: said.summary,
+        config_schema: said.config_schema,
+        wants: said.wants.into_iter().map(capability).collect(),
+        emits: said
+            .emits
+            .into_iter()
+            .map(observation)
+            .collect::<Result<_, _>>()?,
+        reads: said.reads,
+    })
+}
+
+fn bad(reason: String) -> PluginError {
+    PluginError::BadDescription { reason }
+}
+
+fn bounded(what: &str, text: &str, max: usize) -> Result<(), PluginError> {
+    if text.len() > max {
+        return Err(bad(format!(
+            "`{what}` has {} bytes and may have {max}",
+            text.len()
+        )));
+    }
+    Ok(())
+}
+
+fn is_id(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_letter)
+}
+
+fn observation(spec: about::ObservationSpec) -> Result<ObservationSpec, PluginError> {
+    bounded("emits.name", &spec.name, WORD_BYTES_MAX)?;
+    bounded("emits.unit", &spec.unit, WORD_BYTES_MAX)?;
+    bounded("emits.summary", &spec.summary, SUMMARY_BYTES_MAX)?;
+    let kind = match spec.kind {
+        about::ObservationKind::Gauge => ObservationKind::Gauge,
+        about::ObservationKind::Counter => ObservationKind::Counter,
+        about::ObservationKind::State => ObservationKind::State,
+    };
+    Ok(ObservationSpec {
+        name: spec.name,
+        unit: spec.unit,
+        kind,
+        summary: spec.summary,
+    })
+}
+
+fn kind(kind: about::PluginKind) -> PluginKind {
+    match kind {
+        about::PluginKind::Collector => PluginKind::Collector,
+        about::PluginKind::HealthPolicy => PluginKind::HealthPolicy,
+        about::PluginKind::Notifier => PluginKind::Notifier,
+    }
+}
+
+fn capability(capability: about::Capability) -> Capability {
+    match capability {
+        about::Capability::Log => Capability::Log,
+        about::Capability::Clock => Capability::Clock,
+        about::Capability::Metrics => Capability::Metrics,
+        about::Capability::Facts => Capability::Facts,
+        about::Capability::Kv => Capability::Kv,
+        about::Capability::Secrets => Capability::Secrets,
+        about::Capability::Http => Capability::Http,
+    }
+}

@@ -1,0 +1,252 @@
+//! Calling notifiers: a message about a group of incidents out, a receipt back, and what people do in the channel in return.
+
+use std::collections::BTreeMap;
+
+use host_domain::incident::{IncidentState, Severity};
+use host_domain::node::Reason;
+use host_domain::notification::NotificationStatus;
+use host_domain::time::Millis;
+
+use crate::bindings::notifier::exports::bellwether::notifier::notify;
+use crate::bindings::shared::bellwether::types::observations::Tag;
+use crate::call::cut_owned;
+use crate::error::CallError;
+use crate::plugin::Plugin;
+
+/// Acts that one callback can ask for.
+const ACTIONS_MAX: usize = 100;
+/// Bytes of a reference, a detail, an actor; the rest is cut.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// A label of an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelView {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// An incident as a notifier sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentView {
+    /// Its id.
+    pub id: String,
+    /// What happened.
+    pub category: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it stands.
+    pub state: IncidentState,
+    /// One line for people.
+    pub title: String,
+    /// `node`, `plugin` or `host`.
+    pub subject_kind: String,
+    /// The subject's id.
+    pub subject_id: String,
+    /// The subject's name.
+    pub subject_name: String,
+    /// What routes match.
+    pub labels: Vec<LabelView>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// How often its cause was seen.
+    pub occurrences: u32,
+    /// When it began.
+    pub opened_at: Millis,
+    /// When it ended.
+    pub resolved_at: Option<Millis>,
+}
+
+/// One message about one group of incidents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    /// The same in every attempt.
+    pub id: String,
+    /// The route that asks for it.
+    pub route: String,
+    /// Who gets it.
+    pub receiver: String,
+    /// Trouble or its end.
+    pub status: NotificationStatus,
+    /// When this attempt is made.
+    pub sent_at: Millis,
+    /// What it is about.
+    pub incidents: Vec<IncidentView>,
+}
+
+/// What the channel answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The channel's own id of the message.
+    pub reference: Option<String>,
+    /// For the delivery log.
+    pub detail: String,
+}
+
+/// A request that came back from the channel, such as a pressed button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// HTTP method.
+    pub method: String,
+    /// Headers; repeated ones are joined by the caller.
+    pub headers: BTreeMap<String, String>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// What somebody wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackKind {
+    /// Take the incident.
+    Acknowledge,
+    /// End the incident.
+    Resolve,
+}
+
+/// An act on an incident, asked for in the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackAction {
+    /// The incident.
+    pub incident_id: String,
+    /// What to do.
+    pub kind: CallbackKind,
+    /// Who, in the channel's words.
+    pub actor: String,
+}
+
+impl Plugin {
+    /// Delivers a message.
+    pub async fn deliver(&self, notification: &Notification) -> Result<Receipt, CallError> {
+        let linked = self.notifier()?;
+        let message = message(notification);
+        let receipt = self
+            .caller()
+            .call("deliver", self.caller().no_node(), |mut store| async move {
+                let answer = async {
+                    let plugin = linked.instantiate_async(&mut store).await?;
+                    plugin
+                        .bellwether_notifier_notify()
+                        .call_deliver(&mut store, self.config(), &message)
+                        .await
+                };
+                let answer = answer.await;
+                (store, answer)
+            })
+            .await?;
+        Ok(Receipt {
+            reference: receipt
+                .reference
+                .map(|reference| cut_owned(&reference, TEXT_BYTES_MAX)),
+            detail: cut_owned(&receipt.detail, TEXT_BYTES_MAX),
+        })
+    }
+
+    /// Hands a request from the channel to the notifier, which says what people want done.
+    pub async fn on_callback(&self, callback: &Callback) -> Result<Vec<CallbackAction>, CallError> {
+        let linked = self.notifier()?;
+        let callback = notify::Callback {
+            method: callback.method.clone(),
+            headers: callback
+                .headers
+                .iter()
+                .map(|(key, value)| tag(key, value))
+                .collect(),
+            body: callback.body.clone(),
+        };
+        let actions = self
+            .caller()
+            .call(
+                "on-callback",
+                self.caller().no_node(),
+                |mut store| async move {
+                    let answer = async {
+                        let plugin = linked.instantiate_async(&mut store).await?;
+                        plugin
+                            .bellwether_notifier_notify()
+                            .call_on_callback(&mut store, self.config(), &callback)
+                            .await
+                    };
+                    let answer = answer.await;
+                    (store, answer)
+                },
+            )
+            .await?;
+        if actions.len() > ACTIONS_MAX {
+            let reason = format!("{} acts, where {ACTIONS_MAX} are taken", actions.len());
+            return Err(CallError::BadAnswer { reason });
+        }
+        Ok(actions.into_iter().map(action).collect())
+    }
+}
+
+fn action(said: notify::CallbackAction) -> CallbackAction {
+    let kind = match said.action {
+        notify::Action::Acknowledge => CallbackKind::Acknowledge,
+        notify::Action::Resolve => CallbackKind::Resolve,
+    };
+    CallbackAction {
+        incident_id: said.incident_id,
+        kind,
+        actor: cut_owned(&said.actor, TEXT_BYTES_MAX),
+    }
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+fn message(notification: &Notification) -> notify::Notification {
+    notify::Notification {
+        id: notification.id.clone(),
+        route: notification.route.clone(),
+        receiver: notification.receiver.clone(),
+        status: match notification.status {
+            NotificationStatus::Firing => notify::Status::Firing,
+            NotificationStatus::Resolved => notify::Status::Resolved,
+        },
+        sent_at_ms: notification.sent_at.0,
+        incidents: notification.incidents.iter().map(incident).collect(),
+    }
+}
+
+fn incident(view: &IncidentView) -> notify::Incident {
+    notify::Incident {
+        id: view.id.clone(),
+        category: view.category.clone(),
+        severity: match view.severity {
+            Severity::Info => notify::Severity::Info,
+            Severity::Warning => notify::Severity::Warning,
+            Severity::Critical => notify::Severity::Critical,
+        },
+        state: match view.state {
+            IncidentState::Open => notify::IncidentState::Open,
+            IncidentState::Acknowledged => notify::IncidentState::Acknowledged,
+            IncidentState::Escalated => notify::IncidentState::Escalated,
+            IncidentState::Resolved => notify::IncidentState::Resolved,
+        },
+        title: view.title.clone(),
+        subject_kind: view.subject_kind.clone(),
+        subject_id: view.subject_id.clone(),
+        subject_name: view.subject_name.clone(),
+        labels: view
+            .labels
+            .iter()
+            .map(|label| tag(&label.key, &label.value))
+            .collect(),
+        reasons: view
+            .reasons
+            .iter()
+            .map(|reason| notify::Reason {
+                code: reason.code.clone(),
+                message: reason.message.clone(),
+            })
+            .collect(),
+        occurrences: view.occurrences,
+        opened_at_ms: view.opened_at.0,
+        resolved_at_ms: view.resolved_at.map(|at| at.0),
+    }
+}

@@ -1,0 +1,263 @@
+//! Calling health policies: a sheet in, one verdict per row out.
+//!
+//! A sheet is cut into chunks, so that a trap or a time-out costs one chunk. Such a chunk is halved until the row that breaks the
+//! policy stands alone; that row gets the error and all others their verdicts.
+
+use host_domain::incident::Severity;
+use host_domain::node::Reason;
+use host_domain::observation::Scalar;
+use host_domain::time::Millis;
+
+use crate::bindings::policy::exports::bellwether::policy::judge;
+use crate::bindings::shared::bellwether::types::observations::Scalar as WitScalar;
+use crate::call::cut_owned;
+use crate::error::{CallError, Failure};
+use crate::plugin::Plugin;
+
+/// Rows of one call.
+pub(crate) const CHUNK_ROWS_MAX: usize = 256;
+/// Failed calls of one chunk after which the rest of it gets the error without another try: a policy that breaks on every row must
+/// not cost a call's time for each.
+const CHUNK_FAILURES_MAX: usize = 32;
+/// Reasons, and incidents, of one verdict.
+const NOTES_MAX: usize = 32;
+/// Bytes of a code or a category.
+const CODE_BYTES_MAX: usize = 128;
+/// Bytes of a message or a title; the rest is cut.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// A batch of nodes as columns: the names once, one row of scalars per node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sheet {
+    /// When the batch is judged; a policy has no clock.
+    pub now: Millis,
+    /// The columns that the policy reads.
+    pub names: Vec<String>,
+    /// One value for each name, in their order.
+    pub rows: Vec<Vec<Scalar>>,
+}
+
+/// How a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// As it should.
+    Ok,
+    /// Worse than it should.
+    Degraded,
+    /// Not any more.
+    Critical,
+}
+
+/// Whether a node follows its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// The policy can't tell.
+    Unknown,
+    /// Not yet.
+    Syncing,
+    /// Yes.
+    Synced,
+}
+
+/// An incident that the policy raises itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentNote {
+    /// `x-<plugin>-<name>`, or one of the host's.
+    pub category: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line for people.
+    pub title: String,
+}
+
+/// What the policy says of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The node's health.
+    pub health: Health,
+    /// Whether it follows its chain.
+    pub sync: Sync,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// What else should be known.
+    pub incidents: Vec<IncidentNote>,
+}
+
+/// A sheet of which nothing is known: what every policy must be able to judge.
+pub(crate) fn canary(names: &[String], n_rows: usize) -> Sheet {
+    Sheet {
+        now: Millis(0),
+        names: names.to_vec(),
+        rows: vec![vec![Scalar::Absent; names.len()]; n_rows],
+    }
+}
+
+impl Plugin {
+    /// Judges every row, or fails with the first chunk that can't be judged as a whole.
+    pub async fn evaluate(&self, sheet: &Sheet) -> Result<Vec<Verdict>, CallError> {
+        let mut verdicts = Vec::with_capacity(sheet.rows.len());
+        if sheet.rows.is_empty() {
+            return self.judge(sheet, &sheet.rows).await;
+        }
+        for rows in sheet.rows.chunks(CHUNK_ROWS_MAX) {
+            verdicts.extend(self.judge(sheet, rows).await?);
+        }
+        Ok(verdicts)
+    }
+
+    /// Judges every row for itself: one answer per row, and a row that breaks the policy spoils no other.
+    pub async fn evaluate_all(&self, sheet: &Sheet) -> Vec<Result<Verdict, CallError>> {
+        let mut verdicts = Vec::with_capacity(sheet.rows.len());
+        for rows in sheet.rows.chunks(CHUNK_ROWS_MAX) {
+            self.bisect(sheet, rows, &mut verdicts).await;
+        }
+        verdicts
+    }
+
+    /// Halves a chunk that fails, from left to right, so that verdicts come in the order of the rows.
+    async fn bisect(
+        &self,
+        sheet: &Sheet,
+        rows: &[Vec<Scalar>],
+        verdicts: &mut Vec<Result<Verdict, CallError>>,
+    ) {
+        let mut failures = 0;
+        let mut todo = vec![rows];
+        while let Some(rows) = todo.pop() {
+            let error = match self.judge(sheet, rows).await {
+                Ok(judged) => {
+                    verdicts.extend(judged.into_iter().map(Ok));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            if is_of_all_rows(&error) || failures >= CHUNK_FAILURES_MAX {
+                let left: usize = rows.len() + todo.iter().map(|rows| rows.len()).sum::<usize>();
+                verdicts.extend(std::iter::repeat_n(Err(error), left));
+                return;
+            }
+            if rows.len() <= 1 {
+                verdicts.push(Err(error));
+                continue;
+            }
+            let (left, right) = rows.split_at(rows.len() / 2);
+            todo.extend([right, left]);
+        }
+    }
+
+    async fn judge(&self, sheet: &Sheet, rows: &[Vec<Scalar>]) -> Result<Vec<Verdict>, CallError> {
+        let linked = self.health_policy()?;
+        let sheet = judge::Sheet {
+            now_ms: sheet.now.0,
+            names: sheet.names.clone(),
+            rows: rows
+                .iter()
+                .map(|row| judge::Row {
+                    values: row.iter().map(scalar).collect(),
+                })
+                .collect(),
+        };
+        let judged = self
+            .caller()
+            .call(
+                "evaluate",
+                self.caller().no_node(),
+                |mut store| async move {
+                    let answer = async {
+                        let plugin = linked.instantiate_async(&mut store).await?;
+                        let judge = plugin.bellwether_policy_judge();
+                        if let Err(failure) =
+                            judge.call_configure(&mut store, self.config()).await?
+                        {
+                            return Ok(Err(failure));
+                        }
+                        judge.call_evaluate(&mut store, &sheet).await
+                    };
+                    let answer = answer.await;
+                    (store, answer)
+                },
+            )
+            .await?;
+        if judged.len() != rows.len() {
+            let reason = format!("{} verdicts for {} rows", judged.len(), rows.len());
+            return Err(CallError::BadAnswer { reason });
+        }
+        judged.into_iter().map(verdict).collect()
+    }
+}
+
+/// Whether halving the rows can't help.
+fn is_of_all_rows(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Busy
+            | CallError::NoSuchFunction { .. }
+            | CallError::Failure(Failure::BadConfig { .. })
+    )
+}
+
+fn scalar(value: &Scalar) -> WitScalar {
+    match value {
+        Scalar::Absent => WitScalar::Absent,
+        Scalar::Flag(flag) => WitScalar::Flag(*flag),
+        Scalar::Int(int) => WitScalar::Int(*int),
+        Scalar::Real(real) => WitScalar::Real(*real),
+        Scalar::Text(text) => WitScalar::Text(text.clone()),
+    }
+}
+
+fn verdict(said: judge::Verdict) -> Result<Verdict, CallError> {
+    let bad = |reason: String| Err(CallError::BadAnswer { reason });
+    if said.reasons.len() > NOTES_MAX || said.incidents.len() > NOTES_MAX {
+        return bad(format!(
+            "a verdict has more than {NOTES_MAX} reasons or incidents"
+        ));
+    }
+    let codes = said.reasons.iter().map(|reason| &reason.code);
+    let categories = said.incidents.iter().map(|incident| &incident.category);
+    if let Some(word) = codes.chain(categories).find(|word| !is_code(word)) {
+        return bad(format!(
+            "`{}` is no code: use 1 to {CODE_BYTES_MAX} of [a-z0-9_-]",
+            cut_owned(word, CODE_BYTES_MAX).escape_debug()
+        ));
+    }
+    Ok(Verdict {
+        health: match said.health {
+            judge::Health::Ok => Health::Ok,
+            judge::Health::Degraded => Health::Degraded,
+            judge::Health::Critical => Health::Critical,
+        },
+        sync: match said.sync {
+            judge::Sync::Unknown => Sync::Unknown,
+            judge::Sync::Syncing => Sync::Syncing,
+            judge::Sync::Synced => Sync::Synced,
+        },
+        reasons: said
+            .reasons
+            .into_iter()
+            .map(|reason| Reason::new(reason.code, cut_owned(&reason.message, MESSAGE_BYTES_MAX)))
+            .collect(),
+        incidents: said.incidents.into_iter().map(incident).collect(),
+    })
+}
+
+fn incident(said: judge::Incident) -> IncidentNote {
+    let severity = match said.severity {
+        judge::Severity::Info => Severity::Info,
+        judge::Severity::Warning => Severity::Warning,
+        judge::Severity::Critical => Severity::Critical,
+    };
+    IncidentNote {
+        category: said.category,
+        severity,
+        title: cut_owned(&said.title, MESSAGE_BYTES_MAX),
+    }
+}
+
+fn is_code(word: &str) -> bool {
+    let is_letter = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+    };
+    !word.is_empty() && word.len() <= CODE_BYTES_MAX && word.bytes().all(is_letter)
+}
