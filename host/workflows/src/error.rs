@@ -84,7 +84,7 @@ pub enum FlowError {
         /// The child's id.
         id: String,
         /// What it ended with.
-        failure: Failure,
+        failure: Box<Failure>,
     },
     /// Somebody asked the workflow to stop.
     #[error("cancelled: {reason}")]

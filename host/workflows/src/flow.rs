@@ -198,7 +198,7 @@ impl Flow {
             .await?;
         let output = output.map_err(|failure| FlowError::Child {
             id: id.to_owned(),
-            failure,
+            failure: Box::new(failure),
         })?;
         Ok(decode(
             &format!("the output of the workflow `{id}`"),
@@ -261,16 +261,17 @@ impl Flow {
         let mut steps = locked(&self.steps);
         let uses = steps.entry(name.to_owned()).or_insert(0);
         *uses += 1;
-        let mut key = self.control.workflow_id();
-        if self.control.execution() > 1 {
-            key.push_str(&format!("@{}", self.control.execution()));
-        }
-        key.push('/');
-        key.push_str(name);
-        if *uses > 1 {
-            key.push_str(&format!("#{uses}"));
-        }
-        key
+        let id = self.control.workflow_id();
+        let execution = match self.control.execution() {
+            1 => String::new(),
+            execution => format!("@{execution}"),
+        };
+        let repeat = if *uses > 1 {
+            format!("#{uses}")
+        } else {
+            String::new()
+        };
+        format!("{id}{execution}/{name}{repeat}")
     }
 }
 

@@ -7,6 +7,7 @@
 //! file beside the engine's keeps a second host out; holding it also proves that locks left inside by a killed host
 //! are nobody's, so they are lifted at start instead of being waited for.
 
+mod calls;
 mod control;
 mod lock;
 mod provider;

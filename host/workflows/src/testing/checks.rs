@@ -65,7 +65,7 @@ pub fn every_activity_may_fail_and_unwinds<W: Workflow, T: TestWorld>(
                 );
                 match &bad.trace.outcome {
                     Outcome::Completed(_) => {
-                        assert_eq!(bad.world.sight(), good.world.sight(), "{place}")
+                        assert_eq!(bad.world.sight(), good.world.sight(), "{place}");
                     }
                     Outcome::Failed(failure) => {
                         assert_eq!(bad.world.sight(), *undone, "{place}");

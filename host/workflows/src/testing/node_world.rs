@@ -156,13 +156,13 @@ impl NodeWorld {
 
     fn on_marks(&self, activities: &mut Activities) {
         self.on(activities, MarkSyncing, |inside, _| {
-            inside.sight.state = "healthy"
+            inside.sight.state = "healthy";
         });
         self.on(activities, MarkTerminating, |inside, _| {
-            inside.sight.state = "terminating"
+            inside.sight.state = "terminating";
         });
         self.on(activities, FinishOperation, |inside, _| {
-            inside.sight.operation = "succeeded"
+            inside.sight.operation = "succeeded";
         });
         self.on(activities, MarkTerminated, |inside, _| {
             inside.sight.state = "terminated";
@@ -208,13 +208,13 @@ impl TestWorld for NodeWorld {
             }
         });
         self.on(&mut activities, ReleaseHost, |inside, _| {
-            inside.sight.hosts = 0
+            inside.sight.hosts = 0;
         });
         self.on(&mut activities, IssueEnrolmentToken, |inside, _| {
-            inside.sight.tokens = 1
+            inside.sight.tokens = 1;
         });
         self.on(&mut activities, RevokeEnrolmentToken, |inside, _| {
-            inside.sight.tokens = 0
+            inside.sight.tokens = 0;
         });
         self.on(&mut activities, CheckAgent, |inside, _| {
             // Enrolling uses the token up.
