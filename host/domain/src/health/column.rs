@@ -144,8 +144,11 @@ impl SiblingValues {
 }
 
 impl Column {
-    /// Computes the column from the samples of its observation within `window`, ordered by time.
-    /// Without samples it is absent, but for `count`.
+    /// Computes the column from the samples of its observation, ordered by time.
+    ///
+    /// `last` and `age_s` speak of the newest sample however old it is, so give it along: a node that fell silent before the window
+    /// must not look like one that never spoke. Everything else counts within the window. Without samples a column is absent,
+    /// but for `count`.
     pub fn compute(
         &self,
         samples: &[Sample],
@@ -154,31 +157,26 @@ impl Column {
         window: Duration,
     ) -> Scalar {
         let oldest_at = now.minus(self.window.unwrap_or(window));
+        let newest = samples.last();
         let samples = &samples[samples.partition_point(|sample| sample.at < oldest_at)..];
         let numbers = || samples.iter().filter_map(|sample| sample.value.number());
         let real = |value: Option<f64>| value.map_or(Scalar::Absent, Scalar::Real);
         match self.aggregate {
-            Aggregate::Last => samples
-                .last()
-                .map_or(Scalar::Absent, |sample| sample.value.clone()),
+            Aggregate::Last => newest.map_or(Scalar::Absent, |sample| sample.value.clone()),
             Aggregate::Delta => real(delta(samples).map(|(delta, _)| delta)),
             Aggregate::Rate => {
                 real(delta(samples).and_then(|(delta, s)| (s > 0.0).then(|| delta / s)))
             }
             Aggregate::Min => real(numbers().reduce(f64::min)),
             Aggregate::Max => real(numbers().reduce(f64::max)),
-            Aggregate::AgeS => real(
-                samples
-                    .last()
-                    .map(|sample| now.since(sample.at).as_secs_f64()),
-            ),
+            Aggregate::AgeS => real(newest.map(|sample| now.since(sample.at).as_secs_f64())),
             Aggregate::UnchangedS => {
                 real(unchanged_since(samples).map(|at| now.since(at).as_secs_f64()))
             }
             Aggregate::Count => Scalar::Int(i64::try_from(samples.len()).unwrap_or(i64::MAX)),
-            Aggregate::MaxSiblings => real(
-                siblings.max_of_others(samples.last().and_then(|sample| sample.value.number())),
-            ),
+            Aggregate::MaxSiblings => {
+                real(siblings.max_of_others(newest.and_then(|sample| sample.value.number())))
+            }
         }
     }
 }
@@ -247,6 +245,20 @@ mod tests {
             ("h@max_siblings", Scalar::Real(11.0)),
         ] {
             assert_eq!(compute(column, &samples, 45), expected, "{column}");
+        }
+    }
+
+    #[test]
+    fn silence_longer_than_the_window_keeps_the_last_word() {
+        let samples = heights(&[(10, 5), (20, 7)]);
+        for (column, expected) in [
+            ("h@last", Scalar::Int(7)),
+            ("h@age_s", Scalar::Real(280.0)),
+            ("h@age_s_5s", Scalar::Real(280.0)),
+            ("h@count", Scalar::Int(0)),
+            ("h@unchanged_s", Scalar::Absent),
+        ] {
+            assert_eq!(compute(column, &samples, 300), expected, "{column}");
         }
     }
 
