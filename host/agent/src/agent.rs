@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::adapters::process::Supervisor;
-use crate::collect::Collectors;
+use crate::collect::{CollectorParts, Collectors};
 use crate::config::{AgentConfig, AgentError};
 use crate::executor::{Executor, ExecutorParts};
 use crate::identity::Identity;
@@ -100,14 +100,14 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
         tasks: tasks.clone(),
     };
     let executor = Arc::new(Executor::open(parts).map_err(state)?);
-    let collectors = Collectors::open(
-        &layout,
-        Arc::clone(&observations),
+    let parts = CollectorParts {
+        observations: Arc::clone(&observations),
         tell,
         gateway,
-        tasks.clone(),
-    );
-    let collectors = collectors.map_err(state)?;
+        compile: config.compile.clone(),
+        tasks: tasks.clone(),
+    };
+    let collectors = Collectors::open(&layout, parts)?;
     let aside = Mutex::new(aside);
     Ok(Agent {
         config,

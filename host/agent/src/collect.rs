@@ -1,52 +1,213 @@
 //! Collectors: what the agent measures, by the assignments of the host.
 //!
-//! Assignments are kept on the disk, so that measuring goes on while the agent is cut off.
+//! Assignments are kept on the disk, so that measuring goes on while the agent is cut off, and from its start.
+//! A new revision of a plugin is loaded beside the old one, which measures until the new one can.
 
+mod convert;
+mod load;
+mod run;
+
+use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use host_runtime::{
+    CompileMode, FactSource, HostFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
+};
 use prost::Message as _;
 use proto::v1 as pb;
 use proto::v1::agent_message::Message as Out;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::durable;
+use crate::config::AgentError;
 use crate::layout::Layout;
 use crate::outbox::observations::Observations;
 use crate::tasks::Tasks;
+use crate::time::SystemClock;
+use crate::{durable, facts};
+
+use convert::{Target, target};
+use load::Slots;
+
+/// Calls of collectors that run at once.
+const CALLS_MAX: u32 = 32;
 
 /// The collectors of this agent.
 pub(crate) struct Collectors {
     path: PathBuf,
-    wanted: watch::Sender<pb::Assignments>,
+    kept: Mutex<pb::Assignments>,
+    running: Mutex<BTreeMap<Key, Running>>,
+    slots: Slots,
+    observations: Arc<Observations>,
+    facts: Arc<dyn FactSource>,
+    tasks: Tasks,
+}
+
+/// A node and the name of one of its collectors.
+type Key = (String, String);
+
+struct Running {
+    target: watch::Sender<Target>,
+    stop: CancellationToken,
+}
+
+/// What collectors are made of.
+pub(crate) struct CollectorParts {
+    pub(crate) observations: Arc<Observations>,
+    /// For reports, which may be lost.
+    pub(crate) tell: mpsc::Sender<Out>,
+    pub(crate) gateway: watch::Receiver<Option<Channel>>,
+    pub(crate) compile: Option<CompileMode>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Collectors {
-    pub(crate) fn open(
-        layout: &Layout,
-        _observations: Arc<Observations>,
-        _tell: mpsc::Sender<Out>,
-        _gateway: watch::Receiver<Option<Channel>>,
-        _tasks: Tasks,
-    ) -> io::Result<Arc<Self>> {
-        let kept = durable::read(&layout.assignments())?;
-        let kept = kept
-            .and_then(|bytes| pb::Assignments::decode(bytes.as_slice()).ok())
-            .unwrap_or_default();
+    /// Starts the plugin host and reads what an earlier agent was to measure.
+    pub(crate) fn open(layout: &Layout, parts: CollectorParts) -> Result<Arc<Self>, AgentError> {
+        let state = |source| AgentError::State {
+            path: layout.components(),
+            source,
+        };
+        let CollectorParts {
+            observations,
+            tell,
+            gateway,
+            compile,
+            tasks,
+        } = parts;
+        let compile = compile
+            .map_or_else(CompileMode::this_binary, Ok)
+            .map_err(state)?;
+        let runtime = RuntimeConfig {
+            calls_max: CALLS_MAX,
+            ..RuntimeConfig::new(layout.compiled(), compile)
+        };
+        let services = Services {
+            clock: Arc::new(SystemClock),
+            secrets: Arc::new(NoSecrets),
+            kv: Arc::new(MemoryKv::default()),
+        };
+        let host = PluginHost::new(runtime, services).map_err(AgentError::Runtime)?;
+        let kept = read(&layout.assignments()).map_err(state)?;
         Ok(Arc::new(Self {
             path: layout.assignments(),
-            wanted: watch::Sender::new(kept),
+            kept: Mutex::new(kept),
+            running: Mutex::default(),
+            slots: Slots::new(host, layout.components(), gateway, tell, tasks.clone()),
+            observations,
+            facts: Arc::new(MachineFacts {
+                folder: layout.nodes(),
+            }),
+            tasks,
         }))
     }
 
-    pub(crate) fn resume(self: &Arc<Self>) {}
+    /// Measures what an earlier agent was to measure.
+    pub(crate) fn resume(&self) {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.apply(&kept);
+    }
 
+    /// Measures this and nothing else from now on.
     pub(crate) fn assign(&self, assignments: pb::Assignments) {
+        tracing::info!(
+            generation = assignments.generation,
+            nodes = assignments.nodes.len(),
+            "assigned"
+        );
         if let Err(error) = durable::write(&self.path, &assignments.encode_to_vec()) {
             tracing::warn!(%error, "the assignments can't be kept; check the disk");
         }
-        self.wanted.send_replace(assignments);
+        self.apply(&assignments);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = assignments;
+        self.slots.report();
+    }
+
+    fn apply(&self, assignments: &pb::Assignments) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = BTreeMap::new();
+        for node in &assignments.nodes {
+            for collector in &node.collectors {
+                wanted.insert(
+                    (node.node_id.clone(), collector.name.clone()),
+                    target(node, collector),
+                );
+            }
+        }
+        running.retain(|key, one| {
+            let stays = wanted.contains_key(key);
+            if !stays {
+                one.stop.cancel();
+            }
+            stays
+        });
+        for (key, target) in wanted {
+            match running.get(&key) {
+                Some(one) => {
+                    one.target.send_if_modified(|old| {
+                        let is_new = *old != target;
+                        *old = target;
+                        is_new
+                    });
+                }
+                None => {
+                    running.insert(key.clone(), self.start(key, target));
+                }
+            }
+        }
+    }
+
+    fn start(&self, key: Key, target: Target) -> Running {
+        let stop = self.tasks.stop.child_token();
+        let (sender, wanted) = watch::channel(target);
+        let collector = run::Collector {
+            key,
+            wanted,
+            slots: self.slots.clone(),
+            observations: Arc::clone(&self.observations),
+            facts: Arc::clone(&self.facts),
+        };
+        let stopped = stop.clone();
+        self.tasks.spawn(async move {
+            let _ = stopped.run_until_cancelled(collector.run()).await;
+        });
+        Running {
+            target: sender,
+            stop,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<pb::Assignments> {
+    let kept = durable::read(path)?;
+    // What can't be read any more is sent by the host at the next session.
+    Ok(kept
+        .and_then(|bytes| pb::Assignments::decode(bytes.as_slice()).ok())
+        .unwrap_or_default())
+}
+
+/// The machine, as plugins see it.
+struct MachineFacts {
+    folder: PathBuf,
+}
+
+impl FactSource for MachineFacts {
+    fn read(&self) -> Result<HostFacts, String> {
+        let load = facts::host_load(&self.folder);
+        Ok(HostFacts {
+            cpus: facts::cpus(),
+            load1: load.load1,
+            memory_used_bytes: load.memory_used_bytes,
+            memory_total_bytes: load.memory_total_bytes,
+            disk_used_bytes: load.disk_used_bytes,
+            disk_total_bytes: load.disk_total_bytes,
+        })
     }
 }

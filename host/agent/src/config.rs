@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host_runtime::{CompileMode, RuntimeError};
 use secrecy::SecretString;
 
 /// What an agent needs to know.
@@ -25,6 +26,9 @@ pub struct AgentConfig {
     pub beat_interval: Duration,
     /// Disk for observations while the agent is cut off.
     pub spool_bytes_max: u64,
+    /// Where components are compiled; without it a child of the running binary, which must answer
+    /// [`host_runtime::COMPILE_COMMAND`].
+    pub compile: Option<CompileMode>,
 }
 
 impl AgentConfig {
@@ -39,6 +43,7 @@ impl AgentConfig {
             token_file: None,
             beat_interval: Duration::from_secs(15),
             spool_bytes_max: 256 * 1024 * 1024,
+            compile: None,
         }
     }
 }
@@ -89,6 +94,9 @@ pub enum AgentError {
     /// A key or a signing request can't be made.
     #[error("the agent's key can't be made")]
     Key(#[source] rcgen::Error),
+    /// The plugin host does not start.
+    #[error("plugins can't be run on this machine")]
+    Runtime(#[source] RuntimeError),
     /// The HTTP client can't be made.
     #[error("the HTTP client can't be set up")]
     Http(#[source] reqwest::Error),

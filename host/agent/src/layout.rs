@@ -29,6 +29,7 @@ impl Layout {
             layout.observations(),
             layout.artefacts(),
             layout.components(),
+            layout.compiled(),
         ] {
             durable::create_dir(&folder)?;
         }
@@ -90,9 +91,14 @@ impl Layout {
         self.root.join("cache/artefacts")
     }
 
-    /// Components and what the runtime compiled from them.
+    /// Components, by their digest.
     pub(crate) fn components(&self) -> PathBuf {
         self.root.join("cache/components")
+    }
+
+    /// What the runtime compiled from components.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.root.join("cache/compiled")
     }
 
     /// What the agent measures.

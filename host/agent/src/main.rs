@@ -2,12 +2,13 @@
 //!
 //! The one-time token comes from a file, never from the command line, which others on the machine can read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use host_agent::AgentConfig;
+use host_runtime::{COMPILE_COMMAND, compile_main};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +35,14 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: the compiler's child must not pay for, nor be shown, what the agent is.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == COMPILE_COMMAND) {
+        return match (words.next(), words.next()) {
+            (Some(input), Some(output)) => compile_main(Path::new(&input), Path::new(&output)),
+            _ => ExitCode::FAILURE,
+        };
+    }
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,7 +4,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use host_domain::time::Millis;
+use host_domain::time::{Clock, Millis};
+
+/// The machine's wall clock, for those who ask for a clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Millis {
+        now()
+    }
+}
 
 /// The present by the machine's wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the agent's clock")]
@@ -16,7 +26,6 @@ pub(crate) fn now() -> Millis {
 }
 
 /// Waits.
-#[expect(clippy::disallowed_methods, reason = "this is the agent's clock")]
 pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

@@ -1,0 +1,238 @@
+//! Loaded plugins, shared by all collectors that want the same, and the components that they are made from.
+//!
+//! Loading goes on in the background until it succeeds or nobody wants it any more.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use host_runtime::{Digest, Plugin, PluginHost};
+use proto::v1 as pb;
+use proto::v1::agent_gateway_client::AgentGatewayClient;
+use proto::v1::agent_message::Message as Out;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+
+use super::convert::PluginKey;
+use crate::tasks::Tasks;
+use crate::{durable, time};
+
+/// Bytes of a component.
+const COMPONENT_MAX: usize = 32 << 20;
+/// Components that are kept for a return to an earlier revision.
+const COMPONENTS_KEPT: usize = 64;
+/// How long fetching a component may take.
+const FETCH_MAX: Duration = Duration::from_secs(120);
+const RETRY_BASE: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Where a plugin's loading stands.
+#[derive(Clone)]
+pub(super) enum Loaded {
+    /// It is fetched or compiled.
+    Loading,
+    /// It can be called.
+    Ready(Plugin),
+    /// It can't be loaded; tried again now and then.
+    Broken(String),
+}
+
+/// One plugin as wanted.
+pub(super) struct Slot {
+    pub(super) state: watch::Sender<Loaded>,
+}
+
+/// All slots. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Slots {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: PluginHost,
+    folder: PathBuf,
+    gateway: watch::Receiver<Option<Channel>>,
+    tell: mpsc::Sender<Out>,
+    tasks: Tasks,
+    by_key: Mutex<BTreeMap<PluginKey, Weak<Slot>>>,
+}
+
+impl Slots {
+    pub(super) fn new(
+        host: PluginHost,
+        folder: PathBuf,
+        gateway: watch::Receiver<Option<Channel>>,
+        tell: mpsc::Sender<Out>,
+        tasks: Tasks,
+    ) -> Self {
+        let by_key = Mutex::default();
+        Self {
+            inner: Arc::new(Inner {
+                host,
+                folder,
+                gateway,
+                tell,
+                tasks,
+                by_key,
+            }),
+        }
+    }
+
+    /// The slot of a plugin; it is loaded as long as somebody holds the slot.
+    pub(super) fn get(&self, key: &PluginKey) -> Arc<Slot> {
+        let mut by_key = self
+            .inner
+            .by_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        by_key.retain(|_, slot| slot.strong_count() > 0);
+        if let Some(slot) = by_key.get(key).and_then(Weak::upgrade) {
+            return slot;
+        }
+        let slot = Arc::new(Slot {
+            state: watch::Sender::new(Loaded::Loading),
+        });
+        by_key.insert(key.clone(), Arc::downgrade(&slot));
+        let (inner, key, weak) = (Arc::clone(&self.inner), key.clone(), Arc::downgrade(&slot));
+        self.inner
+            .tasks
+            .spawn_until_stop(async move { inner.load_until_ready(&key, &weak).await });
+        slot
+    }
+
+    /// Tells the host how all of them stand.
+    pub(super) fn report(&self) {
+        let by_key = self
+            .inner
+            .by_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (key, slot) in by_key.iter() {
+            if let Some(slot) = slot.upgrade() {
+                self.inner.report(key, &slot.state.borrow());
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn load_until_ready(&self, key: &PluginKey, slot: &Weak<Slot>) {
+        let mut attempt = 0;
+        while slot.strong_count() > 0 {
+            let loaded = match self.load(key).await {
+                Ok(plugin) => Loaded::Ready(plugin),
+                Err(error) => Loaded::Broken(format!("{error:#}")),
+            };
+            self.report(key, &loaded);
+            if let Loaded::Broken(error) = &loaded {
+                tracing::warn!(
+                    component = key.digest_text(),
+                    error,
+                    "the plugin is not loaded; trying again"
+                );
+            }
+            let is_ready = matches!(loaded, Loaded::Ready(_));
+            if let Some(slot) = slot.upgrade() {
+                slot.state.send_replace(loaded);
+            }
+            if is_ready {
+                return;
+            }
+            time::sleep(time::backoff(RETRY_BASE, RETRY_MAX, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn load(&self, key: &PluginKey) -> anyhow::Result<Plugin> {
+        let (digest, spec) = key.load_spec().map_err(anyhow::Error::msg)?;
+        let bytes = self.component(digest).await?;
+        Ok(self.host.load(bytes, spec).await?)
+    }
+
+    async fn component(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
+        let path = self.folder.join(format!("{}.wasm", digest.hex()));
+        if let Some(bytes) = durable::read(&path)?.filter(|bytes| Digest::of(bytes) == digest) {
+            return Ok(bytes);
+        }
+        let fetched = tokio::time::timeout(FETCH_MAX, self.fetch(digest)).await;
+        let bytes = fetched
+            .context("the component did not come in time")
+            .flatten()?;
+        anyhow::ensure!(
+            Digest::of(&bytes) == digest,
+            "the host sent another component than {digest}"
+        );
+        durable::write(&path, &bytes).context("the component can't be kept; check the disk")?;
+        if let Err(error) = forget_oldest(&self.folder) {
+            tracing::warn!(%error, "old components can't be removed");
+        }
+        Ok(bytes)
+    }
+
+    async fn fetch(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
+        let mut gateway = self.gateway.clone();
+        let channel = gateway
+            .wait_for(Option::is_some)
+            .await
+            .context("the agent is ending")?
+            .clone();
+        let mut client = AgentGatewayClient::new(channel.context("the host is away")?);
+        let request = pb::FetchComponentRequest {
+            digest: digest.to_string(),
+        };
+        let mut chunks = client
+            .fetch_component(request)
+            .await
+            .context("the host does not give the component")?
+            .into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.context("the component broke off")? {
+            anyhow::ensure!(
+                bytes.len() + chunk.data.len() <= COMPONENT_MAX,
+                "the component is too large"
+            );
+            bytes.extend(chunk.data);
+        }
+        Ok(bytes)
+    }
+
+    fn report(&self, key: &PluginKey, loaded: &Loaded) {
+        let (ready, error) = match loaded {
+            Loaded::Loading => return,
+            Loaded::Ready(_) => (true, String::new()),
+            Loaded::Broken(error) => (false, error.clone()),
+        };
+        // The host hears it again with the next assignments.
+        let _ = self.tell.try_send(Out::Component(pb::ComponentReport {
+            digest: key.digest_text(),
+            ready,
+            error,
+        }));
+    }
+}
+
+fn forget_oldest(folder: &Path) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            kept.push((
+                entry
+                    .metadata()?
+                    .modified()
+                    .unwrap_or(SystemTime::UNIX_EPOCH),
+                entry.path(),
+            ));
+        }
+    }
+    kept.sort();
+    let surplus = kept.len().saturating_sub(COMPONENTS_KEPT);
+    for (_, path) in kept.into_iter().take(surplus) {
+        durable::remove(&path)?;
+    }
+    Ok(())
+}
