@@ -5,5 +5,6 @@
 pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod gateway;
 pub mod ops;
 pub mod store;

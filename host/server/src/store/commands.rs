@@ -141,4 +141,16 @@ impl Tx {
             .bind(id);
         Ok(self.execute(stmt).await? == 1)
     }
+
+    /// Gives what an agent has not finished to its successor, to be delivered anew, and says how many they are.
+    pub async fn hand_over_commands(
+        &mut self,
+        from: AgentId,
+        to: AgentId,
+        at: Millis,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE commands SET agent_id = $1, state = 'queued', updated_at = $2
+            WHERE agent_id = $3 AND state IN ('queued', 'delivered', 'accepted')";
+        self.execute(sql(SQL).bind(to).bind(at).bind(from)).await
+    }
 }

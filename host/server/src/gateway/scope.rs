@@ -1,0 +1,69 @@
+//! Which nodes an agent may speak for: those that are placed on its own host, and no others.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use host_domain::ids::{HostId, NodeId};
+use host_domain::time::Millis;
+
+use crate::store::{Db, StoreError};
+
+/// A node that moved away is noticed after this time at the latest.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+
+/// The nodes of one host, as one session knows them.
+pub(super) struct Scope {
+    host_id: HostId,
+    /// With the chain of each.
+    nodes: HashMap<NodeId, String>,
+    since: Millis,
+}
+
+impl Scope {
+    pub(super) fn new(host_id: HostId, now: Millis) -> Self {
+        Self {
+            host_id,
+            nodes: HashMap::new(),
+            since: now,
+        }
+    }
+
+    /// The node's id if the agent may speak for it. What is refused is counted.
+    pub(super) async fn own(
+        &mut self,
+        db: &Db,
+        node_id: &str,
+        now: Millis,
+    ) -> Result<Option<NodeId>, StoreError> {
+        let Ok(id) = node_id.parse::<NodeId>() else {
+            return Ok(self.refuse(node_id));
+        };
+        if now.since(self.since) > KNOWN_FOR {
+            self.nodes.clear();
+            self.since = now;
+        }
+        if self.nodes.contains_key(&id) {
+            return Ok(Some(id));
+        }
+        let node = db.node(id).await?;
+        match node.filter(|node| node.placement.host_id == Some(self.host_id)) {
+            Some(node) => {
+                self.nodes.insert(id, node.chain_profile_id);
+                Ok(Some(id))
+            }
+            None => Ok(self.refuse(node_id)),
+        }
+    }
+
+    /// The chain of a node that [`Scope::own`] let pass.
+    pub(super) fn chain_of(&self, id: NodeId) -> Option<&str> {
+        self.nodes.get(&id).map(String::as_str)
+    }
+
+    fn refuse(&self, node_id: &str) -> Option<NodeId> {
+        metrics::counter!("gateway_refused_total", "reason" => "foreign_node").increment(1);
+        let shown: String = node_id.chars().take(64).collect();
+        tracing::warn!(host.id = %self.host_id, node.id = %shown, "an agent spoke for a node that is not on its host");
+        None
+    }
+}
