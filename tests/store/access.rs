@@ -1,0 +1,122 @@
+//! API keys, idempotent answers and the audit log.
+
+use host_domain::time::Millis;
+use host_server::store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError};
+
+use crate::support::database::TestDb;
+
+pub(crate) async fn contract(test: &TestDb) {
+    let db = &test.db;
+    a_key_is_found_and_taken_back(db).await;
+    an_answer_is_given_once(db).await;
+    acts_are_appended(db).await;
+}
+
+async fn a_key_is_found_and_taken_back(db: &Db) {
+    let key = ApiKey {
+        prefix: "bw_1".to_owned(),
+        hash: "00".to_owned(),
+        name: "admin".to_owned(),
+        scopes: vec!["admin".to_owned()],
+        created_at: Millis(1),
+        revoked_at: None,
+    };
+    let mut tx = db.begin().await.unwrap();
+    tx.insert_api_key(&key).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(db.api_key("bw_1").await.unwrap(), Some(key.clone()));
+    assert_eq!(db.api_key("bw_2").await.unwrap(), None);
+    let mut tx = db.begin().await.unwrap();
+    assert!(matches!(
+        tx.insert_api_key(&key).await,
+        Err(StoreError::Conflict { .. })
+    ));
+    drop(tx);
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.revoke_api_key("bw_1", Millis(2)).await.unwrap());
+    assert!(!tx.revoke_api_key("bw_1", Millis(3)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(
+        db.api_key("bw_1").await.unwrap().unwrap().revoked_at,
+        Some(Millis(2))
+    );
+}
+
+async fn an_answer_is_given_once(db: &Db) {
+    let answer = |body_hash: &str| IdempotentAnswer {
+        principal: "admin".to_owned(),
+        key: "k".to_owned(),
+        body_hash: body_hash.to_owned(),
+        status: 202,
+        response: "{}".to_owned(),
+        expires_at: Millis(100),
+    };
+    let put = async |body_hash: &'static str, now| {
+        let mut tx = db.begin().await.unwrap();
+        let put = tx
+            .put_idempotent_answer(&answer(body_hash), Millis(now))
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        put
+    };
+    let (one, two) = tokio::join!(put("a", 1), put("a", 1));
+    assert!(one != two, "put once: {one} {two}");
+    assert!(!put("b", 99).await);
+    let found = db
+        .idempotent_answer("admin", "k", Millis(99))
+        .await
+        .unwrap();
+    assert_eq!(found, Some(answer("a")));
+    assert_eq!(
+        db.idempotent_answer("other", "k", Millis(99))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        db.idempotent_answer("admin", "k", Millis(100))
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(put("c", 100).await, "the old one is over");
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(tx.prune_idempotent_answers(Millis(99), 9).await.unwrap(), 0);
+    assert_eq!(
+        tx.prune_idempotent_answers(Millis(100), 9).await.unwrap(),
+        1
+    );
+    tx.commit().await.unwrap();
+}
+
+async fn acts_are_appended(db: &Db) {
+    let act = |action: &str| AuditEntry {
+        seq: 0,
+        at: Millis(1),
+        actor: "admin".to_owned(),
+        action: action.to_owned(),
+        target: "node".to_owned(),
+        details: serde_json::json!({"name": "a"}),
+    };
+    let mut tx = db.begin().await.unwrap();
+    tx.append_audit(&act("node.create")).await.unwrap();
+    tx.append_audit(&act("node.terminate")).await.unwrap();
+    tx.commit().await.unwrap();
+    let newest = db.list_audit(None, 1).await.unwrap();
+    assert_eq!(
+        newest,
+        [AuditEntry {
+            seq: newest[0].seq,
+            ..act("node.terminate")
+        }]
+    );
+    let rest = db.list_audit(Some(newest[0].seq), 9).await.unwrap();
+    assert_eq!(
+        rest,
+        [AuditEntry {
+            seq: rest[0].seq,
+            ..act("node.create")
+        }]
+    );
+}

@@ -1,0 +1,175 @@
+//! A PostgreSQL server for one test process: `BELLWETHER_TEST_PG` names one that runs, else a private one is started.
+//!
+//! The private one speaks through a socket in a folder of its own, runs as `nobody` when the test is root (PostgreSQL refuses
+//! root), ends with the test even when that is killed, and forgoes every `fsync`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection};
+use tempfile::TempDir;
+
+use super::database::TestDb;
+
+const START_ATTEMPTS_MAX: u32 = 100;
+
+/// A server on which tests make databases.
+pub(crate) struct Postgres {
+    // The server ends before its folder goes.
+    server: Option<Child>,
+    folder: Option<TempDir>,
+    admin_url: String,
+}
+
+impl Postgres {
+    /// The server, or `None` (said loudly) where there is no PostgreSQL; with `CI` set that is a failure.
+    pub(crate) async fn start() -> Option<Self> {
+        if let Ok(admin_url) = std::env::var("BELLWETHER_TEST_PG") {
+            return Some(Self {
+                server: None,
+                folder: None,
+                admin_url,
+            });
+        }
+        let Some(programs) = find_programs() else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no PostgreSQL on this machine: install it or set BELLWETHER_TEST_PG"
+            );
+            eprintln!(
+                "SKIPPED on PostgreSQL: no `initdb` in PATH or /usr/lib/postgresql; install it or set BELLWETHER_TEST_PG"
+            );
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        if rustix::process::geteuid().is_root() {
+            run(Command::new("chown").arg("nobody").arg(folder.path()));
+        }
+        let mut initdb = as_nobody(&programs.join("initdb"));
+        run(initdb
+            .args([
+                "--username=bellwether",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ])
+            .arg("--pgdata")
+            .arg(&data));
+        let server = as_nobody(&programs.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(folder.path())
+            .args([
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "fsync=off",
+                "-c",
+                "full_page_writes=off",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let admin_url = format!(
+            "postgres://bellwether@localhost/postgres?host={}",
+            folder.path().display()
+        );
+        let started = Self {
+            server: Some(server),
+            folder: Some(folder),
+            admin_url,
+        };
+        started.wait().await;
+        Some(started)
+    }
+
+    /// A new database with the schema in it.
+    pub(crate) async fn database(&self) -> TestDb {
+        TestDb::at(self.empty_database().await).await
+    }
+
+    /// The address of a new database without any schema.
+    pub(crate) async fn empty_database(&self) -> String {
+        let name = format!("bw_test_{}", uuid::Uuid::now_v7().simple());
+        let mut admin = sqlx::PgConnection::connect(&self.admin_url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut admin)
+            .await
+            .unwrap();
+        let mut url = url::Url::parse(&self.admin_url).unwrap();
+        url.set_path(&name);
+        url.to_string()
+    }
+
+    async fn wait(&self) {
+        let mut last = None;
+        for _ in 0..START_ATTEMPTS_MAX {
+            match sqlx::PgConnection::connect(&self.admin_url).await {
+                Ok(_) => return,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!(
+            "PostgreSQL did not start in {:?}: {last:?}",
+            self.folder.as_ref().map(TempDir::path)
+        );
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            // Its children end with it; nothing of the data is wanted any more.
+            if let Some(pid) = rustix::process::Pid::from_raw(server.id().cast_signed()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+            }
+            let _ = server.wait();
+        }
+    }
+}
+
+/// The newest installed PostgreSQL.
+fn find_programs() -> Option<PathBuf> {
+    let in_path = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .unwrap_or_default();
+    let mut installed: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    installed.sort();
+    installed
+        .into_iter()
+        .rev()
+        .chain(in_path)
+        .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+}
+
+/// The program, told to end when this test does, and not as root.
+fn as_nobody(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    command.args(["--pdeathsig", "QUIT"]).arg(program);
+    // A folder that `nobody` may enter.
+    command.current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
