@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::guest_toolchain::{GuestToolchain, TARGET, has_target, sysroot_of};
-use super::process::{output, succeeds};
+use super::process::{cargo_home, output, own_cargo, succeeds};
 
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
@@ -32,18 +32,6 @@ const SOURCES: &str = "rust-web-src";
 
 /// Written last: a folder without it is not complete.
 const COMPLETE: &str = "complete";
-
-/// Settings of the caller that must not reach the build of std or of guests.
-pub(super) const FOREIGN_VARIABLES: [&str; 8] = [
-    "CARGO_TARGET_DIR",
-    "CARGO_BUILD_TARGET_DIR",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_RUSTFLAGS",
-    "RUSTFLAGS",
-    "RUSTC_WRAPPER",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTUP_TOOLCHAIN",
-];
 
 /// A compiler that was made by an earlier run: the one of the newest version.
 pub(super) async fn made_before(cache: &Path) -> Result<Option<GuestToolchain>> {
@@ -284,14 +272,14 @@ async fn build_std(seed: &Path, root: &Path) -> Result<()> {
         "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
     )?;
     let sources = root.join("usr/lib/rustlib/src/rust");
-    let flags = format!(
+    let mut flags = format!(
         "-Cembed-bitcode=yes --remap-path-prefix={}=/rustc",
         sources.display()
     );
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    FOREIGN_VARIABLES.iter().for_each(|name| {
-        cargo.env_remove(name);
-    });
+    if let Some(home) = cargo_home() {
+        flags += &format!(" --remap-path-prefix={}=/cargo", home.display());
+    }
+    let mut cargo = own_cargo();
     cargo
         .args(["build", "--quiet", "--release", "--target", TARGET])
         .arg("-Zbuild-std=std,panic_abort,proc_macro")

@@ -5,7 +5,6 @@
 //! that nobody who watches the folder reloads it.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,9 +18,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-use super::guest_debian::FOREIGN_VARIABLES;
 use super::guest_toolchain::{self, GuestToolchain, TARGET};
-use super::process::output;
+use super::process::{cargo_home, output, own_cargo};
 
 const METADATA_LIMIT: Duration = Duration::from_secs(300);
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
@@ -153,17 +151,9 @@ impl Project {
     }
 }
 
-fn cargo_home() -> Option<PathBuf> {
-    let set = env::var_os("CARGO_HOME").map(PathBuf::from);
-    set.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
-}
-
 /// Cargo in that folder, so that the folder's own `.cargo/config.toml` counts, without the caller's settings.
 fn cargo(dir: &Path) -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    FOREIGN_VARIABLES.iter().for_each(|name| {
-        cargo.env_remove(name);
-    });
+    let mut cargo = own_cargo();
     cargo.current_dir(dir).kill_on_drop(true);
     cargo
 }

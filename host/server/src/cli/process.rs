@@ -1,5 +1,7 @@
 //! Other programs, each with a time limit and with its own words in the error.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +11,33 @@ use tokio::time::timeout;
 
 /// How much of a program's complaint goes into the error.
 const COMPLAINT_LINES_MAX: usize = 20;
+
+/// Settings of the caller that must not reach the build of std or of guests.
+const FOREIGN_VARIABLES: [&str; 8] = [
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// Cargo without the caller's settings: also when cargo itself runs this program.
+pub(super) fn own_cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for name in FOREIGN_VARIABLES {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+/// Where cargo keeps the sources of registries.
+pub(super) fn cargo_home() -> Option<PathBuf> {
+    let set = env::var_os("CARGO_HOME").map(PathBuf::from);
+    set.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
+}
 
 /// Runs a program to its end and gives its standard output; a failure carries the end of its standard error.
 pub(super) async fn output(command: &mut Command, limit: Duration) -> Result<String> {
