@@ -1,22 +1,20 @@
 //! Judges whether a node makes progress, over a window and not by a probe.
 //!
 //! A process that is frozen answers nothing, one whose chain stands still answers gladly: both are the same complaint
-//! here, because to its users the node is stuck either way. The rule itself is [`rule`], plain and native.
+//! here, because to its users the node is stuck either way. The rule itself is the crate `progress-rule`, plain and native.
 
 #![forbid(unsafe_code)]
-
-pub mod rule;
 
 use bellwether_plugin_sdk::policy::{Health, Row, Sync, Verdict};
 use bellwether_plugin_sdk::{BadField, HealthPolicy, register};
 
-use rule::{Facts, Rule};
+use progress_rule::{COLUMNS, Facts, Rule, Sync as RuleSync};
 
 struct Progress;
 
 impl HealthPolicy for Progress {
     type Config = Rule;
-    const READS: &[&str] = &rule::COLUMNS;
+    const READS: &[&str] = &COLUMNS;
 
     fn check(rule: &Rule) -> Result<(), BadField> {
         rule.check().map_err(|(path, reason)| BadField {
@@ -45,9 +43,9 @@ impl HealthPolicy for Progress {
             peers: peers.number(),
         });
         let mut verdict = Verdict::ok(match opinion.sync {
-            rule::Sync::Unknown => Sync::Unknown,
-            rule::Sync::Syncing => Sync::Syncing,
-            rule::Sync::Synced => Sync::Synced,
+            RuleSync::Unknown => Sync::Unknown,
+            RuleSync::Syncing => Sync::Syncing,
+            RuleSync::Synced => Sync::Synced,
         });
         for complaint in opinion.complaints {
             let health = if complaint.critical {

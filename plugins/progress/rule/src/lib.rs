@@ -1,4 +1,8 @@
-//! The rule: what is known of a node, and what is wrong with it. Pure, without the SDK, so that native code can run it.
+//! The rule of the policy `progress`: what is known of a node, and what is wrong with it.
+//!
+//! Pure and without the SDK, so that native code runs the very same rule beside the component.
+
+#![forbid(unsafe_code)]
 
 use schemars::JsonSchema;
 use serde::Deserialize;
