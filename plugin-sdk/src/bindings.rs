@@ -4,6 +4,11 @@
 //! of the parts that a plugin uses. An export comes with its `export!` macro, so that a component has only those of the
 //! kind that it registers, and imports that nothing calls are dropped.
 
+#![expect(
+    clippy::pedantic,
+    reason = "generated code is in the style of its generator"
+)]
+
 /// The host's interfaces and the types that every world speaks of.
 pub mod shared {
     wit_bindgen::generate!({
