@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use host_workflows::{
-    Engine, EngineError, Failure, Outcome, PageRequest, Started, StatusKind, start,
-};
+use host_workflows::{EngineError, Failure, Outcome, PageRequest, Started, StatusKind, start};
 use serde::de::DeserializeOwned;
 
 use super::fixtures::{
@@ -296,7 +294,11 @@ pub(crate) async fn refuses_what_it_cannot_take(bed: &Bed) {
     );
 
     start::<Pausing>(engine, "running", &1).await.unwrap();
-    wait_running(engine, "running").await;
+    let status = engine.status("running").await.unwrap().unwrap();
+    assert_eq!(
+        (status.kind.as_str(), status.state),
+        ("pausing", StatusKind::Running)
+    );
     assert!(matches!(
         engine.signal("running", "box", &huge).await,
         Err(EngineError::Exchange(_))
@@ -327,16 +329,6 @@ pub(crate) async fn refuses_what_it_cannot_take(bed: &Bed) {
         failure.message.contains("the input of `walk` is not what"),
         "{failure}"
     );
-}
-
-async fn wait_running(engine: &dyn Engine, id: &str) {
-    for _ in 0..1_000 {
-        if engine.status(id).await.unwrap().is_some() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("`{id}` did not begin");
 }
 
 /// Many workflows at once all end; nothing runs on. The list is paged.

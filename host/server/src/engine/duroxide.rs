@@ -12,28 +12,29 @@ mod control;
 mod lock;
 mod provider;
 mod reads;
+mod setup;
 mod tries;
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duroxide::providers::sqlite::SqliteProvider;
-use duroxide::runtime::registry::{ActivityRegistry, OrchestrationRegistry};
-use duroxide::runtime::{Runtime, RuntimeOptions};
+use duroxide::runtime::Runtime;
 use duroxide::{Client, ClientError, InstanceFilter, PruneOptions};
-use host_domain::time::Millis;
+use host_domain::time::{Clock, Millis};
 use host_workflows::{
-    Activities, Engine, EngineError, Flow, HistoryEntry, Outcome, Page, PageRequest, Started,
-    Status, StatusKind, Workflows, exchange,
+    Activities, Engine, EngineError, HistoryEntry, Outcome, Page, PageRequest, Started, Status,
+    StatusKind, Workflows, exchange,
 };
 use tokio::sync::Mutex;
 
-use self::control::{CANCEL_MAILBOX, DuroxideControl};
+use self::control::CANCEL_MAILBOX;
 use self::lock::EngineLock;
 use self::provider::SerialProvider;
+use self::setup::{activity_registry, check_activities, open, runtime_options, workflow_registry};
+
+pub use self::setup::{DuroxideOptions, StartError};
 
 /// How long a start waits until what a killed host left in the queues was looked at.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
@@ -44,61 +45,13 @@ const PRUNE_BATCH: u32 = 200;
 /// The longest id or mailbox.
 const NAME_CHARS_MAX: usize = 200;
 
-/// How the engine works.
-#[derive(Clone, Debug)]
-pub struct DuroxideOptions {
-    /// How many activities run at once.
-    pub worker_concurrency: usize,
-    /// How often a running activity looks whether its workflow was cancelled.
-    pub cancel_poll: Duration,
-}
-
-impl Default for DuroxideOptions {
-    fn default() -> Self {
-        Self {
-            worker_concurrency: 16,
-            cancel_poll: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Why the engine could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Another host runs on the same file.
-    #[error(
-        "another host holds {}; stop it first, or give this one another data folder",
-        path.display()
-    )]
-    Held {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// A file could not be used.
-    #[error("could not open {}; check that the data folder exists and can be written", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: anyhow::Error,
-    },
-    /// A workflow calls something that nobody implements.
-    #[error("the workflow `{kind}` calls `{activity}`, which no activity of this host implements")]
-    MissingActivity {
-        /// The workflow.
-        kind: String,
-        /// The activity.
-        activity: String,
-    },
-}
-
 /// The running engine.
 pub struct DuroxideEngine {
     runtime: Arc<Runtime>,
     provider: Arc<SerialProvider>,
     client: Client,
     workflows: Workflows,
+    clock: Arc<dyn Clock>,
     /// Held round look and start, so that of two starts of one id one is told that it exists.
     starting: Mutex<()>,
     /// Given back at the shutdown.
@@ -129,6 +82,7 @@ impl DuroxideEngine {
             client: Client::new(Arc::clone(&provider) as Arc<dyn duroxide::providers::Provider>),
             provider,
             workflows,
+            clock: options.clock,
             starting: Mutex::new(()),
             lock: Mutex::new(Some(lock)),
         })
@@ -199,7 +153,7 @@ impl DuroxideEngine {
 
     async fn tell(&self, id: &str, mailbox: &str, message: &str) -> Result<(), EngineError> {
         exchange::check(&format!("a message of the mailbox `{mailbox}`"), message)?;
-        if !self.provider.is_starting(id) && self.required(id).await?.state != StatusKind::Running {
+        if self.required(id).await?.state != StatusKind::Running {
             return Err(EngineError::Ended { id: id.to_owned() });
         }
         let told = self.client.enqueue_event(id, mailbox, message).await;
@@ -218,10 +172,19 @@ impl Engine for DuroxideEngine {
             });
         };
         let _one_at_a_time = self.starting.lock().await;
-        if self.provider.is_starting(id) || self.status(id).await?.is_some() {
+        if self.status(id).await?.is_some() {
             return Ok(Started::Exists);
         }
-        self.provider.note_starting(id);
+        let now = self.clock.now();
+        self.provider.note_starting(Status {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            version: code.version.to_owned(),
+            state: StatusKind::Running,
+            progress: None,
+            started_at: now,
+            updated_at: now,
+        });
         let queued = self
             .client
             .start_orchestration_versioned(id, kind, code.version, input)
@@ -249,9 +212,11 @@ impl Engine for DuroxideEngine {
     }
 
     async fn status(&self, id: &str) -> Result<Option<Status>, EngineError> {
-        reads::status(&self.provider, id)
-            .await
-            .map_err(|error| unavailable("read a workflow", &error))
+        // The note first: it goes only after the history came.
+        let starting = self.provider.starting_status(id);
+        let status = reads::status(&self.provider, id).await;
+        let status = status.map_err(|error| unavailable("read a workflow", &error))?;
+        Ok(status.or(starting))
     }
 
     async fn result(&self, id: &str, wait: Duration) -> Result<Outcome, EngineError> {
@@ -260,9 +225,8 @@ impl Engine for DuroxideEngine {
                 let changed = self.provider.ended();
                 match reads::outcome(&self.provider, id).await {
                     Ok(Some(Outcome::Running)) => {}
-                    Ok(None) if self.provider.is_starting(id) => {}
                     Ok(Some(outcome)) => return Ok(outcome),
-                    Ok(None) => return Err(EngineError::NotFound { id: id.to_owned() }),
+                    Ok(None) => drop(self.required(id).await?),
                     Err(error) => return Err(unavailable("read a result", &error)),
                 }
                 // A missed wake-up costs one poll.
@@ -305,81 +269,6 @@ impl Engine for DuroxideEngine {
             },
         }
     }
-}
-
-fn check_activities(workflows: &Workflows, activities: &Activities) -> Result<(), StartError> {
-    let known: HashSet<&str> = activities.names().collect();
-    for workflow in workflows.iter() {
-        if let Some(missing) = workflow
-            .activities
-            .iter()
-            .find(|name| !known.contains(**name))
-        {
-            return Err(StartError::MissingActivity {
-                kind: workflow.kind.to_owned(),
-                activity: (*missing).to_owned(),
-            });
-        }
-    }
-    Ok(())
-}
-
-async fn open(path: &Path) -> Result<SqliteProvider, StartError> {
-    let file = |source: anyhow::Error| StartError::File {
-        path: path.to_owned(),
-        source,
-    };
-    if path.exists() {
-        crate::store::engine_file::lift_locks(path)
-            .await
-            .map_err(|error| file(error.into()))?;
-    }
-    let url = format!("sqlite://{}?mode=rwc", path.display());
-    SqliteProvider::new(&url, None)
-        .await
-        .map_err(|error| file(anyhow::anyhow!("{error}")))
-}
-
-fn runtime_options(options: &DuroxideOptions) -> RuntimeOptions {
-    RuntimeOptions {
-        orchestration_concurrency: 2,
-        worker_concurrency: options.worker_concurrency,
-        dispatcher_min_poll_interval: Duration::from_millis(50),
-        worker_lock_timeout: Duration::from_secs(10),
-        orchestrator_lock_timeout: Duration::from_secs(15),
-        max_attempts: 1000,
-        ..RuntimeOptions::default()
-    }
-}
-
-fn activity_registry(activities: &Activities, cancel_poll: Duration) -> ActivityRegistry {
-    let mut registry = ActivityRegistry::builder();
-    for name in activities.names() {
-        if let Some(handler) = activities.handler(name) {
-            registry = registry.register(name, move |ctx, call| {
-                tries::run_try(Arc::clone(&handler), ctx, call, cancel_poll)
-            });
-        }
-    }
-    registry.build()
-}
-
-fn workflow_registry(workflows: &Workflows) -> OrchestrationRegistry {
-    let mut registry = OrchestrationRegistry::builder();
-    for workflow in workflows.iter() {
-        let run = Arc::clone(&workflow.run);
-        registry =
-            registry.register_versioned(workflow.kind, workflow.version, move |ctx, input| {
-                let run = Arc::clone(&run);
-                async move {
-                    let flow = Flow::new(Arc::new(DuroxideControl::new(ctx)));
-                    run(flow, input)
-                        .await
-                        .map_err(|failure| control::failure_text(&failure))
-                }
-            });
-    }
-    registry.build()
 }
 
 fn check_name(id: &str) -> Result<(), EngineError> {

@@ -5,7 +5,7 @@
 //! is repeated when the trouble may pass. The fetches also wait for work instead of asking twenty times a second: they
 //! are woken by whatever queues something.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use duroxide::ClientError;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::providers::{ProviderAdmin, ProviderError};
 use futures_util::future::BoxFuture;
+use host_workflows::Status;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -32,8 +33,8 @@ pub(super) struct SerialProvider {
     pub(super) work: Notify,
     /// A workflow ended.
     ended: Notify,
-    /// Ids that were started and have no history yet.
-    starting: StdMutex<HashSet<String>>,
+    /// Workflows that were started and have no history yet.
+    starting: StdMutex<HashMap<String, Status>>,
     /// Fetched workflow messages that are not acknowledged yet.
     pub(super) unacknowledged: AtomicUsize,
     /// Whether there was a moment without unlooked-at messages since the start.
@@ -99,14 +100,14 @@ impl SerialProvider {
         drop(tokio::time::timeout(limit, settled.wait_for(|is_settled| *is_settled)).await);
     }
 
-    /// Whether a workflow was started and has no history yet.
-    pub(super) fn is_starting(&self, id: &str) -> bool {
-        self.starting().contains(id)
+    /// A workflow that was started and has no history yet.
+    pub(super) fn starting_status(&self, id: &str) -> Option<Status> {
+        self.starting().get(id).cloned()
     }
 
     /// Notes that a workflow is being started.
-    pub(super) fn note_starting(&self, id: &str) {
-        self.starting().insert(id.to_owned());
+    pub(super) fn note_starting(&self, status: Status) {
+        self.starting().insert(status.id.clone(), status);
     }
 
     /// Takes the note back.
@@ -132,7 +133,7 @@ impl SerialProvider {
         self.inner.list_instances_by_status(status).await
     }
 
-    fn starting(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn starting(&self) -> MutexGuard<'_, HashMap<String, Status>> {
         // Nothing panics while holding it.
         self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
