@@ -95,6 +95,8 @@ pub mod category {
     pub const POLICY_ERROR: &str = "policy_error";
     /// Another plugin broke.
     pub const PLUGIN_ERROR: &str = "plugin_error";
+    /// A change of the configuration folder can't be used.
+    pub const CONFIG_REJECTED: &str = "config_rejected";
     /// An event could not be handled.
     pub const EVENT_DEAD_LETTER: &str = "event_dead_letter";
 

@@ -2,9 +2,18 @@
 //!
 //! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
+pub mod app;
+pub mod chains;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod gateway;
 pub mod ops;
 pub mod store;
+
+mod activities;
+mod catalogue;
+mod reconcile;
+mod reload;
+mod watch;

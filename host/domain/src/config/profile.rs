@@ -178,6 +178,36 @@ pub struct Input {
     pub pattern: Option<String>,
 }
 
+impl Input {
+    /// Holds a value that a person gave against what the input is; the error says what would be right.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        let has_type = match self.kind {
+            InputType::String => true,
+            InputType::Integer => value.parse::<i64>().is_ok(),
+            InputType::Boolean => matches!(value, "true" | "false"),
+        };
+        if !has_type {
+            let wanted = match self.kind {
+                InputType::String => "text",
+                InputType::Integer => "a whole number",
+                InputType::Boolean => "`true` or `false`",
+            };
+            return Err(format!("must be {wanted}"));
+        }
+        let Some(pattern) = &self.pattern else {
+            return Ok(());
+        };
+        // Validation refuses a pattern that does not compile; one that slipped through matches nothing.
+        let is_match =
+            regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|whole| whole.is_match(value));
+        if is_match {
+            Ok(())
+        } else {
+            Err(format!("must match `{pattern}` as a whole"))
+        }
+    }
+}
+
 /// When an input is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

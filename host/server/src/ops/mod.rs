@@ -7,9 +7,30 @@ use std::fmt;
 use host_domain::incident::IllegalIncidentEvent;
 use host_domain::node::IllegalTransition;
 
+use crate::store::StoreError;
+
+mod agent_events;
+mod agents;
+mod audit;
+mod auth;
+mod chains;
+mod events;
+mod incidents;
+mod machine;
+mod nodes;
+mod operations;
+mod plugins;
 mod types;
 
+pub use events::LiveItem;
 pub use types::*;
+
+pub(crate) use agents::ensure_host;
+pub(crate) use events::LiveEvents;
+pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};
+pub(crate) use machine::{Change, change_node};
+pub(crate) use operations::{log_operation, save_operation};
+pub(crate) use plugins::REVISIONS_KEPT;
 
 /// Why a use-case could not be done, in the product's words.
 #[derive(Debug, thiserror::Error)]
@@ -85,5 +106,18 @@ impl OpError {
 
     pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+impl From<StoreError> for OpError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { what } => Self::Conflict(format!("{what} exists already")),
+            error if error.is_retryable() => Self::Unavailable {
+                what: "the database",
+                source: error.into(),
+            },
+            error => Self::Internal(error.into()),
+        }
     }
 }

@@ -2,13 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_domain::ids::{NodeId, OperationId};
-use host_domain::incident::{IncidentState, Severity};
-use host_domain::node::{Node, NodeState, Reason};
+use std::str::FromStr;
+
+use host_domain::ids::NodeId;
+use host_domain::node::{Node, Reason};
 use host_domain::observation::Observation;
-use host_domain::operation::OperationState;
 use host_domain::revision::Revision;
 use host_domain::time::Millis;
+
+pub use crate::store::{
+    IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow, NodeEventEntry as NodeEventRow,
+    NodeFilter, OperationFilter,
+};
+
+use super::OpError;
 
 /// Who asks, and what they may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +87,44 @@ pub struct PageRequest {
     pub cursor: Option<String>,
 }
 
+/// Most items of one part of a list.
+pub const PAGE_MAX: u32 = 200;
+
+impl PageRequest {
+    /// The key that the cursor stands for.
+    pub(crate) fn after<K: FromStr>(&self) -> Result<Option<K>, OpError> {
+        let parse = |cursor: &String| {
+            cursor.parse().map_err(|_| {
+                OpError::invalid(
+                    "/cursor",
+                    "is not a cursor of this list; leave it out to begin at the start",
+                )
+            })
+        };
+        self.cursor.as_ref().map(parse).transpose()
+    }
+
+    /// One row more than is shown tells whether there is a next part.
+    pub(crate) fn rows(&self) -> u32 {
+        self.shown().saturating_add(1)
+    }
+
+    fn shown(&self) -> u32 {
+        self.limit.clamp(1, PAGE_MAX)
+    }
+}
+
+impl<T> Page<T> {
+    /// Makes a part of the list out of [`PageRequest::rows`] rows.
+    pub(crate) fn cut(mut rows: Vec<T>, page: &PageRequest, key: impl Fn(&T) -> String) -> Self {
+        let shown = page.shown() as usize;
+        let has_more = rows.len() > shown;
+        rows.truncate(shown);
+        let next = if has_more { rows.last().map(key) } else { None };
+        Self { items: rows, next }
+    }
+}
+
 /// What a new node shall be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateNode {
@@ -95,17 +140,6 @@ pub struct CreateNode {
     pub region: Option<String>,
     /// Values of the profile's inputs.
     pub inputs: BTreeMap<String, String>,
-}
-
-/// Which nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeFilter {
-    /// Chain profile id.
-    pub chain: Option<String>,
-    /// Infrastructure state.
-    pub state: Option<NodeState>,
-    /// Exact name.
-    pub name: Option<String>,
 }
 
 /// A process of a node, as its agent last said.
@@ -153,58 +187,6 @@ pub struct HealthExplanation {
     pub last_heartbeat: Option<Millis>,
     /// The newest observations.
     pub latest: BTreeMap<String, Observation>,
-}
-
-/// Something that happened to a node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeEventRow {
-    /// UUID v7.
-    pub id: String,
-    /// The node.
-    pub node_id: NodeId,
-    /// When.
-    pub at: Millis,
-    /// Stable kind, such as `process_restarted`.
-    pub kind: String,
-    /// For people.
-    pub message: String,
-}
-
-/// Which incidents.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IncidentFilter {
-    /// One state; `None` for all.
-    pub state: Option<IncidentState>,
-    /// Only what is not resolved.
-    pub unresolved: bool,
-    /// One severity.
-    pub severity: Option<Severity>,
-    /// One category.
-    pub category: Option<String>,
-    /// One subject: a node id, a plugin's name.
-    pub subject: Option<String>,
-}
-
-/// One line of an incident's history.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IncidentHistoryRow {
-    /// What happened.
-    pub event: host_domain::incident::IncidentEvent,
-    /// Who or what did it.
-    pub actor: String,
-    /// When.
-    pub at: Millis,
-    /// For people.
-    pub message: String,
-}
-
-/// Which operations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OperationFilter {
-    /// Of one node.
-    pub node: Option<NodeId>,
-    /// In one state.
-    pub state: Option<OperationState>,
 }
 
 /// A plugin: its revisions, and how the active one does.
@@ -307,11 +289,4 @@ impl LiveFilter {
                 .is_none_or(|chain| event.chain.as_ref() == Some(chain))
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }
-}
-
-/// What cancelling or terminating leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// The operation to wait for.
-    pub operation_id: OperationId,
 }

@@ -124,6 +124,12 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(at).bind(id)).await? == 1)
     }
 
+    /// Takes back a command that was not sent yet; `false` when it was.
+    pub async fn withdraw_command(&mut self, id: CommandId) -> Result<bool, StoreError> {
+        const SQL: &str = "DELETE FROM commands WHERE id = $1 AND state = 'queued'";
+        Ok(self.execute(sql(SQL).bind(id)).await? == 1)
+    }
+
     /// Keeps an agent's last word, once: `false` when there is one already or no such command.
     pub async fn finish_command(
         &mut self,

@@ -1,6 +1,7 @@
 //! One-time tokens, by their hashes.
 
 use host_domain::agent::EnrolmentToken;
+use host_domain::ids::NodeId;
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
@@ -72,5 +73,16 @@ impl Tx {
         const SQL: &str = "UPDATE enrolment_tokens SET revoked_at = $1
             WHERE hash = $2 AND used_at IS NULL AND revoked_at IS NULL";
         Ok(self.execute(sql(SQL).bind(at).bind(hash)).await? == 1)
+    }
+
+    /// Takes back every unused token that was issued for a node, and says how many.
+    pub async fn revoke_node_enrolment_tokens(
+        &mut self,
+        node: NodeId,
+        at: Millis,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE enrolment_tokens SET revoked_at = $1
+            WHERE node_id = $2 AND used_at IS NULL AND revoked_at IS NULL";
+        self.execute(sql(SQL).bind(at).bind(node)).await
     }
 }

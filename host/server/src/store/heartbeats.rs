@@ -60,6 +60,21 @@ impl Reader {
         const SQL: &str = "SELECT * FROM node_heartbeats WHERE node_id = $1";
         self.first(sql(SQL).bind(node)).await
     }
+
+    /// The beats of several nodes; those without any are left out.
+    pub async fn heartbeats(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<BTreeMap<NodeId, Heartbeat>, StoreError> {
+        const SQL: &str = "SELECT * FROM node_heartbeats WHERE node_id IN (VALUES {})";
+        let mut found = BTreeMap::new();
+        for chunk in nodes.chunks(BATCH_MAX) {
+            let stmt = sql(SQL).list(chunk.iter().map(|node| vec![(*node).into()]));
+            let rows: Vec<Heartbeat> = self.all(stmt).await?;
+            found.extend(rows.into_iter().map(|row| (row.node_id, row)));
+        }
+        Ok(found)
+    }
 }
 
 impl Tx {

@@ -1,0 +1,154 @@
+//! Commands to agents: queued once under an id that the workflow gives, asked for, and taken back.
+
+use host_domain::command::{Command, CommandKind, CommandState as State};
+use host_domain::config::render_recipe;
+use host_domain::config::step::{RenderedStep, TemplateValues};
+use host_domain::node::Node;
+use host_workflows::node_activities::{
+    CommandAction, CommandRef, CommandRequest, CommandState, Sent,
+};
+
+use super::nodes::read_in;
+use crate::app::App;
+use crate::catalogue::Catalogue;
+use crate::gateway::{Order, encode_command};
+use crate::ops::OpError;
+use crate::store::Tx;
+
+/// Newest commands of a node among which its preparation is.
+const COMMANDS_LOOKED_AT: u32 = 100;
+
+/// Queues a command; one that is queued already is left as it is.
+pub(super) async fn send(
+    app: App,
+    workflow_id: &str,
+    request: CommandRequest,
+) -> Result<Sent, OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if tx.command(request.command_id).await?.is_some() {
+        return Ok(Sent::Queued);
+    }
+    let node = read_in(&mut tx, request.node).await?;
+    let agent = match node.placement.host_id {
+        Some(host) => tx.agent_of_host(host).await?,
+        None => None,
+    };
+    let Some(agent) = agent else {
+        return Ok(Sent::NoAgent);
+    };
+    let deadline = now.plus(request.limit);
+    let order = order_for(&app.catalogue(), &mut tx, &node, request.action).await?;
+    let payload = encode_command(request.command_id, node.id, deadline, &order)
+        .map_err(|error| OpError::Conflict(error.to_string()))?;
+    tx.insert_command(&Command {
+        id: request.command_id,
+        node_id: node.id,
+        agent_id: agent.id,
+        kind: order.kind(),
+        payload,
+        state: State::Queued,
+        result: None,
+        workflow_id: Some(workflow_id.to_owned()),
+        mailbox: Some(request.mailbox),
+        deadline,
+        created_at: now,
+        updated_at: now,
+    })
+    .await?;
+    tx.commit().await?;
+    app.sessions.notify(agent.id);
+    Ok(Sent::Queued)
+}
+
+/// How a command stands.
+pub(super) async fn status(app: App, command: CommandRef) -> Result<CommandState, OpError> {
+    let row = app.db.command(command.command_id).await?;
+    let row = row.ok_or_else(|| OpError::not_found("command", command.command_id))?;
+    let outcome = row.result.unwrap_or_default();
+    let (step, error, output) = (outcome.step, outcome.error, outcome.output);
+    Ok(match row.state {
+        State::Queued | State::Delivered | State::Accepted => CommandState::Waiting,
+        State::Succeeded => CommandState::Succeeded,
+        State::Failed => CommandState::Failed {
+            step,
+            error,
+            output,
+        },
+        State::Stuck => CommandState::Stuck {
+            step,
+            error,
+            output,
+        },
+    })
+}
+
+/// Takes a command back that no agent has yet.
+pub(super) async fn withdraw(app: App, command: CommandRef) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    tx.withdraw_command(command.command_id).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn order_for(
+    catalogue: &Catalogue,
+    tx: &mut Tx,
+    node: &Node,
+    action: CommandAction,
+) -> Result<Order, OpError> {
+    match action {
+        CommandAction::Stop => Ok(Order::Stop),
+        CommandAction::Uninstall => Ok(Order::Uninstall),
+        CommandAction::Prepare => {
+            let ports = chain_of(catalogue, node)?.runtime.ports.iter();
+            Ok(Order::Prepare {
+                chain: node.chain_profile_id.clone(),
+                node_type: node.node_type.clone(),
+                ports: ports
+                    .map(|(name, port)| (name.clone(), port.default))
+                    .collect(),
+            })
+        }
+        CommandAction::Install => Ok(Order::Install {
+            steps: install_steps(catalogue, tx, node).await?,
+        }),
+    }
+}
+
+/// Renders the recipe with what the agent prepared, and keeps the ports on the node.
+async fn install_steps(
+    catalogue: &Catalogue,
+    tx: &mut Tx,
+    node: &Node,
+) -> Result<Vec<RenderedStep>, OpError> {
+    let newest_first = tx.list_commands(node.id, None, COMMANDS_LOOKED_AT).await?;
+    let prepared = newest_first
+        .into_iter()
+        .find(|command| command.kind == CommandKind::Prepare && command.state == State::Succeeded);
+    let (root, ports) = prepared
+        .and_then(|command| command.result)
+        .and_then(|outcome| outcome.root.map(|root| (root, outcome.ports)))
+        .ok_or_else(|| {
+            OpError::Conflict("the agent did not say where the node's folder is".to_owned())
+        })?;
+    tx.set_ports(node.id, &ports).await?;
+    let values = TemplateValues {
+        root,
+        ports,
+        inputs: node.inputs.clone(),
+        node_id: node.id.to_string(),
+        provider: node.placement.provider.clone(),
+        region: node.placement.region.clone(),
+    };
+    render_recipe(chain_of(catalogue, node)?, &node.node_type, &values)
+        .map_err(|error| OpError::Conflict(error.to_string()))
+}
+
+fn chain_of<'a>(
+    catalogue: &'a Catalogue,
+    node: &Node,
+) -> Result<&'a host_domain::config::ChainConfig, OpError> {
+    let chain = catalogue.chains.chains.get(&node.chain_profile_id);
+    chain.ok_or_else(|| OpError::not_found("chain", &node.chain_profile_id))
+}

@@ -1,0 +1,86 @@
+//! Where a node runs, and the agent there. Provider `local` gives the machine that an agent of this installation runs on.
+
+use host_domain::node::Placement;
+use host_workflows::node_activities::{HostRef, NodeRef, Ready, Reserved};
+
+use super::nodes::{read, read_in};
+use crate::app::App;
+use crate::ops::OpError;
+
+/// The provider whose hosts are machines with an agent of this installation.
+pub(crate) const LOCAL: &str = "local";
+
+/// Gives the node a host, the same one at every call.
+pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Reserved, OpError> {
+    let mut tx = app.db.begin().await?;
+    let row = read_in(&mut tx, node).await?;
+    if let Some(host_id) = row.placement.host_id {
+        return Ok(Reserved { host_id });
+    }
+    if row.placement.provider != LOCAL {
+        return Err(OpError::Conflict(format!(
+            "provider `{}` is not set up on this host; choose `{LOCAL}`",
+            row.placement.provider
+        )));
+    }
+    let host = tx.host_by_name(LOCAL).await?.ok_or_else(|| {
+        OpError::Conflict("there is no local host; start an agent with `bellwether dev`".to_owned())
+    })?;
+    let placement = Placement {
+        host_id: Some(host.id),
+        host_ip: host.ip.clone(),
+        ..row.placement.clone()
+    };
+    tx.set_placement(row.id, &placement).await?;
+    tx.commit().await?;
+    Ok(Reserved { host_id: host.id })
+}
+
+/// Takes the node's host away; a local machine itself stays.
+pub(super) async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    let row = read_in(&mut tx, node).await?;
+    if row.placement.host_id.is_some() {
+        let placement = Placement {
+            host_id: None,
+            host_ip: None,
+            ..row.placement.clone()
+        };
+        tx.set_placement(row.id, &placement).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Makes a token for the host's agent, unless one is enrolled.
+pub(super) async fn issue_token(app: App, host: HostRef) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if tx.agent_of_host(host.host_id).await?.is_some() {
+        return Ok(());
+    }
+    let row = tx.host(host.host_id).await?;
+    let row = row.ok_or_else(|| OpError::not_found("host", host.host_id))?;
+    app.issue_token(&mut tx, &row, Some(host.node.node_id), now)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes the tokens of this node useless.
+pub(super) async fn revoke_tokens(app: App, node: NodeRef) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    tx.revoke_node_enrolment_tokens(node.node_id, app.clock.now())
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Whether the host's agent is enrolled and connected.
+pub(super) async fn check_agent(app: App, host: HostRef) -> Result<Ready, OpError> {
+    read(&app, host.node).await?;
+    let agent = app.db.agent_of_host(host.host_id).await?;
+    Ok(Ready {
+        is_ready: agent.is_some_and(|agent| app.sessions.is_connected(agent.id)),
+    })
+}

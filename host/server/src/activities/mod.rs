@@ -1,0 +1,104 @@
+//! What workflows do to the world. Every activity looks first and is safe to repeat; every undo tolerates that nothing was done.
+
+mod commands;
+mod hosts;
+mod nodes;
+mod operations;
+
+pub(crate) use hosts::LOCAL;
+
+use std::future::Future;
+
+use host_workflows::node_activities::{
+    CheckAgent, CheckNodeHealth, CommandStatus, FinishOperation, IssueEnrolmentToken, MarkFailed,
+    MarkSyncing, MarkTerminated, MarkTerminating, ReleaseHost, ReportStep, ReserveHost,
+    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
+};
+use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
+
+use crate::app::App;
+use crate::ops::OpError;
+
+/// Everything that the workflows of this host can ask for.
+pub(crate) fn all(app: &App) -> Activities {
+    let mut activities = Activities::default();
+    on(&mut activities, app, ReportStep, operations::report_step);
+    on(&mut activities, app, FinishOperation, operations::finish);
+    on(&mut activities, app, ValidateInputs, nodes::validate_inputs);
+    on(&mut activities, app, MarkSyncing, nodes::mark_syncing);
+    on(&mut activities, app, CheckNodeHealth, nodes::check_health);
+    on(&mut activities, app, MarkFailed, nodes::mark_failed);
+    on(
+        &mut activities,
+        app,
+        MarkTerminating,
+        nodes::mark_terminating,
+    );
+    on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
+    on(&mut activities, app, ReserveHost, hosts::reserve);
+    on(&mut activities, app, ReleaseHost, hosts::release);
+    on(
+        &mut activities,
+        app,
+        IssueEnrolmentToken,
+        hosts::issue_token,
+    );
+    on(
+        &mut activities,
+        app,
+        RevokeEnrolmentToken,
+        hosts::revoke_tokens,
+    );
+    on(&mut activities, app, CheckAgent, hosts::check_agent);
+    let sender = app.clone();
+    activities.on(SendCommand, move |ctx: ActivityContext, request| {
+        let app = sender.clone();
+        async move {
+            commands::send(app, ctx.workflow_id(), request)
+                .await
+                .map_err(activity_error)
+        }
+    });
+    on(&mut activities, app, CommandStatus, commands::status);
+    on(&mut activities, app, WithdrawCommand, commands::withdraw);
+    activities
+}
+
+fn on<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)
+where
+    A: Activity,
+    F: Fn(App, A::Input) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<A::Output, OpError>> + Send + 'static,
+{
+    let app = app.clone();
+    activities.on(activity, move |_: ActivityContext, input| {
+        let app = app.clone();
+        async move { run(app, input).await.map_err(activity_error) }
+    });
+}
+
+/// What another try would not mend ends the workflow; the rest is tried again.
+fn activity_error(error: OpError) -> ActivityError {
+    let text = describe(&error);
+    match error {
+        OpError::Stale { .. } => ActivityError::retryable("stale", text),
+        OpError::Unavailable { .. } => ActivityError::retryable("unavailable", text),
+        OpError::Internal(_) => ActivityError::retryable("internal", text),
+        OpError::NotFound { .. } => ActivityError::permanent("not_found", text),
+        OpError::Conflict(_) => ActivityError::permanent("conflict", text),
+        OpError::Invalid { .. } => ActivityError::permanent("invalid", text),
+        OpError::IllegalTransition(_) => ActivityError::permanent("illegal_transition", text),
+        OpError::IllegalIncidentEvent(_) => ActivityError::permanent("illegal_transition", text),
+    }
+}
+
+/// The error with its sources: a workflow's history is where an operator looks for them.
+fn describe(error: &OpError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,110 @@
+//! How far an operation is, for those who watch it.
+
+use host_domain::ids::OperationId;
+use host_domain::operation::{Operation, OperationState, OperationStep, StepState};
+use host_domain::time::Millis;
+use host_workflows::node_activities::{NodeRef, StepReport, StepState as Reported};
+
+use crate::app::App;
+use crate::ops::{OpError, log_operation, save_operation};
+use crate::store::Tx;
+
+/// Records how a step stands. A step that begins ends the one before it.
+pub(super) async fn report_step(app: App, report: StepReport) -> Result<(), OpError> {
+    edit(&app, report.operation_id, |operation, now| {
+        if report.state == Reported::Started {
+            finish_running(operation, now);
+        }
+        let (state, name) = match report.state {
+            Reported::Started => (StepState::Running, report.step.clone()),
+            Reported::Undone => (StepState::Done, format!("undo: {}", report.step)),
+            Reported::UndoFailed => (StepState::Failed, format!("undo: {}", report.step)),
+        };
+        if report.state != Reported::Started && operation.state == OperationState::Running {
+            operation.state = OperationState::Undoing;
+            fail_running(operation, "", now);
+        }
+        set_step(operation, &name, state, &report.message, now);
+    })
+    .await
+}
+
+/// Closes the operation as succeeded.
+pub(super) async fn finish(app: App, node: NodeRef) -> Result<(), OpError> {
+    edit(&app, node.operation_id, |operation, now| {
+        finish_running(operation, now);
+        operation.state = OperationState::Succeeded;
+    })
+    .await
+}
+
+/// Reads, changes and writes an operation that is not over; one that is over stays as it is.
+async fn edit(
+    app: &App,
+    id: OperationId,
+    change: impl FnOnce(&mut Operation, Millis),
+) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    edit_in(app, &mut tx, id, change).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn edit_in(
+    app: &App,
+    tx: &mut Tx,
+    id: OperationId,
+    change: impl FnOnce(&mut Operation, Millis),
+) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let Some(mut operation) = tx.operation(id).await? else {
+        return Ok(());
+    };
+    if operation.state.is_over() {
+        return Ok(());
+    }
+    change(&mut operation, now);
+    let operation = save_operation(tx, operation, now).await?;
+    log_operation(tx, &operation, now);
+    Ok(())
+}
+
+fn set_step(operation: &mut Operation, name: &str, state: StepState, message: &str, now: Millis) {
+    if !operation.steps.iter().any(|step| step.name == name) {
+        operation.steps.push(OperationStep::pending(name));
+    }
+    for step in operation.steps.iter_mut().filter(|step| step.name == name) {
+        step.state = state;
+        message.clone_into(&mut step.message);
+        step.fraction = None;
+        step.at = Some(now);
+    }
+}
+
+fn finish_running(operation: &mut Operation, now: Millis) {
+    for step in operation
+        .steps
+        .iter_mut()
+        .filter(|step| step.state == StepState::Running)
+    {
+        step.state = StepState::Done;
+        step.fraction = None;
+        step.message.clear();
+        step.at = Some(now);
+    }
+}
+
+/// Marks what was at work as failed; `message` replaces what it said unless empty.
+pub(super) fn fail_running(operation: &mut Operation, message: &str, now: Millis) {
+    for step in operation
+        .steps
+        .iter_mut()
+        .filter(|step| step.state == StepState::Running)
+    {
+        step.state = StepState::Failed;
+        if !message.is_empty() {
+            message.clone_into(&mut step.message);
+        }
+        step.at = Some(now);
+    }
+}

@@ -1,0 +1,187 @@
+//! What an operator can set: one struct per section, each key documented and defaulted here.
+//!
+//! Values are checked once, when they are read; modules get their section, not the whole.
+
+mod read;
+
+pub use read::ConfigError;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use host_domain::health::HeartbeatConfig;
+use host_domain::time::duration_text;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set in `bellwether.yaml` or by `BELLWETHER_…` variables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of the host's own files: authority, keys, caches, the workflow engine's file.
+    pub state_dir: PathBuf,
+    /// The HTTP API and the console.
+    pub http: HttpConfig,
+    /// Where agents connect.
+    pub gateway: GatewayConfig,
+    /// Our database.
+    pub database: DatabaseConfig,
+    /// Chain configurations and plugins.
+    pub chains: ChainsConfig,
+    /// Judging nodes.
+    pub health: HealthConfig,
+    /// Making and removing nodes.
+    pub provisioning: ProvisioningConfig,
+    /// How long records are kept.
+    pub retention: RetentionConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from(".bellwether"),
+            http: HttpConfig::default(),
+            gateway: GatewayConfig::default(),
+            database: DatabaseConfig::default(),
+            chains: ChainsConfig::default(),
+            health: HealthConfig::default(),
+            provisioning: ProvisioningConfig::default(),
+            retention: RetentionConfig::default(),
+        }
+    }
+}
+
+/// The HTTP API and the console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address to listen on; port 0 means any free one.
+    pub listen: SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+        }
+    }
+}
+
+/// Where agents connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Address to listen on; port 0 means any free one.
+    pub listen: SocketAddr,
+    /// Names and addresses under which agents reach it, beside `localhost`, `127.0.0.1` and `::1`.
+    pub names: Vec<String>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            names: Vec::new(),
+        }
+    }
+}
+
+/// Our database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `sqlite://FILE`; a file in `state_dir` when absent.
+    pub url: Option<String>,
+}
+
+/// Chain configurations and plugins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChainsConfig {
+    /// Folder of the chain configurations; it is watched.
+    pub dir: PathBuf,
+    /// Whether components may be used without a digest; for development only.
+    pub allow_undigested: bool,
+    /// Largest component, in MiB.
+    pub component_max_mib: u32,
+    /// Pause after a change before the folder is read again, so that an editor can finish writing.
+    #[serde(with = "duration_text")]
+    pub settle: Duration,
+}
+
+impl Default for ChainsConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("chain-configs"),
+            allow_undigested: false,
+            component_max_mib: 4,
+            settle: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Judging nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// Beats and what missing them means.
+    pub heartbeat: HeartbeatConfig,
+}
+
+/// Making and removing nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProvisioningConfig {
+    /// Until the agent of a node's host is connected.
+    #[serde(with = "duration_text")]
+    pub agent_wait: Duration,
+    /// For the recipe.
+    #[serde(with = "duration_text")]
+    pub install: Duration,
+    /// Until a node is seen healthy.
+    #[serde(with = "duration_text")]
+    pub first_healthy: Duration,
+    /// For removing a node.
+    #[serde(with = "duration_text")]
+    pub uninstall: Duration,
+    /// How long an enrolment token can be used.
+    #[serde(with = "duration_text")]
+    pub token_life: Duration,
+}
+
+impl Default for ProvisioningConfig {
+    fn default() -> Self {
+        Self {
+            agent_wait: Duration::from_secs(600),
+            install: Duration::from_secs(7_200),
+            first_healthy: Duration::from_secs(3_600),
+            uninstall: Duration::from_secs(600),
+            token_life: Duration::from_secs(900),
+        }
+    }
+}
+
+/// How long records are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Observations; policies look back at most this far.
+    #[serde(with = "duration_text")]
+    pub observations: Duration,
+    /// The log that event streams resume from.
+    #[serde(with = "duration_text")]
+    pub events: Duration,
+    /// Histories of workflows that have ended.
+    #[serde(with = "duration_text")]
+    pub workflows: Duration,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self {
+            observations: Duration::from_secs(24 * 3_600),
+            events: Duration::from_secs(7 * 24 * 3_600),
+            workflows: Duration::from_secs(7 * 24 * 3_600),
+        }
+    }
+}

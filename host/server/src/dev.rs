@@ -1,0 +1,227 @@
+//! `bellwether dev`: the whole product in one process, on one machine, with nothing else installed or started.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use host_agent::AgentConfig;
+use host_domain::node::Node;
+use host_runtime::CompileMode;
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+use crate::activities::LOCAL;
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::host::{Host, HostOptions, write_private};
+use crate::ops::{
+    CreateNode, NodeFilter, PageRequest, Principal, Scope, ensure_host,
+};
+
+/// Name of the host record of this machine.
+const LOCAL_HOST: &str = "local";
+/// File with the admin's API key.
+const ADMIN_KEY: &str = "admin-key";
+/// File with the API's URL, by which the CLI finds the host.
+const HOST_URL: &str = "host";
+/// How long a node's removal may take when the host ends.
+const TERMINATE_MAX: Duration = Duration::from_secs(60);
+
+/// Runs everything on this machine: host, agent, chain and a first node.
+#[derive(Args, Clone, Debug)]
+pub struct DevArgs {
+    /// Folder of the chain configurations.
+    #[arg(long, default_value = "chain-configs")]
+    chains: PathBuf,
+    /// Folder of everything that is kept.
+    #[arg(long, default_value = ".bellwether")]
+    state_dir: PathBuf,
+    /// Address of the HTTP API and the console; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Address for agents; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    gateway: SocketAddr,
+    /// Settings beyond these flags, as in docs/operator.md.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The chain of the first node; the first devnet when absent.
+    #[arg(long)]
+    chain: Option<String>,
+    /// Creates no node when there is none.
+    #[arg(long)]
+    no_node: bool,
+    /// Runs no agent in this process; start `bellwether-agent` beside it.
+    #[arg(long)]
+    no_agent: bool,
+    /// What happens to the nodes when this ends.
+    #[arg(long, value_enum, default_value_t = OnExit::Keep)]
+    on_exit: OnExit,
+}
+
+/// What happens to nodes at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnExit {
+    /// They keep running, and the next start finds them.
+    Keep,
+    /// They are stopped and removed.
+    Terminate,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = config_of(&args)?;
+    let compile = CompileMode::this_binary().context("this program can't find itself")?;
+    let host = Host::start(config, HostOptions { compile, clock: Arc::new(SystemClock) }).await?;
+    let state_dir = host.app.config.state_dir.clone();
+    write_private(&state_dir.join(HOST_URL), format!("http://{}\n", host.http).as_bytes())?;
+    ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
+    greet(&host)?;
+    let agent_shutdown = CancellationToken::new();
+    let agent = async {
+        if args.no_agent {
+            return Ok(());
+        }
+        let agent_config = prepare_agent(&host, &state_dir.join("agent")).await?;
+        host_agent::run(agent_config, agent_shutdown.clone()).await.context("the local agent ended")
+    };
+    let watched = async {
+        if !args.no_node {
+            first_node(&host.app, args.chain.as_deref()).await?;
+        }
+        shutdown.cancelled().await;
+        if args.on_exit == OnExit::Terminate {
+            terminate_all(&host.app).await?;
+        }
+        agent_shutdown.cancel();
+        anyhow::Ok(())
+    };
+    let outcome = tokio::try_join!(agent, watched).map(drop);
+    say("Ending. Nodes that were kept go on running; the next start finds them.")?;
+    host.stop().await;
+    outcome
+}
+
+fn config_of(args: &DevArgs) -> anyhow::Result<Config> {
+    let mut config = Config::read(args.config.as_deref(), std::env::vars())?;
+    config.state_dir.clone_from(&args.state_dir);
+    config.chains.dir.clone_from(&args.chains);
+    config.chains.allow_undigested = true;
+    config.http.listen = args.http;
+    config.gateway.listen = args.gateway;
+    Ok(config)
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output is closed")
+}
+
+fn greet(host: &Host) -> anyhow::Result<()> {
+    let state = host.app.config.state_dir.display();
+    say(&format!(
+        "Bellwether is up.\n  console  http://{}/\n  API      http://{}/api/v1  (docs at /docs)\n  agents   https://{}\n  key      {state}/{ADMIN_KEY}\nEnd it with Ctrl-C.",
+        host.http, host.http, host.gateway
+    ))
+}
+
+fn admin() -> Principal {
+    Principal { name: "admin".to_owned(), scopes: BTreeSet::from([Scope::Admin]) }
+}
+
+/// Makes the admin key once; a file that is there stays.
+async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        let key = secrecy::SecretString::from(text.trim());
+        if app.authenticate(&key).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let key = app.create_api_key("admin", &BTreeSet::from([Scope::Admin])).await?;
+    write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
+}
+
+/// The record of this machine and, until the agent has a certificate, a token for it.
+async fn prepare_agent(host: &Host, agent_dir: &Path) -> anyhow::Result<AgentConfig> {
+    let app = &host.app;
+    let mut tx = app.db.begin().await?;
+    let row = ensure_host(&mut tx, LOCAL_HOST, LOCAL, app.clock.now()).await?;
+    let mut config = AgentConfig::new(
+        agent_dir.to_owned(),
+        format!("https://{}", host.gateway),
+        host.ca_file.clone(),
+        LOCAL_HOST.to_owned(),
+    );
+    // A token for an agent that turns out to be enrolled is never used and expires.
+    let issued = app.issue_token(&mut tx, &row, None, app.clock.now()).await?;
+    config.enrolment_token = Some(issued.token);
+    tx.commit().await?;
+    Ok(config)
+}
+
+/// Creates a node when there is none that lives, and tells how its making goes.
+async fn first_node(app: &App, chain: Option<&str>) -> anyhow::Result<()> {
+    let node = match live_nodes(app).await?.into_iter().next() {
+        Some(node) => node,
+        None => create_first(app, chain).await?,
+    };
+    say(&format!(
+        "Node {} ({}, {}) is {}; watch it with `bellwether node watch {}`.",
+        node.name,
+        node.chain_profile_id,
+        node.node_type,
+        node.condition.display_state(),
+        node.name
+    ))
+}
+
+async fn create_first(app: &App, chain: Option<&str>) -> anyhow::Result<Node> {
+    let chains = app.list_chains();
+    let chosen = match chain {
+        Some(id) => chains.iter().find(|chain| chain.id == id),
+        None => chains.iter().find(|chain| chain.network_type == "devnet"),
+    };
+    let chosen = chosen.context("there is no such chain; `bellwether chain list` shows those there are")?;
+    let node_type = chosen.node_types.keys().next().cloned().unwrap_or_default();
+    let request = CreateNode {
+        chain: chosen.id.clone(),
+        node_type,
+        provider: Some(LOCAL.to_owned()),
+        ..CreateNode::default()
+    };
+    Ok(app.create_node(&admin(), request).await?.0)
+}
+
+async fn live_nodes(app: &App) -> anyhow::Result<Vec<Node>> {
+    let mut live = Vec::new();
+    let mut page = PageRequest { limit: 200, cursor: None };
+    loop {
+        let nodes = app.list_nodes(&NodeFilter::default(), &page).await?;
+        let found = nodes.items.into_iter().map(|details| details.node);
+        live.extend(found.filter(|node| !node.condition.state.is_terminal()));
+        match nodes.next {
+            Some(next) => page.cursor = Some(next),
+            None => return Ok(live),
+        }
+    }
+}
+
+async fn terminate_all(app: &App) -> anyhow::Result<()> {
+    let mut operations = Vec::new();
+    for node in live_nodes(app).await? {
+        say(&format!("Removing {} …", node.name))?;
+        operations.push(app.terminate_node(&admin(), node.id, None).await?);
+    }
+    for operation in operations {
+        let operation = app.wait_operation(operation.id, TERMINATE_MAX).await?;
+        if !operation.state.is_over() {
+            say("A node is still being removed; the next start goes on with it.")?;
+        }
+    }
+    Ok(())
+}

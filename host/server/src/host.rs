@@ -1,0 +1,225 @@
+//! Starts and stops a host: opens what is needed in the order of need, serves, runs the loops, and ends in the reverse order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use aws_lc_rs::hmac;
+use host_domain::time::Clock;
+use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use host_workflows::Workflows;
+use rand::RngExt;
+use tokio::net::TcpListener;
+
+use crate::app::{App, Opened};
+use crate::config::Config;
+use crate::engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use crate::gateway::{CertificateAuthority, Gateway, GatewayConfig, GatewayParts, ObservationFeed};
+use crate::store::{Db, DbOptions};
+use crate::{activities, api, reconcile, watch};
+
+/// How long requests and activities may take to end at a shutdown.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What the process decides, not the configuration.
+pub struct HostOptions {
+    /// How components are compiled: in a child process, or in this one for tests.
+    pub compile: CompileMode,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A host that serves.
+pub struct Host {
+    /// What its parts share.
+    pub app: App,
+    /// Where the HTTP API and the console are.
+    pub http: SocketAddr,
+    /// Where agents connect.
+    pub gateway: SocketAddr,
+    /// The certificate of the authority that agents trust, in PEM.
+    pub ca_file: PathBuf,
+    engine: Arc<DuroxideEngine>,
+}
+
+impl Host {
+    /// Opens everything and serves. What is missing or broken is an error that says what to do.
+    pub async fn start(config: Config, options: HostOptions) -> anyhow::Result<Self> {
+        let state_dir = private_folder(&config.state_dir)?;
+        // Bound first: a second host on the same address is told so before it touches anything.
+        let http = listen(config.http.listen, "http.listen").await?;
+        let db = open_database(&config, &state_dir).await?;
+        let ca_dir = state_dir.join("ca");
+        let authority = CertificateAuthority::open(&ca_dir, options.clock.as_ref())
+            .context("the certificate authority can't be used")?;
+        let runtime = RuntimeConfig {
+            component_bytes_max: u64::from(config.chains.component_max_mib) << 20,
+            ..RuntimeConfig::new(state_dir.join("cache"), options.compile)
+        };
+        let services = Services {
+            clock: Arc::clone(&options.clock),
+            secrets: Arc::new(NoSecrets),
+            kv: Arc::new(MemoryKv::default()),
+        };
+        let app = App::new(Opened {
+            plugins: PluginHost::new(runtime, services).context("the plugin runtime can't start")?,
+            pepper: pepper(&state_dir.join("api-key-pepper"))?,
+            worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
+            clock: options.clock,
+            config,
+            db,
+        });
+        let engine = start_engine(&app, &state_dir).await?;
+        app.load_first_catalogue().await.context("the chain configurations can't be used")?;
+        let gateway = start_gateway(&app, authority).await?;
+        let host = Self {
+            http: http.local_addr()?,
+            gateway: gateway.local_addr(),
+            app,
+            ca_file: ca_dir.join("ca.pem"),
+            engine,
+        };
+        serve_http(&host.app, http);
+        start_loops(&host.app, &host.engine).await?;
+        Ok(host)
+    }
+
+    /// Stops serving, lets work in hand end, and closes the database.
+    pub async fn stop(self) {
+        self.app.sessions.drain();
+        self.app.begin_shutdown();
+        self.engine.shutdown(GRACE).await;
+        if tokio::time::timeout(GRACE, self.app.tasks_ended()).await.is_err() {
+            tracing::warn!("some tasks did not end within {} s", GRACE.as_secs());
+        }
+        self.app.db.close().await;
+    }
+}
+
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("can't listen on {address}; is a host running already? Set `{key}` to another address")
+    })
+}
+
+/// Makes a folder that only its owner can enter.
+fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(path).with_context(|| format!("can't make the folder {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("can't protect the folder {}", path.display()))?;
+    path.canonicalize().with_context(|| format!("can't enter the folder {}", path.display()))
+}
+
+async fn open_database(config: &Config, state_dir: &Path) -> anyhow::Result<Db> {
+    let own = || format!("sqlite://{}", state_dir.join("bellwether.db").display());
+    let url = config.database.url.clone().unwrap_or_else(own);
+    let db = Db::open(&url, &DbOptions::default()).await.context("the database can't be opened")?;
+    if !db.is_sqlite() {
+        bail!("`database.url` must be a `sqlite://` URL in this version");
+    }
+    db.migrate().await.context("the database can't be migrated")?;
+    Ok(db)
+}
+
+/// The key of API key hashes: made once, readable by its owner only.
+fn pepper(path: &Path) -> anyhow::Result<hmac::Key> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let random: [u8; 32] = rand::rng().random();
+            write_private(path, &random)?;
+            random.to_vec()
+        }
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+    };
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        // A temporary file is made with mode 0600.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
+}
+
+async fn start_engine(app: &App, state_dir: &Path) -> anyhow::Result<Arc<DuroxideEngine>> {
+    let file = state_dir.join("engine.db");
+    let options = DuroxideOptions::default();
+    let engine = DuroxideEngine::start(&file, Workflows::all(), activities::all(app), options).await;
+    let engine = Arc::new(engine.context("the workflow engine can't start")?);
+    app.set_engine(engine.clone());
+    Ok(engine)
+}
+
+async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Result<Gateway> {
+    let config = GatewayConfig {
+        listen: app.config.gateway.listen,
+        names: app.config.gateway.names.clone(),
+        beat_interval: app.config.health.heartbeat.beat_interval,
+        ..GatewayConfig::default()
+    };
+    let components = app.clone();
+    let parts = GatewayParts {
+        db: app.db.clone(),
+        clock: Arc::clone(&app.clock),
+        authority: Arc::new(authority),
+        sessions: app.sessions.clone(),
+        observations: ObservationFeed::new(),
+        events: Arc::new(app.clone()),
+        assignments: Arc::new(app.clone()),
+        components: Arc::new(move |digest| components.collector_component(digest)),
+        shutdown: app.shutdown.clone(),
+        tasks: app.tracker().clone(),
+    };
+    Gateway::start(config, parts).await.context("the agent gateway can't start")
+}
+
+fn serve_http(app: &App, listener: TcpListener) {
+    let served = api::serve(app.clone(), listener, app.shutdown.clone());
+    app.spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!("the HTTP server ended: {error}");
+        }
+    });
+}
+
+async fn start_loops(app: &App, engine: &Arc<DuroxideEngine>) -> anyhow::Result<()> {
+    use reconcile::{every, on_change};
+    const LOOK_AGAIN: Duration = Duration::from_secs(5);
+    let heartbeat = &app.config.health.heartbeat;
+    let told = Arc::new(AtomicI64::new(app.db.event_log_last_seq().await?));
+    app.spawn(every(app.clone(), "heartbeats", heartbeat.evaluation_interval, reconcile::heartbeats::round));
+    app.spawn(on_change(app.clone(), "outbox", LOOK_AGAIN, reconcile::outbox::round));
+    app.spawn(on_change(app.clone(), "event tail", LOOK_AGAIN, move |app| {
+        let told = Arc::clone(&told);
+        async move { reconcile::event_tail::round(app, &told).await }
+    }));
+    app.spawn(reconcile::policies::run(app.clone()));
+    app.spawn(reconcile::notifications::run(app.clone()));
+    app.spawn(every(app.clone(), "escalations", Duration::from_secs(30), reconcile::escalations::round));
+    app.spawn(every(app.clone(), "workflows", LOOK_AGAIN, reconcile::workflows::round));
+    app.spawn(every(app.clone(), "retention", Duration::from_secs(300), reconcile::retention::round));
+    let pruned = Arc::clone(engine);
+    app.spawn(every(app.clone(), "engine history", Duration::from_secs(3_600), move |app| {
+        let engine = Arc::clone(&pruned);
+        async move {
+            engine.prune(app.config.retention.workflows, app.clock.now()).await.map(drop)
+        }
+    }));
+    app.spawn(watch::run(app.clone()));
+    Ok(())
+}

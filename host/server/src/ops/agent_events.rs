@@ -1,0 +1,225 @@
+//! What follows from what agents say: waiting workflows are told, operations show progress, broken plugins become incidents.
+
+use async_trait::async_trait;
+use host_domain::command::Command;
+use host_domain::ids::{AgentId, CommandId};
+use host_domain::incident::{Cause, Severity, category};
+use host_domain::node::Reason;
+use host_domain::operation::{OperationKind, OperationState, StepState};
+use host_workflows::provision_node;
+use serde_json::json;
+
+use super::{LiveEvent, NodeFilter, OpError, PAGE_MAX, Subject, raise, save_operation};
+use crate::app::App;
+use crate::gateway::{
+    AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
+    GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
+};
+use crate::store::NodeEventEntry;
+
+#[async_trait]
+impl GatewayEvents for App {
+    async fn agent_connected(&self, agent_id: AgentId) {
+        if let Err(error) = self.wake_provisionings(agent_id).await {
+            tracing::warn!(agent.id = %agent_id, "waiting workflows look by themselves: {error:#}");
+        }
+    }
+
+    async fn agent_disconnected(&self, agent_id: AgentId) {
+        tracing::info!(agent.id = %agent_id, "the agent's session ended");
+    }
+
+    async fn command_progress(&self, command_id: CommandId, progress: CommandProgress) {
+        if let Err(error) = self.show_progress(command_id, &progress).await {
+            tracing::debug!(command.id = %command_id, "progress is not shown: {error:#}");
+        }
+    }
+
+    async fn command_finished(&self, command: Command) {
+        // A hint: the workflow looks by itself when it is lost.
+        if let (Some(workflow), Some(mailbox)) = (&command.workflow_id, &command.mailbox) {
+            drop(self.engine().signal(workflow, mailbox, "{}").await);
+        }
+    }
+
+    async fn collector_failed(&self, failure: CollectorFailure) {
+        // A node that does not answer is the policies' business; only a plugin that breaks is an incident of its own.
+        if failure.plugin_fault
+            && let Err(error) = self.tell_of_collector(&failure).await
+        {
+            tracing::warn!(node.id = %failure.node_id, "a broken collector is not told: {error:#}");
+        }
+    }
+
+    async fn node_event(&self, event: NodeEventEntry) {
+        tracing::info!(node.id = %event.node_id, kind = event.kind, "{}", event.message);
+    }
+
+    async fn observations_stored(&self, update: &ObservationUpdate) {
+        let Some(newest) = update.observations.iter().map(|one| one.at).max() else {
+            return;
+        };
+        let values: serde_json::Map<_, _> = update
+            .observations
+            .iter()
+            .map(|one| {
+                (
+                    one.name.clone(),
+                    json!({ "value": one.value, "at": one.at }),
+                )
+            })
+            .collect();
+        self.events.send(LiveEvent {
+            seq: None,
+            kind: "observation".to_owned(),
+            node_id: Some(update.node_id),
+            chain: None,
+            at: newest,
+            data: values.into(),
+        });
+    }
+}
+
+#[async_trait]
+impl AssignmentSource for App {
+    async fn assignments(&self, agent_id: AgentId) -> anyhow::Result<AgentAssignments> {
+        // The number is taken before the look, so that a change during it is sent again under a later one.
+        let generation = self.next_generation();
+        let catalogue = self.catalogue();
+        let agent = self.db.agent(agent_id).await?;
+        let Some(agent) = agent else {
+            return Ok(AgentAssignments::default());
+        };
+        let filter = NodeFilter {
+            host_id: Some(agent.host_id),
+            ..NodeFilter::default()
+        };
+        let mut nodes = Vec::new();
+        let mut after = None;
+        loop {
+            let rows = self.db.list_nodes(&filter, after, PAGE_MAX).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            for node in rows.iter().filter(|node| is_measured(node.condition.state)) {
+                let collectors = catalogue
+                    .collectors
+                    .get(&node.chain_profile_id)
+                    .into_iter()
+                    .flatten();
+                nodes.push(NodeAssignment {
+                    node_id: node.id,
+                    chain: node.chain_profile_id.clone(),
+                    node_type: node.node_type.clone(),
+                    ports: node.ports.clone(),
+                    collectors: collectors.map(CollectorAssignment::from).collect(),
+                });
+            }
+        }
+        Ok(AgentAssignments { generation, nodes })
+    }
+}
+
+impl From<&crate::catalogue::ActiveCollector> for CollectorAssignment {
+    fn from(active: &crate::catalogue::ActiveCollector) -> Self {
+        Self {
+            name: active.settings.name.clone(),
+            plugin: active.settings.plugin.clone(),
+            component_digest: active.digest.clone(),
+            config: active.config.clone(),
+            every: active.settings.every,
+            grants: active.grants.clone(),
+            limits: active.limits.clone(),
+        }
+    }
+}
+
+impl App {
+    /// Tells the provisionings of the agent's host that it is there.
+    async fn wake_provisionings(&self, agent_id: AgentId) -> Result<(), OpError> {
+        let Some(agent) = self.db.agent(agent_id).await? else {
+            return Ok(());
+        };
+        let filter = NodeFilter {
+            host_id: Some(agent.host_id),
+            state: Some(host_domain::node::NodeState::Provisioning),
+            ..NodeFilter::default()
+        };
+        for node in self.db.list_nodes(&filter, None, PAGE_MAX).await? {
+            let workflow = provision_node::workflow_id(node.id);
+            drop(
+                self.engine()
+                    .signal(&workflow, provision_node::AGENT_READY, "{}")
+                    .await,
+            );
+        }
+        Ok(())
+    }
+
+    /// Shows a command's progress on the step of the operation that is at work.
+    async fn show_progress(
+        &self,
+        id: CommandId,
+        progress: &CommandProgress,
+    ) -> Result<(), OpError> {
+        let Some(command) = self.db.command(id).await? else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        for mut operation in tx.open_operations(command.node_id, PAGE_MAX).await? {
+            let is_shown = operation.kind == OperationKind::ProvisionNode
+                && operation.state == OperationState::Running;
+            let running = operation
+                .steps
+                .iter_mut()
+                .find(|step| step.state == StepState::Running);
+            let Some(step) = running.filter(|_| is_shown) else {
+                continue;
+            };
+            step.message = format!("{}: {}", progress.step, progress.message);
+            step.fraction = overall(progress);
+            step.at = Some(now);
+            let operation = save_operation(&mut tx, operation, now).await?;
+            super::log_operation(&mut tx, &operation, now);
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn tell_of_collector(&self, failure: &CollectorFailure) -> Result<(), OpError> {
+        let node = self.db.node(failure.node_id).await?;
+        let node = node.ok_or_else(|| OpError::not_found("node", failure.node_id))?;
+        let catalogue = self.catalogue();
+        let collectors = catalogue
+            .collectors
+            .get(&node.chain_profile_id)
+            .into_iter()
+            .flatten();
+        let plugin = collectors
+            .map(|collector| &collector.settings)
+            .find(|settings| settings.name == failure.collector)
+            .map_or(failure.collector.as_str(), |settings| {
+                settings.plugin.as_str()
+            });
+        let subject = Subject::plugin(&node.chain_profile_id, plugin);
+        let cause = Cause {
+            category: category::PLUGIN_ERROR.to_owned(),
+            severity: Severity::Warning,
+            title: format!("collector plugin {} broke: {}", subject.name, failure.error),
+            reasons: vec![Reason::new("plugin_error", failure.error.clone())],
+        };
+        let mut tx = self.db.begin().await?;
+        raise(&mut tx, &catalogue, &subject, &cause, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// The share of the whole command: finished steps and the part of the present one.
+fn overall(progress: &CommandProgress) -> Option<f64> {
+    let count = progress.step_count;
+    (count > 0).then(|| {
+        let done = f64::from(progress.step_index) + progress.fraction.unwrap_or(0.0);
+        (done / f64::from(count)).clamp(0.0, 1.0)
+    })
+}

@@ -1,0 +1,122 @@
+//! Agents, their hosts and the tokens by which they join.
+
+use host_domain::agent::{Agent, EnrolmentToken, Host};
+use host_domain::ids::{AgentId, HostId, NodeId};
+use host_domain::time::Millis;
+use rand::RngExt;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::audit::audit;
+use super::{IssuedToken, OpError, Page, PageRequest, Principal};
+use crate::app::App;
+use crate::store::Tx;
+
+impl App {
+    /// Agents, oldest first.
+    pub async fn list_agents(&self, page: &PageRequest) -> Result<Page<Agent>, OpError> {
+        let items = self.db.list_agents(page.after()?, page.rows()).await?;
+        Ok(Page::cut(items, page, |agent| agent.id.to_string()))
+    }
+
+    /// Whether an agent is connected to this process.
+    pub fn is_connected(&self, id: AgentId) -> bool {
+        self.sessions.is_connected(id)
+    }
+
+    /// Issues a one-time token for the agent of a host, which is made when there is none of that name.
+    pub async fn issue_enrolment_token(
+        &self,
+        who: &Principal,
+        host: &str,
+    ) -> Result<IssuedToken, OpError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let row = ensure_host(&mut tx, host, "byo", now).await?;
+        let issued = self.issue_token(&mut tx, &row, None, now).await?;
+        audit(
+            &mut tx,
+            &who.name,
+            "issue_enrolment_token",
+            format!("host/{}", row.id),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    /// Cuts an agent off for good; its session ends with its next beat.
+    pub async fn revoke_agent(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        if !tx.revoke_agent(id, now).await? {
+            return Err(OpError::not_found("agent", id));
+        }
+        audit(
+            &mut tx,
+            &who.name,
+            "revoke_agent",
+            format!("agent/{id}"),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        self.sessions.cut_off(id);
+        Ok(())
+    }
+
+    pub(crate) async fn issue_token(
+        &self,
+        tx: &mut Tx,
+        host: &Host,
+        node_id: Option<NodeId>,
+        now: Millis,
+    ) -> Result<IssuedToken, OpError> {
+        let random: [u8; 32] = rand::rng().random();
+        let token = SecretString::from(format!("bw_join_{}", hex::encode(random)));
+        let expires_at = now.plus(self.config.provisioning.token_life);
+        tx.insert_enrolment_token(&EnrolmentToken {
+            hash: token_hash(&token),
+            host_id: host.id,
+            node_id,
+            expires_at,
+            used_at: None,
+            revoked_at: None,
+        })
+        .await?;
+        Ok(IssuedToken {
+            token,
+            host: host.name.clone(),
+            expires_at,
+        })
+    }
+}
+
+/// What is stored of a token. It is random over its whole length, so a plain hash tells nothing.
+fn token_hash(token: &SecretString) -> String {
+    hex::encode(Sha256::digest(token.expose_secret().as_bytes()))
+}
+
+/// The host of that name, made when there is none.
+pub(crate) async fn ensure_host(
+    tx: &mut Tx,
+    name: &str,
+    provider: &str,
+    now: Millis,
+) -> Result<Host, OpError> {
+    if let Some(host) = tx.host_by_name(name).await? {
+        return Ok(host);
+    }
+    let host = Host {
+        id: HostId(Uuid::now_v7()),
+        name: name.to_owned(),
+        provider: provider.to_owned(),
+        region: provider.to_owned(),
+        ip: None,
+        created_at: now,
+    };
+    tx.insert_host(&host).await?;
+    Ok(host)
+}

@@ -1,0 +1,349 @@
+//! Incidents: raised once per cause, told to receivers, taken and closed by people.
+
+use std::collections::BTreeMap;
+
+use host_domain::ids::{IncidentId, NotificationId};
+use host_domain::incident::{
+    Cause, Incident, IncidentEvent, IncidentKey, IncidentState, SubjectKind, on_cause,
+};
+use host_domain::notification::{DeliveryState, Notification, NotificationStatus, plan};
+use host_domain::time::Millis;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::audit::audit;
+use super::{IncidentFilter, IncidentHistoryRow, OpError, Page, PageRequest, Principal};
+use crate::app::App;
+use crate::catalogue::Catalogue;
+use crate::store::{IncidentHistoryEntry, NewLogEntry, Tx};
+
+/// Newest messages of an incident that are looked at to tell which routes heard of it.
+const MESSAGES_LOOKED_AT: u32 = 200;
+/// Lines of an incident's history that are shown.
+const HISTORY_MAX: u32 = 500;
+
+/// What an incident is about, with what people and routes need to know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) kind: SubjectKind,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl Subject {
+    /// A plugin; `scope` is the chain that declares it, or `notifications`.
+    pub(crate) fn plugin(scope: &str, plugin: &str) -> Self {
+        let name = format!("{scope}/{plugin}");
+        Self {
+            kind: SubjectKind::Plugin,
+            id: name.clone(),
+            name,
+            labels: BTreeMap::from([("chain".to_owned(), scope.to_owned())]),
+        }
+    }
+
+    fn key(&self, category: &str) -> IncidentKey {
+        IncidentKey {
+            subject_kind: self.kind,
+            subject_id: self.id.clone(),
+            category: category.to_owned(),
+        }
+    }
+}
+
+/// Raises an incident for a cause, or counts the cause on the one that is there.
+pub(crate) async fn raise(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    subject: &Subject,
+    cause: &Cause,
+    now: Millis,
+) -> Result<Incident, OpError> {
+    let key = subject.key(&cause.category);
+    let existing = tx.newest_incident(&key).await?;
+    let event = on_cause(
+        existing
+            .as_ref()
+            .map(|found| (found.state, found.resolved_at)),
+        now,
+    );
+    let incident = match (event, existing) {
+        (IncidentEvent::Opened, _) | (_, None) => {
+            let incident = opened(subject, key, cause, now);
+            tx.insert_incident(&incident).await?;
+            incident
+        }
+        (event, Some(found)) => {
+            let next = Incident {
+                state: found.state.next(event)?,
+                severity: cause.severity.max(found.severity),
+                title: cause.title.clone(),
+                reasons: cause.reasons.clone(),
+                occurrences: found.occurrences.saturating_add(1),
+                resolved_at: None,
+                updated_at: now,
+                ..found
+            };
+            update(tx, next).await?
+        }
+    };
+    record(tx, catalogue, &incident, event, "host", &cause.title, now).await?;
+    Ok(incident)
+}
+
+/// Resolves the incident of a subject and category, when there is one that is not resolved.
+pub(crate) async fn resolve(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    subject: &Subject,
+    category: &str,
+    now: Millis,
+) -> Result<(), OpError> {
+    match tx.newest_incident(&subject.key(category)).await? {
+        Some(incident) if incident.state != IncidentState::Resolved => step(
+            tx,
+            catalogue,
+            incident,
+            IncidentEvent::Resolved,
+            "host",
+            now,
+        )
+        .await
+        .map(drop),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Takes an incident through one event, with its history, its messages and its live event.
+pub(crate) async fn step(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    incident: Incident,
+    event: IncidentEvent,
+    actor: &str,
+    now: Millis,
+) -> Result<Incident, OpError> {
+    let state = incident.state.next(event)?;
+    let resolved_at = (state == IncidentState::Resolved).then_some(now);
+    let acknowledged_by = match event {
+        IncidentEvent::Acknowledged => Some(actor.to_owned()),
+        _ => incident.acknowledged_by.clone(),
+    };
+    let next = Incident {
+        state,
+        resolved_at,
+        acknowledged_by,
+        updated_at: now,
+        ..incident
+    };
+    let next = update(tx, next).await?;
+    let message = format!("{event} by {actor}");
+    record(tx, catalogue, &next, event, actor, &message, now).await?;
+    Ok(next)
+}
+
+fn opened(subject: &Subject, key: IncidentKey, cause: &Cause, now: Millis) -> Incident {
+    Incident {
+        id: IncidentId(Uuid::now_v7()),
+        key,
+        subject_name: subject.name.clone(),
+        labels: subject.labels.clone(),
+        severity: cause.severity,
+        state: IncidentState::Open,
+        title: cause.title.clone(),
+        reasons: cause.reasons.clone(),
+        occurrences: 1,
+        opened_at: now,
+        updated_at: now,
+        acknowledged_by: None,
+        resolved_at: None,
+        version: 1,
+    }
+}
+
+async fn update(tx: &mut Tx, incident: Incident) -> Result<Incident, OpError> {
+    let version = tx
+        .update_incident(&incident)
+        .await?
+        .ok_or_else(|| OpError::stale("incident", incident.id))?;
+    Ok(Incident {
+        version,
+        ..incident
+    })
+}
+
+/// History, messages to receivers and the live event: rows of the transaction that decided them.
+async fn record(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    incident: &Incident,
+    event: IncidentEvent,
+    actor: &str,
+    message: &str,
+    now: Millis,
+) -> Result<(), OpError> {
+    tx.append_incident_event(&IncidentHistoryEntry {
+        id: Uuid::now_v7().to_string(),
+        incident_id: incident.id,
+        event,
+        actor: actor.to_owned(),
+        at: now,
+        message: message.to_owned(),
+    })
+    .await?;
+    notify(tx, catalogue, incident, event, now).await?;
+    if event == IncidentEvent::Repeated {
+        return Ok(());
+    }
+    let data = json!({
+        "id": incident.id, "event": event, "state": incident.state, "severity": incident.severity,
+        "category": incident.key.category, "title": incident.title,
+        "subject": { "kind": incident.key.subject_kind, "id": incident.key.subject_id, "name": incident.subject_name },
+    });
+    let node_id = (incident.key.subject_kind == SubjectKind::Node)
+        .then(|| incident.key.subject_id.parse().ok())
+        .flatten();
+    tx.append_event_log(NewLogEntry {
+        kind: "incident".to_owned(),
+        node_id,
+        chain: incident.labels.get("chain").cloned(),
+        at: now,
+        payload: data,
+    });
+    Ok(())
+}
+
+/// Joins the messages that the event asks for. Trouble that ended before a route heard of it is none of its business any more.
+async fn notify(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    incident: &Incident,
+    event: IncidentEvent,
+    now: Millis,
+) -> Result<(), OpError> {
+    let mut heard: BTreeMap<String, NotificationStatus> = BTreeMap::new();
+    if event == IncidentEvent::Resolved {
+        tx.remove_from_pending(incident.id, NotificationStatus::Firing)
+            .await?;
+        for sent in tx
+            .notifications_of(incident.id, None, MESSAGES_LOOKED_AT)
+            .await?
+        {
+            heard.entry(sent.route).or_insert(sent.status);
+        }
+    }
+    for planned in plan(incident, event, &catalogue.routes, &catalogue.silences, now) {
+        let is_end = planned.status == NotificationStatus::Resolved;
+        if is_end && heard.get(&planned.route) != Some(&NotificationStatus::Firing) {
+            continue;
+        }
+        tx.upsert_pending_notification(&Notification {
+            id: NotificationId(Uuid::now_v7()),
+            route: planned.route,
+            receiver: planned.receiver,
+            group_key: planned.group_key,
+            status: planned.status,
+            incident_ids: vec![incident.id],
+            state: DeliveryState::Pending,
+            due_at: planned.due_at,
+            attempts: 0,
+            outcome: None,
+            created_at: now,
+            finished_at: None,
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+impl App {
+    /// Incidents, newest first.
+    pub async fn list_incidents(
+        &self,
+        filter: &IncidentFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Incident>, OpError> {
+        let items = self
+            .db
+            .list_incidents(filter, page.after()?, page.rows())
+            .await?;
+        Ok(Page::cut(items, page, |incident| incident.id.to_string()))
+    }
+
+    /// One incident with its history and its messages.
+    pub async fn incident(
+        &self,
+        id: IncidentId,
+    ) -> Result<(Incident, Vec<IncidentHistoryRow>, Vec<Notification>), OpError> {
+        let incident = self
+            .db
+            .incident(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("incident", id))?;
+        let history = self.db.incident_events(id, None, HISTORY_MAX).await?;
+        let notifications = self
+            .db
+            .notifications_of(id, None, MESSAGES_LOOKED_AT)
+            .await?;
+        Ok((incident, history, notifications))
+    }
+
+    /// Somebody takes an incident; taking it again changes nothing.
+    pub async fn acknowledge_incident(
+        &self,
+        who: &Principal,
+        id: IncidentId,
+        if_version: Option<i64>,
+    ) -> Result<Incident, OpError> {
+        self.act_on_incident(who, id, if_version, IncidentEvent::Acknowledged)
+            .await
+    }
+
+    /// Somebody closes an incident; closing it again changes nothing.
+    pub async fn resolve_incident(
+        &self,
+        who: &Principal,
+        id: IncidentId,
+        if_version: Option<i64>,
+    ) -> Result<Incident, OpError> {
+        self.act_on_incident(who, id, if_version, IncidentEvent::Resolved)
+            .await
+    }
+
+    async fn act_on_incident(
+        &self,
+        who: &Principal,
+        id: IncidentId,
+        if_version: Option<i64>,
+        event: IncidentEvent,
+    ) -> Result<Incident, OpError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let incident = tx
+            .incident(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("incident", id))?;
+        if if_version.is_some_and(|version| version != incident.version) {
+            return Err(OpError::stale("incident", id));
+        }
+        let is_done = match event {
+            IncidentEvent::Acknowledged => incident.state == IncidentState::Acknowledged,
+            _ => incident.state == IncidentState::Resolved && event == IncidentEvent::Resolved,
+        };
+        if is_done {
+            return Ok(incident);
+        }
+        let next = step(&mut tx, &self.catalogue(), incident, event, &who.name, now).await?;
+        audit(
+            &mut tx,
+            &who.name,
+            &format!("incident_{event}"),
+            format!("incident/{id}"),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+}

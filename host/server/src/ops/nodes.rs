@@ -1,0 +1,515 @@
+//! Nodes: made, shown and removed.
+
+use std::collections::BTreeMap;
+
+use host_domain::config::ChainConfig;
+use host_domain::config::profile::{Input, NodeType};
+use host_domain::ids::{NodeId, OperationId, SubscriptionId};
+use host_domain::node::{Condition, Node, Placement};
+use host_domain::observation::Observation;
+use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep};
+use host_domain::time::Millis;
+use host_workflows::{node_activities::NodeRef, provision_node, terminate_node};
+use uuid::Uuid;
+
+use super::audit::audit;
+use super::operations::log_operation;
+use super::{
+    CreateNode, HealthExplanation, NodeDetails, NodeEventRow, NodeFilter, OpError, Page,
+    PageRequest, Principal, ProcessView,
+};
+use crate::app::App;
+
+/// Longest name of a node.
+const NAME_CHARS_MAX: usize = 63;
+/// Most samples of one answer.
+const SAMPLES_MAX: u32 = 5_000;
+
+impl App {
+    /// Makes a node's record and starts its provisioning; the operation shows how it goes.
+    pub async fn create_node(
+        &self,
+        who: &Principal,
+        request: CreateNode,
+    ) -> Result<(Node, Operation), OpError> {
+        let catalogue = self.catalogue();
+        let chain = catalogue.chains.chains.get(&request.chain).ok_or_else(|| {
+            let known: Vec<_> = catalogue.chains.chains.keys().map(String::as_str).collect();
+            OpError::invalid(
+                "/chain",
+                format!("is not a known chain; choose one of: {}", known.join(", ")),
+            )
+        })?;
+        let now = self.clock.now();
+        let node = new_node(chain, request, now)?;
+        let operation = new_operation(
+            &node,
+            OperationKind::ProvisionNode,
+            provision_node::workflow_id(node.id),
+            provision_node::STEPS,
+            now,
+        );
+        let node = Node {
+            operation_id: Some(operation.id),
+            ..node
+        };
+        let mut tx = self.db.begin().await?;
+        tx.insert_node(&node)
+            .await
+            .map_err(|error| name_taken(error, &node.name))?;
+        tx.insert_operation(&operation).await?;
+        log_operation(&mut tx, &operation, now);
+        audit(
+            &mut tx,
+            &who.name,
+            "create_node",
+            format!("node/{}", node.id),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        // The row is the truth: a start that is lost here is made up for by the watch over workflows.
+        self.start_workflow(&operation).await?;
+        Ok((node, operation))
+    }
+
+    /// Nodes, oldest first.
+    pub async fn list_nodes(
+        &self,
+        filter: &NodeFilter,
+        page: &PageRequest,
+    ) -> Result<Page<NodeDetails>, OpError> {
+        let rows = self
+            .db
+            .list_nodes(filter, page.after()?, page.rows())
+            .await?;
+        let page = Page::cut(rows, page, |node| node.id.to_string());
+        let ids: Vec<NodeId> = page.items.iter().map(|node| node.id).collect();
+        let mut latest = self.db.latest_observations(&ids).await?;
+        let mut heartbeats = self.db.heartbeats(&ids).await?;
+        let items = page
+            .items
+            .into_iter()
+            .map(|node| {
+                let latest = latest.remove(&node.id).unwrap_or_default();
+                let (last_heartbeat, processes) =
+                    heartbeats
+                        .remove(&node.id)
+                        .map_or((None, Vec::new()), |row| {
+                            (
+                                Some(row.last_heartbeat),
+                                read_processes(&row.processes_json),
+                            )
+                        });
+                NodeDetails {
+                    node,
+                    latest,
+                    last_heartbeat,
+                    processes,
+                }
+            })
+            .collect();
+        Ok(Page {
+            items,
+            next: page.next,
+        })
+    }
+
+    /// One node with what was last heard of it.
+    pub async fn node(&self, id: NodeId) -> Result<NodeDetails, OpError> {
+        let node = self
+            .db
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        self.with_details(node).await
+    }
+
+    /// A node by its id or, among those that are not terminal, by its name.
+    pub async fn find_node(&self, name_or_id: &str) -> Result<NodeDetails, OpError> {
+        let node = match name_or_id.parse() {
+            Ok(id) => self.db.node(id).await?,
+            Err(_) => self.db.node_by_name(name_or_id).await?,
+        };
+        self.with_details(node.ok_or_else(|| OpError::not_found("node", name_or_id))?)
+            .await
+    }
+
+    async fn with_details(&self, node: Node) -> Result<NodeDetails, OpError> {
+        let latest = self.latest_of(node.id).await?;
+        let heartbeat = self.db.heartbeats(&[node.id]).await?.remove(&node.id);
+        let (last_heartbeat, processes) = heartbeat.map_or((None, Vec::new()), |row| {
+            (
+                Some(row.last_heartbeat),
+                read_processes(&row.processes_json),
+            )
+        });
+        Ok(NodeDetails {
+            node,
+            latest,
+            last_heartbeat,
+            processes,
+        })
+    }
+
+    async fn latest_of(&self, id: NodeId) -> Result<BTreeMap<String, Observation>, OpError> {
+        Ok(self
+            .db
+            .latest_observations(&[id])
+            .await?
+            .remove(&id)
+            .unwrap_or_default())
+    }
+
+    /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead.
+    pub async fn terminate_node(
+        &self,
+        who: &Principal,
+        id: NodeId,
+        if_version: Option<i64>,
+    ) -> Result<Operation, OpError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let node = tx
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        if if_version.is_some_and(|version| version != node.state_version) {
+            return Err(OpError::stale("node", id));
+        }
+        let current = match node.operation_id {
+            Some(operation) => tx.operation(operation).await?,
+            None => None,
+        };
+        match current {
+            Some(operation) if operation.kind == OperationKind::TerminateNode => {
+                return Ok(operation);
+            }
+            Some(operation) if !operation.state.is_over() => {
+                drop(tx);
+                return self.cancel_operation(who, operation.id).await;
+            }
+            Some(_) | None => {}
+        }
+        if node.condition.state.is_terminal() {
+            let state = node.condition.state;
+            return Err(OpError::Conflict(format!(
+                "the node is `{state}`: nothing of it is left to remove"
+            )));
+        }
+        let operation = new_operation(
+            &node,
+            OperationKind::TerminateNode,
+            terminate_node::workflow_id(id),
+            terminate_node::STEPS,
+            now,
+        );
+        tx.insert_operation(&operation).await?;
+        tx.set_operation(id, Some(operation.id)).await?;
+        log_operation(&mut tx, &operation, now);
+        audit(
+            &mut tx,
+            &who.name,
+            "terminate_node",
+            format!("node/{id}"),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        self.start_workflow(&operation).await?;
+        Ok(operation)
+    }
+
+    /// Why a node's health is what it is.
+    pub async fn node_health(&self, id: NodeId) -> Result<HealthExplanation, OpError> {
+        let node = self
+            .db
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        let health = self.db.health_state(id).await?;
+        let heartbeat = self.db.heartbeats(&[id]).await?.remove(&id);
+        Ok(HealthExplanation {
+            pending: health.as_ref().and_then(|health| health.track.pending),
+            flapping: health.as_ref().is_some_and(|health| health.track.flapping),
+            consecutive_failures: health
+                .as_ref()
+                .map_or(0, |health| health.consecutive_failures),
+            reasons: health.map_or_else(|| node.reasons.clone(), |health| health.reasons),
+            last_heartbeat: heartbeat.map(|row| row.last_heartbeat),
+            latest: self.latest_of(id).await?,
+            node,
+        })
+    }
+
+    /// What happened to a node, newest first.
+    pub async fn node_events(
+        &self,
+        id: NodeId,
+        page: &PageRequest,
+    ) -> Result<Page<NodeEventRow>, OpError> {
+        self.db
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        let before: Option<String> = page.after()?;
+        let rows = self
+            .db
+            .node_events(id, before.as_deref(), page.rows())
+            .await?;
+        Ok(Page::cut(rows, page, |row| row.id.clone()))
+    }
+
+    /// Commands to a node's agent, newest first.
+    pub async fn node_commands(
+        &self,
+        id: NodeId,
+        page: &PageRequest,
+    ) -> Result<Page<host_domain::command::Command>, OpError> {
+        self.db
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        let rows = self
+            .db
+            .list_commands(id, page.after()?, page.rows())
+            .await?;
+        Ok(Page::cut(rows, page, |row| row.id.to_string()))
+    }
+
+    /// Samples of one observation in a time range, oldest first.
+    pub async fn node_observations(
+        &self,
+        id: NodeId,
+        name: &str,
+        from: Millis,
+        to: Millis,
+        limit: u32,
+    ) -> Result<Vec<host_domain::health::Sample>, OpError> {
+        self.db
+            .node(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        Ok(self
+            .db
+            .samples(id, name, from, to, limit.min(SAMPLES_MAX))
+            .await?)
+    }
+
+    /// Starts the workflow of an operation; the same workflow id is the same workflow.
+    pub(crate) async fn start_workflow(&self, operation: &Operation) -> Result<(), OpError> {
+        let node = NodeRef {
+            node_id: operation.node_id,
+            operation_id: operation.id,
+        };
+        let engine = self.engine();
+        let started = match operation.kind {
+            OperationKind::ProvisionNode => {
+                let input = provision_node::ProvisionInput::new(node, self.provision_limits());
+                let id = &operation.workflow_id;
+                host_workflows::start::<provision_node::ProvisionNode>(engine, id, &input).await
+            }
+            OperationKind::TerminateNode => {
+                let input = terminate_node::TerminateInput {
+                    uninstall: self.config.provisioning.uninstall,
+                    ..terminate_node::TerminateInput::new(node)
+                };
+                let id = &operation.workflow_id;
+                host_workflows::start::<terminate_node::TerminateNode>(engine, id, &input).await
+            }
+        };
+        started.map(drop).map_err(|error| OpError::Unavailable {
+            what: "the workflow engine",
+            source: error.into(),
+        })
+    }
+
+    fn provision_limits(&self) -> provision_node::ProvisionLimits {
+        let config = &self.config.provisioning;
+        provision_node::ProvisionLimits {
+            agent: config.agent_wait,
+            install: config.install,
+            healthy: config.first_healthy,
+            uninstall: config.uninstall,
+            ..provision_node::ProvisionLimits::default()
+        }
+    }
+}
+
+/// Reads what the gateway wrote of a node's processes; a form of another version shows none.
+pub(crate) fn read_processes(text: &str) -> Vec<ProcessView> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn name_taken(error: crate::store::StoreError, name: &str) -> OpError {
+    match error {
+        crate::store::StoreError::Conflict { .. } => OpError::Conflict(format!(
+            "a node named `{name}` exists already; choose another name or terminate that one"
+        )),
+        error => error.into(),
+    }
+}
+
+fn new_operation(
+    node: &Node,
+    kind: OperationKind,
+    workflow_id: String,
+    steps: &[&str],
+    now: Millis,
+) -> Operation {
+    Operation {
+        id: OperationId(Uuid::now_v7()),
+        kind,
+        node_id: node.id,
+        workflow_id,
+        state: OperationState::Running,
+        steps: steps
+            .iter()
+            .map(|step| OperationStep::pending(step))
+            .collect(),
+        error: None,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    }
+}
+
+fn new_node(chain: &ChainConfig, request: CreateNode, now: Millis) -> Result<Node, OpError> {
+    let id = NodeId(Uuid::now_v7());
+    let node_type = chain
+        .profile
+        .node_types
+        .get(&request.node_type)
+        .ok_or_else(|| {
+            let known: Vec<_> = chain
+                .profile
+                .node_types
+                .keys()
+                .map(String::as_str)
+                .collect();
+            OpError::invalid(
+                "/node_type",
+                format!(
+                    "is not a node type of this chain; choose one of: {}",
+                    known.join(", ")
+                ),
+            )
+        })?;
+    let placement = place(node_type, request.provider, request.region)?;
+    check_inputs(&chain.profile.inputs, &request.inputs)?;
+    let name = match request.name {
+        Some(name) => checked_name(name)?,
+        None => {
+            let text = id.to_string();
+            // The end of a UUID v7 is its random part.
+            format!("{}-{}", request.chain, &text[text.len() - 6..])
+        }
+    };
+    Ok(Node {
+        id,
+        subscription_id: SubscriptionId(Uuid::now_v7()),
+        name,
+        chain_profile_id: request.chain,
+        node_type: request.node_type,
+        condition: Condition::NEW,
+        reasons: Vec::new(),
+        placement,
+        ports: BTreeMap::new(),
+        binary_versions: chain
+            .profile
+            .binaries
+            .iter()
+            .map(|(name, binary)| (name.clone(), binary.version.clone()))
+            .collect(),
+        inputs: request.inputs,
+        operation_id: None,
+        state_version: 1,
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+fn place(
+    node_type: &NodeType,
+    provider: Option<String>,
+    region: Option<String>,
+) -> Result<Placement, OpError> {
+    let name = match provider {
+        Some(name) => name,
+        None => node_type
+            .default_providers
+            .first()
+            .cloned()
+            .ok_or_else(|| {
+                OpError::invalid("/provider", "must be given: this node type has no default")
+            })?,
+    };
+    let provider = node_type.providers.get(&name).ok_or_else(|| {
+        let known: Vec<_> = node_type.providers.keys().map(String::as_str).collect();
+        OpError::invalid(
+            "/provider",
+            format!(
+                "is not one of this node type's; choose one of: {}",
+                known.join(", ")
+            ),
+        )
+    })?;
+    let region = region.unwrap_or_else(|| provider.default_region.clone());
+    if !provider.regions.contains(&region) {
+        let known = provider.regions.join(", ");
+        return Err(OpError::invalid(
+            "/region",
+            format!("is not one of this provider's; choose one of: {known}"),
+        ));
+    }
+    Ok(Placement {
+        provider: name,
+        instance_type: provider.instance_type.clone(),
+        region,
+        host_id: None,
+        host_ip: None,
+    })
+}
+
+fn checked_name(name: String) -> Result<String, OpError> {
+    let is_fine = !name.is_empty()
+        && name.chars().count() <= NAME_CHARS_MAX
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    // A name that reads as an id could never be told from one.
+    if is_fine && name.parse::<NodeId>().is_err() {
+        return Ok(name);
+    }
+    let rule = "must have 1 to 63 small letters, digits and inner dashes, and not look like an id";
+    Err(OpError::invalid("/name", rule))
+}
+
+fn check_inputs(
+    declared: &BTreeMap<String, Input>,
+    given: &BTreeMap<String, String>,
+) -> Result<(), OpError> {
+    if let Some(unknown) = given.keys().find(|name| !declared.contains_key(*name)) {
+        return Err(OpError::invalid(
+            &format!("/inputs/{unknown}"),
+            "is not an input of this chain",
+        ));
+    }
+    for (name, input) in declared {
+        let field = format!("/inputs/{name}");
+        match given.get(name) {
+            None if input.required => {
+                return Err(OpError::invalid(&field, "is required by this chain"));
+            }
+            None => {}
+            Some(value) => {
+                input
+                    .check(value)
+                    .map_err(|reason| OpError::invalid(&field, reason))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Operations: shown step by step, waited for, cancelled.
+
+use std::time::Duration;
+
+use host_domain::ids::OperationId;
+use host_domain::operation::{Operation, OperationKind, OperationState};
+use host_domain::time::Millis;
+use serde_json::json;
+
+use super::audit::audit;
+use super::{OpError, OperationFilter, Page, PageRequest, Principal};
+use crate::app::App;
+use crate::store::{NewLogEntry, Tx};
+
+/// The longest wait of one request.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+impl App {
+    /// One operation.
+    pub async fn operation(&self, id: OperationId) -> Result<Operation, OpError> {
+        self.db
+            .operation(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("operation", id))
+    }
+
+    /// Operations, newest first.
+    pub async fn list_operations(
+        &self,
+        filter: &OperationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Operation>, OpError> {
+        let items = self
+            .db
+            .list_operations(filter, page.after()?, page.rows())
+            .await?;
+        Ok(Page::cut(items, page, |operation| operation.id.to_string()))
+    }
+
+    /// The operation once it is over, or as it is when `wait` has passed.
+    pub async fn wait_operation(
+        &self,
+        id: OperationId,
+        wait: Duration,
+    ) -> Result<Operation, OpError> {
+        let mut changes = self.db.changes();
+        let look_until_over = async {
+            loop {
+                changes.mark_unchanged();
+                let operation = self.operation(id).await?;
+                if operation.state.is_over() || changes.changed().await.is_err() {
+                    return Ok(operation);
+                }
+            }
+        };
+        match tokio::time::timeout(wait.min(WAIT_MAX), look_until_over).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.operation(id).await,
+        }
+    }
+
+    /// Asks an operation to stop and undo; one that is over stays as it is.
+    pub async fn cancel_operation(
+        &self,
+        who: &Principal,
+        id: OperationId,
+    ) -> Result<Operation, OpError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let mut operation = tx
+            .operation(id)
+            .await?
+            .ok_or_else(|| OpError::not_found("operation", id))?;
+        if operation.state.is_over() {
+            let state = operation.state;
+            return Err(OpError::Conflict(format!(
+                "the operation is over: it is `{state}`"
+            )));
+        }
+        if operation.kind == OperationKind::TerminateNode {
+            return Err(OpError::Conflict(
+                "a termination can't be cancelled: half a removal helps nobody".to_owned(),
+            ));
+        }
+        operation.state = OperationState::Undoing;
+        let operation = save_operation(&mut tx, operation, now).await?;
+        log_operation(&mut tx, &operation, now);
+        audit(
+            &mut tx,
+            &who.name,
+            "cancel_operation",
+            format!("operation/{id}"),
+            now,
+        )
+        .await?;
+        tx.commit().await?;
+        let reason = format!("cancelled by {}", who.name);
+        self.engine()
+            .cancel(&operation.workflow_id, &reason)
+            .await
+            .map_err(|error| OpError::Unavailable {
+                what: "the workflow engine",
+                source: error.into(),
+            })?;
+        Ok(operation)
+    }
+}
+
+/// Tells event streams how an operation stands.
+pub(crate) fn log_operation(tx: &mut Tx, operation: &Operation, now: Millis) {
+    let payload = json!({
+        "id": operation.id, "kind": operation.kind, "state": operation.state,
+        "progress": operation.progress(), "node_id": operation.node_id, "error": operation.error,
+    });
+    tx.append_event_log(NewLogEntry {
+        kind: "operation".to_owned(),
+        node_id: Some(operation.node_id),
+        chain: None,
+        at: now,
+        payload,
+    });
+}
+
+/// Writes an operation that was read in this transaction.
+pub(crate) async fn save_operation(
+    tx: &mut Tx,
+    operation: Operation,
+    now: Millis,
+) -> Result<Operation, OpError> {
+    let operation = Operation {
+        updated_at: now,
+        ..operation
+    };
+    let version = tx
+        .update_operation(&operation)
+        .await?
+        .ok_or_else(|| OpError::stale("operation", operation.id))?;
+    Ok(Operation {
+        version,
+        ..operation
+    })
+}

@@ -1,0 +1,73 @@
+//! What keeps reality and records together: loops that take no input, are idempotent, and look again by themselves.
+//!
+//! A failed round is logged and left to the next one; none retries inside.
+
+pub(crate) mod escalations;
+pub(crate) mod event_tail;
+pub(crate) mod heartbeats;
+pub(crate) mod notifications;
+pub(crate) mod outbox;
+pub(crate) mod policies;
+pub(crate) mod retention;
+pub(crate) mod workflows;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::app::App;
+
+/// Runs `round` at once and then every `period`, also when `wake` says that there is something to do; ends with the app.
+pub(crate) async fn every<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)
+where
+    F: FnMut(App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut ticks = interval_at(Instant::now(), period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        run(&app, name, round(app.clone())).await;
+    }
+}
+
+/// Runs `round` whenever something was committed, and every `period` in case a wake-up was lost.
+pub(crate) async fn on_change<F, Fut, E>(
+    app: App,
+    name: &'static str,
+    period: Duration,
+    mut round: F,
+) where
+    F: FnMut(App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut changes = app.db.changes();
+    loop {
+        changes.mark_unchanged();
+        run(&app, name, round(app.clone())).await;
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(period) => {}
+        }
+    }
+}
+
+async fn run<E: std::fmt::Display>(
+    app: &App,
+    name: &'static str,
+    round: impl Future<Output = Result<(), E>>,
+) {
+    tokio::select! {
+        () = app.shutdown.cancelled() => {}
+        outcome = round => if let Err(error) = outcome {
+            tracing::warn!(task = name, "{error:#}; the next round tries again");
+        }
+    }
+}

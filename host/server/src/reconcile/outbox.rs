@@ -1,0 +1,113 @@
+//! Hands transitions to what follows from them, in order per node. A handler's rows and the end of the event are one
+//! transaction, so that each committed transition has its effect exactly once.
+
+use std::time::Duration;
+
+use host_domain::event::{Dimension, HealthTransitionEvent};
+use host_domain::incident::{Cause, Severity, SubjectKind, category, incidents_of};
+use host_domain::node::{NodeState, Reason};
+use host_domain::notification::node_labels;
+use host_workflows::provision_node;
+
+use crate::app::App;
+use crate::ops::{OpError, Subject, raise, resolve};
+use crate::store::ClaimedEvent;
+
+/// Events that are claimed at once.
+const BATCH: u32 = 100;
+/// How long a claim holds; another worker takes over afterwards.
+const LEASE: Duration = Duration::from_secs(30);
+/// Tries after which an event is put aside (design: domain.md, Outbox).
+const ATTEMPTS_MAX: u32 = 10;
+/// The longest pause between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// Handles everything that is due.
+pub(crate) async fn round(app: App) -> Result<(), OpError> {
+    loop {
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await?;
+        let claimed = tx.claim_outbox(&app.worker, now, LEASE, BATCH).await?;
+        tx.commit().await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        for event in &claimed {
+            if let Err(error) = handle(&app, event).await {
+                put_off(&app, event, &error).await?;
+            }
+        }
+    }
+}
+
+async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let event = &claimed.event;
+    let catalogue = app.catalogue();
+    let subject = Subject {
+        kind: SubjectKind::Node,
+        id: event.node_id.to_string(),
+        name: event.node_name.clone(),
+        labels: node_labels(&event.chain_profile_id, &event.node_type),
+    };
+    let mut tx = app.db.begin().await?;
+    let found = incidents_of(event.after, &event.reasons, &event.node_name);
+    for category in found.over {
+        resolve(&mut tx, &catalogue, &subject, category, now).await?;
+    }
+    // Only a step of a dimension that causes incidents counts as an occurrence.
+    if event.dimension != Dimension::SyncStatus {
+        for cause in &found.causes {
+            raise(&mut tx, &catalogue, &subject, cause, now).await?;
+        }
+    }
+    tx.finish_outbox(event.id).await?;
+    tx.commit().await?;
+    tell_workflow(app, event).await;
+    Ok(())
+}
+
+/// A hint for a provisioning that waits; it looks by itself when the hint is lost.
+async fn tell_workflow(app: &App, event: &HealthTransitionEvent) {
+    if event.dimension == Dimension::State && event.after.state == NodeState::Healthy {
+        let workflow = provision_node::workflow_id(event.node_id);
+        drop(
+            app.engine()
+                .signal(&workflow, provision_node::NODE_HEALTH, "{}")
+                .await,
+        );
+    }
+}
+
+async fn put_off(app: &App, claimed: &ClaimedEvent, error: &OpError) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let event = &claimed.event;
+    let attempts = claimed.attempts + 1;
+    let text = format!("{error:#}");
+    let mut tx = app.db.begin().await?;
+    if attempts < ATTEMPTS_MAX {
+        let pause = Duration::from_secs(1 << attempts.min(8)).min(BACKOFF_MAX);
+        tx.retry_outbox(event.id, attempts, now.plus(pause), &text)
+            .await?;
+    } else {
+        tx.to_dead_letter(event.id, &text, now).await?;
+        let subject = Subject {
+            kind: SubjectKind::Node,
+            id: event.node_id.to_string(),
+            name: event.node_name.clone(),
+            labels: node_labels(&event.chain_profile_id, &event.node_type),
+        };
+        let cause = Cause {
+            category: category::EVENT_DEAD_LETTER.to_owned(),
+            severity: Severity::Critical,
+            title: format!(
+                "a transition of {} could not be handled and was put aside",
+                event.node_name
+            ),
+            reasons: vec![Reason::new("handler_failed", text)],
+        };
+        raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

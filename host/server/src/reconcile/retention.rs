@@ -1,0 +1,25 @@
+//! Forgets what is older than it has to be, a bounded batch at a time.
+
+use crate::app::App;
+use crate::ops::OpError;
+
+/// Rows that are removed in one transaction.
+const BATCH: u32 = 5_000;
+
+/// One round.
+pub(crate) async fn round(app: App) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let keep = &app.config.retention;
+    loop {
+        let mut tx = app.db.begin().await?;
+        let observations = tx
+            .prune_observations(now.minus(keep.observations), BATCH)
+            .await?;
+        let events = tx.prune_event_log(now.minus(keep.events), BATCH).await?;
+        tx.prune_idempotent_answers(now, BATCH).await?;
+        tx.commit().await?;
+        if observations < u64::from(BATCH) && events < u64::from(BATCH) {
+            return Ok(());
+        }
+    }
+}
