@@ -22,6 +22,7 @@ pub(crate) async fn contract(test: &TestDb) {
     let commands = queueing_twice_makes_one(db, &node, &agent).await;
     states_go_forwards_only(db, &commands[0]).await;
     lists_go_on(db, &node, &agent, &commands).await;
+    a_successor_takes_over_what_is_not_over(db, &agent, &commands).await;
 }
 
 fn command(node: &Node, agent: &Agent, number: u32) -> Command {
@@ -159,4 +160,30 @@ async fn lists_go_on(db: &Db, node: &Node, agent: &Agent, commands: &[Command]) 
         ids(db.overdue_commands(Millis(102), 9).await.unwrap()),
         [commands[1].id, commands[2].id]
     );
+}
+
+async fn a_successor_takes_over_what_is_not_over(db: &Db, old: &Agent, commands: &[Command]) {
+    let new = stored_agent(db, "successor").await;
+    let mut tx = db.begin().await.unwrap();
+    tx.mark_command_accepted(commands[1].id, Millis(20))
+        .await
+        .unwrap();
+    let n_moved = tx
+        .hand_over_commands(old.id, new.id, Millis(30))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(n_moved, 3);
+    let expected: Vec<_> = commands[1..]
+        .iter()
+        .map(|command| Command {
+            agent_id: new.id,
+            updated_at: Millis(30),
+            ..command.clone()
+        })
+        .collect();
+    assert_eq!(db.pending_commands(new.id, 9).await.unwrap(), expected);
+    assert_eq!(db.pending_commands(old.id, 9).await.unwrap(), []);
+    let over = db.command(commands[0].id).await.unwrap().unwrap();
+    assert_eq!(over.agent_id, old.id);
 }

@@ -129,12 +129,19 @@ async fn windows_are_bounded_per_series(db: &Db) {
     let mut observed: Vec<_> = (0..1_200).map(|at| height(one, at, at)).collect();
     observed.extend((0..3).map(|at| height(two, at, at)));
     observed.push(height(other, 5, 5));
-    assert_eq!(insert(db, &observed).await, 1_204);
+    let silent = new_node();
+    observed.extend([height(silent, -9, 1), height(silent, -8, 2)]);
+    assert_eq!(insert(db, &observed).await, 1_206);
     let windows = db
-        .windows(&[one, two], &["node.height", "node.peers"], Millis(1), 10)
+        .windows(
+            &[one, two, silent],
+            &["node.height", "node.peers"],
+            Millis(1),
+            10,
+        )
         .await
         .unwrap();
-    assert_eq!(windows.len(), 2);
+    assert_eq!(windows.len(), 3);
     let times = |node| {
         windows[&node]["node.height"]
             .iter()
@@ -143,6 +150,7 @@ async fn windows_are_bounded_per_series(db: &Db) {
     };
     assert_eq!(times(one), (1_190..1_200).collect::<Vec<_>>());
     assert_eq!(times(two), [1, 2]);
+    assert_eq!(times(silent), [-8], "its last word");
     assert!(
         db.windows(&[], &["node.height"], Millis(0), 10)
             .await
@@ -156,25 +164,25 @@ async fn the_old_is_pruned_and_the_newest_value_stays(db: &Db) {
     insert(
         db,
         &[
-            height(node, -3, 1),
-            height(node, -2, 2),
-            height(node, -1, 3),
+            height(node, -13, 1),
+            height(node, -12, 2),
+            height(node, -11, 3),
         ],
     )
     .await;
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(tx.prune_observations(Millis(-1), 1).await.unwrap(), 1);
-    assert_eq!(tx.prune_observations(Millis(-1), 9).await.unwrap(), 1);
-    assert_eq!(tx.prune_observations(Millis(0), 9).await.unwrap(), 1);
+    assert_eq!(tx.prune_observations(Millis(-11), 1).await.unwrap(), 1);
+    assert_eq!(tx.prune_observations(Millis(-11), 9).await.unwrap(), 1);
+    assert_eq!(tx.prune_observations(Millis(-10), 9).await.unwrap(), 1);
     tx.commit().await.unwrap();
     assert_eq!(
-        db.samples(node, "node.height", Millis(-9), Millis(9), 9)
+        db.samples(node, "node.height", Millis(-19), Millis(9), 9)
             .await
             .unwrap(),
         []
     );
     assert_eq!(
         db.latest_observations(&[node]).await.unwrap()[&node]["node.height"].at,
-        Millis(-1)
+        Millis(-11)
     );
 }

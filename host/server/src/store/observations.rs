@@ -59,7 +59,8 @@ impl Reader {
             .collect())
     }
 
-    /// What the policies of a page of nodes read: by node and name, oldest first, the newest `samples_max` of each since `from`.
+    /// What the policies of a page of nodes read: by node and name, oldest first, the newest `samples_max` of each since `from`;
+    /// of a series that fell silent before, its last sample.
     pub async fn windows(
         &self,
         nodes: &[NodeId],
@@ -67,12 +68,20 @@ impl Reader {
         from: Millis,
         samples_max: u32,
     ) -> Result<BTreeMap<NodeId, BTreeMap<String, Vec<Sample>>>, StoreError> {
-        const SQL: &str = "SELECT node_id, name, at, value FROM (
+        const SQL: &str =
+            "WITH wanted_nodes (id) AS (VALUES {}), wanted_names (name) AS (VALUES {})
+            SELECT node_id, name, at, value FROM (
                 SELECT node_id, name, at, value,
                     row_number() OVER (PARTITION BY node_id, name ORDER BY at DESC) AS place
                 FROM observations
-                WHERE at >= $1 AND node_id IN (VALUES {}) AND name IN (VALUES {})) AS newest
-            WHERE place <= $2 ORDER BY node_id, name, at";
+                WHERE at >= $1 AND node_id IN (SELECT id FROM wanted_nodes)
+                    AND name IN (SELECT name FROM wanted_names)) AS newest
+            WHERE place <= $2
+            UNION ALL
+            SELECT node_id, name, at, value FROM observation_latest
+            WHERE at < $1 AND node_id IN (SELECT id FROM wanted_nodes)
+                AND name IN (SELECT name FROM wanted_names)
+            ORDER BY node_id, name, at";
         let mut windows: BTreeMap<NodeId, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
         if nodes.is_empty() || names.is_empty() {
             return Ok(windows);
