@@ -49,7 +49,7 @@ impl App {
     }
 
     /// Makes a key and returns it, the only time that it is known.
-    pub(crate) async fn create_api_key(
+    pub async fn create_api_key(
         &self,
         name: &str,
         scopes: &BTreeSet<Scope>,

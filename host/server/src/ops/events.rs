@@ -36,6 +36,8 @@ impl LiveEvents {
 /// What a reader of the stream gets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LiveItem {
+    /// The stream begins after this number.
+    Began(i64),
     /// Something happened.
     Event(LiveEvent),
     /// The reader was too slow; it should come again with the number of the last event that it has.
@@ -49,7 +51,7 @@ impl App {
         &self,
         after: Option<i64>,
         filter: LiveFilter,
-    ) -> Result<impl Stream<Item = LiveItem> + Send + 'static, OpError> {
+    ) -> Result<impl Stream<Item = LiveItem> + Send + use<>, OpError> {
         // Listening begins before the replay, so that nothing falls between the two.
         let live = BroadcastStream::new(self.events.sender.subscribe());
         let after = match after {
@@ -57,20 +59,27 @@ impl App {
             None => self.db.event_log_last_seq().await?,
         };
         let replayed = self.replay(after).await?;
+        // What was not read again would be a gap between the replay and what is live: such a reader comes again at once.
+        let is_cut = replayed.len() >= WAITING_MAX;
         let newest = replayed.last().and_then(|event| event.seq).unwrap_or(after);
         let live = live.map(|event| event.map_or(LiveItem::TooSlow, LiveItem::Event));
         let live = live.filter(move |item| {
             let is_new = match item {
                 LiveItem::Event(event) => event.seq.is_none_or(|seq| seq > newest),
-                LiveItem::TooSlow => true,
+                LiveItem::Began(_) | LiveItem::TooSlow => true,
             };
             std::future::ready(is_new)
         });
         let wanted = move |item: &LiveItem| match item {
             LiveItem::Event(event) => filter.accepts(event),
-            LiveItem::TooSlow => true,
+            LiveItem::Began(_) | LiveItem::TooSlow => true,
         };
-        let all = stream::iter(replayed.into_iter().map(LiveItem::Event)).chain(live);
+        let began = std::iter::once(LiveItem::Began(after));
+        let cut = is_cut.then_some(LiveItem::TooSlow);
+        let read = began
+            .chain(replayed.into_iter().map(LiveItem::Event))
+            .chain(cut);
+        let all = stream::iter(read).chain(live);
         Ok(all.filter(move |item| std::future::ready(wanted(item))))
     }
 

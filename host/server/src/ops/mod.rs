@@ -15,14 +15,18 @@ mod audit;
 mod auth;
 mod chains;
 mod events;
+mod idempotency;
 mod incidents;
 mod machine;
 mod nodes;
 mod operations;
 mod plugins;
+mod readiness;
 mod types;
 
 pub use events::LiveItem;
+pub use idempotency::KeptAnswer;
+pub use readiness::PartReadiness;
 pub use types::*;
 
 pub(crate) use agents::ensure_host;

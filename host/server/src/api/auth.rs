@@ -1,0 +1,111 @@
+//! Who asks: an API key in `Authorization: Bearer bw_…`, checked once per request, and the scope that a handler needs.
+//!
+//! A handler names its scope in its argument's type, so that none can forget to ask, and so that a caller without it
+//! hears of the scope before anything is said about the body.
+
+use std::marker::PhantomData;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use secrecy::SecretString;
+
+use super::problem::{Code, Problem};
+use crate::app::App;
+use crate::ops::{Principal, Scope};
+
+/// Lets only requests with a valid key through, and notes whose it is.
+pub(crate) async fn authenticate(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match principal(&app, request.headers()).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let refused = |detail: &str| Problem::new(Code::Unauthenticated, detail);
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        refused("Send an API key: `Authorization: Bearer bw_…`. `bellwether dev` writes one to .bellwether/admin-key.")
+    })?;
+    let text = value.to_str().unwrap_or_default();
+    let key = text
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, key)) = key else {
+        return Err(refused(
+            "The `Authorization` header has to be `Bearer bw_…`.",
+        ));
+    };
+    let key = SecretString::from(key.trim().to_owned());
+    let found = app.authenticate(&key).await?;
+    found.ok_or_else(|| refused("This API key is not known here, or it was revoked."))
+}
+
+/// A caller who has the scope `S`.
+#[derive(Debug)]
+pub(crate) struct Allowed<S>(pub(crate) Principal, PhantomData<S>);
+
+/// A scope as a type.
+pub(crate) trait Requires {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+macro_rules! requirements {
+    ($($name:ident),+) => {$(
+        #[doc = concat!("Asks for [`Scope::", stringify!($name), "`].")]
+        #[derive(Debug)]
+        pub(crate) enum $name {}
+
+        impl Requires for $name {
+            const SCOPE: Scope = Scope::$name;
+        }
+    )+};
+}
+
+requirements!(NodesRead, NodesWrite, IncidentsRead, IncidentsWrite, Admin);
+
+impl<S: Send + Sync, R: Requires> FromRequestParts<S> for Allowed<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        require_scope(&principal, R::SCOPE)?;
+        Ok(Self(principal, PhantomData))
+    }
+}
+
+/// A caller with any valid key.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) Principal);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let principal = parts.extensions.get::<Principal>().cloned();
+        principal.map(Self).ok_or_else(|| {
+            Problem::internal(anyhow::anyhow!(
+                "a route asks who calls, but is outside `authenticate`"
+            ))
+        })
+    }
+}
+
+fn require_scope(principal: &Principal, scope: Scope) -> Result<(), Problem> {
+    if principal.may(scope) {
+        return Ok(());
+    }
+    let (name, scope) = (&principal.name, scope.as_str());
+    let detail = format!("The key `{name}` lacks the scope `{scope}`; use a key that has it.");
+    Err(Problem::new(Code::MissingScope, detail))
+}

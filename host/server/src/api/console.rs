@@ -1,0 +1,183 @@
+//! The console and the API's reference page: files of ours and of `vendor/`, embedded into the binary.
+//!
+//! `vendor/` holds other people's modules and is not in git; without it the host still builds and runs, and says here
+//! which command brings it.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest, Sha256};
+
+use super::problem::{Code, Problem};
+use crate::app::App;
+
+/// Modules and styles of ours.
+#[derive(RustEmbed)]
+#[folder = "console/src"]
+#[allow_missing = true]
+struct Own;
+
+/// Modules of others, put there by set-up.
+#[derive(RustEmbed)]
+#[folder = "console/vendor"]
+#[allow_missing = true]
+struct Vendor;
+
+/// The reference page's script.
+const RAPIDOC: &str = "rapidoc-min.js";
+/// What brings `vendor/`.
+const SET_UP: &str = "cargo xtask setup";
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(index))
+        .route("/docs", get(reference))
+        .route("/assets/{*path}", get(asset))
+}
+
+async fn index(headers: HeaderMap) -> Response {
+    let is_whole = Vendor::iter().next().is_some();
+    match Own::get("index.html").filter(|_| is_whole) {
+        Some(file) => {
+            let policy = policy(&String::from_utf8_lossy(&file.data), "'self'");
+            with_policy(send("index.html", file, &headers), &policy)
+        }
+        None => missing("The console"),
+    }
+}
+
+/// Paths are as in the source: `/assets/app.js` is `console/src/app.js`, `/assets/vendor/…` is `console/vendor/…`.
+async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    let found = match path.strip_prefix("vendor/") {
+        Some(name) => Vendor::get(name),
+        None => Own::get(path.strip_prefix("src/").unwrap_or(&path)),
+    };
+    match found {
+        Some(file) => send(&path, file, &headers),
+        None => {
+            Problem::new(Code::NotFound, format!("There is no asset `{path}`.")).into_response()
+        }
+    }
+}
+
+/// The reference of the API, without anything from elsewhere.
+async fn reference() -> Response {
+    if Vendor::get(RAPIDOC).is_none() {
+        return missing("The reference page");
+    }
+    let page = include_str!("docs.html").replace("RAPIDOC", RAPIDOC);
+    // RapiDoc writes style elements into its shadow trees.
+    let policy = policy(&page, "'self' 'unsafe-inline'");
+    with_policy(
+        super::system::typed("text/html; charset=utf-8", page),
+        &policy,
+    )
+}
+
+fn missing(what: &str) -> Response {
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Bellwether</title>\
+         <h1>{what} was not built in</h1>\
+         <p>Run <code>{SET_UP}</code> in the source folder, build <code>bellwether</code> again and start it.</p>\
+         <p>The API works: see <a href=\"/api/openapi.json\">/api/openapi.json</a>.</p></html>"
+    );
+    let html = super::system::typed("text/html; charset=utf-8", page);
+    (StatusCode::SERVICE_UNAVAILABLE, html).into_response()
+}
+
+fn send(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", hex::encode(file.metadata.sha256_hash()));
+    let is_known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|known| {
+            known
+                .split(',')
+                .any(|known| known.trim().trim_start_matches("W/") == tag)
+        });
+    let mut response = match is_known {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => file.data.into_owned().into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(media_type(path)),
+    );
+    // Asked for each time, answered by 304 while it is the same: an upgrade is seen at once.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn media_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}
+
+fn with_policy(mut response: Response, policy: &str) -> Response {
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Everything from here and nothing from elsewhere; scripts in the page itself (its import map) by their hash.
+fn policy(page: &str, styles: &str) -> String {
+    let scripts: String = inline_scripts(page)
+        .map(|script| {
+            format!(
+                " 'sha256-{}'",
+                STANDARD.encode(Sha256::digest(script.as_bytes()))
+            )
+        })
+        .collect();
+    format!(
+        "default-src 'self'; script-src 'self'{scripts}; style-src {styles}; img-src 'self' data:; \
+         object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+fn inline_scripts(page: &str) -> impl Iterator<Item = &str> {
+    page.split("<script").skip(1).filter_map(|rest| {
+        let (attributes, rest) = rest.split_once('>')?;
+        let (script, _) = rest.split_once("</script>")?;
+        (!attributes.contains("src=")).then_some(script)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_in_the_page_are_allowed_by_their_hash_only() {
+        let page = r#"<script src="/assets/app.js"></script><script type="importmap">{}</script>"#;
+        assert_eq!(inline_scripts(page).collect::<Vec<_>>(), ["{}"]);
+        let policy = policy(page, "'self'");
+        assert!(
+            policy.contains(
+                "script-src 'self' 'sha256-RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=';"
+            ),
+            "{policy}"
+        );
+    }
+}

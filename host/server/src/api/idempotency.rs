@@ -1,0 +1,171 @@
+//! `Idempotency-Key`: the first answer to a write is given to its repeats for 24 hours.
+//!
+//! Answers with secrets (`Cache-Control: no-store`) and failures of the host are not kept: the first must not lie in the
+//! database, and the second are worth another try.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use super::extract::read_body;
+use super::problem::{Code, PROBLEM_JSON, Problem, RETRY_SOON};
+use crate::app::App;
+use crate::ops::{KeptAnswer, Principal};
+
+/// Chosen by the client, unique for each thing that it wants done once.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells that an answer is a repeat.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Longest key.
+const KEY_MAX: usize = 255;
+
+/// Requests with a key that are at work in this process; bounded by the connections.
+#[derive(Clone, Default)]
+pub(super) struct AtWork(Arc<Mutex<HashSet<(String, String)>>>);
+
+/// Frees the key when the request ends, also by a disconnect.
+struct Held {
+    at_work: AtWork,
+    entry: (String, String),
+}
+
+impl AtWork {
+    fn hold(&self, entry: (String, String)) -> Option<Held> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(entry.clone()).then(|| Held {
+            at_work: self.clone(),
+            entry,
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.at_work
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.entry);
+    }
+}
+
+/// Answers repeats of writes with the first answer.
+pub(super) async fn repeat_answers(
+    State((app, at_work)): State<(App, AtWork)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let key = request.headers().get(IDEMPOTENCY_KEY).cloned();
+    let who = request.extensions().get::<Principal>().cloned();
+    match (key, who) {
+        (Some(key), Some(who)) if request.method() == Method::POST => {
+            let answered = answer_once(&app, &at_work, &who, &key, request, next).await;
+            answered.unwrap_or_else(IntoResponse::into_response)
+        }
+        _ => next.run(request).await,
+    }
+}
+
+async fn answer_once(
+    app: &App,
+    at_work: &AtWork,
+    who: &Principal,
+    key: &HeaderValue,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let key = check_key(key)?;
+    let Some(_held) = at_work.hold((who.name.clone(), key.clone())) else {
+        let detail =
+            "Wait for the answer to the first request, or repeat this one in a few seconds.";
+        return Err(Problem::new(Code::IdempotencyInProgress, detail).retry_after(RETRY_SOON));
+    };
+    let (parts, body) = request.into_parts();
+    let body = read_body(body).await?;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str);
+    let fingerprint = fingerprint(target, &body);
+    if let Some(kept) = app.kept_answer(who, &key).await? {
+        return replay(kept, &fingerprint);
+    }
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    keep(app, who, key, fingerprint, response).await
+}
+
+fn check_key(key: &HeaderValue) -> Result<String, Problem> {
+    let text = key.to_str().unwrap_or_default();
+    if text.is_empty() || text.len() > KEY_MAX {
+        let detail = format!("has to be 1 to {KEY_MAX} printable ASCII characters; a UUID will do");
+        return Err(Problem::parameter("Idempotency-Key", detail));
+    }
+    Ok(text.to_owned())
+}
+
+fn fingerprint(target: &str, body: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(target.as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    hex::encode(hash.finalize())
+}
+
+fn replay(kept: KeptAnswer, fingerprint: &str) -> Result<Response, Problem> {
+    if kept.fingerprint != fingerprint {
+        let detail =
+            "Another path or body came with this key before; choose a new key for a new request.";
+        return Err(Problem::new(Code::IdempotencyMismatch, detail));
+    }
+    let status = StatusCode::from_u16(kept.status)
+        .map_err(|error| Problem::internal(anyhow::Error::new(error)))?;
+    let media = if status.is_client_error() {
+        PROBLEM_JSON
+    } else {
+        "application/json"
+    };
+    let mut response = (status, kept.body).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+async fn keep(
+    app: &App,
+    who: &Principal,
+    key: String,
+    fingerprint: String,
+    response: Response,
+) -> Result<Response, Problem> {
+    let is_secret = response
+        .headers()
+        .get(header::CACHE_CONTROL)
+        .is_some_and(|value| value.as_bytes() == b"no-store");
+    // A refused request has changed nothing; a client that mends it may use its key again.
+    if is_secret || !response.status().is_success() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = read_body(body).await?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let kept = KeptAnswer {
+        fingerprint,
+        status: parts.status.as_u16(),
+        body: text,
+    };
+    // The work is done: a client is better off with its answer than with an error about the record of it.
+    if let Err(error) = app.keep_answer(who, &key, kept).await {
+        tracing::error!("an answer could not be kept for repeats: {error:#?}");
+    }
+    Ok(Response::from_parts(parts, Body::from(bytes)))
+}

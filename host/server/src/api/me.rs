@@ -1,0 +1,39 @@
+//! `/api/v1/me`: who the key belongs to, and what it may do.
+
+use axum::Json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use crate::app::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(get_me))
+}
+
+/// Reads who the caller is.
+#[utoipa::path(get, path = "/me", tag = "me",
+    responses((status = OK, description = "The caller", body = MeView)))]
+async fn get_me(Caller(who): Caller) -> Json<MeView> {
+    let scopes = who
+        .scopes
+        .iter()
+        .map(|scope| scope.as_str().to_owned())
+        .collect();
+    Json(MeView {
+        name: who.name,
+        scopes,
+    })
+}
+
+/// The caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Me)]
+pub struct MeView {
+    /// The key's name.
+    pub name: String,
+    /// What the key may do; `admin` means everything.
+    pub scopes: Vec<String>,
+}

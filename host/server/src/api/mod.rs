@@ -1,0 +1,164 @@
+//! The HTTP API: parses, calls a use-case, shapes the answer. It decides nothing (design: api.md).
+//!
+//! Routes and their description come from the same attribute, so that the document can't promise what is not served.
+
+mod agents;
+mod auth;
+mod chains;
+mod console;
+mod edge;
+mod events;
+mod extract;
+mod idempotency;
+mod incidents;
+mod me;
+mod nodes;
+mod operations;
+mod page;
+mod plugins;
+mod problem;
+mod system;
+mod wire;
+
+use std::future::Future;
+
+use axum::{Json, Router, middleware};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use agents::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView};
+pub use chains::ChainView;
+pub use events::{EventView, KINDS};
+pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
+pub use me::MeView;
+pub use nodes::{
+    CommandView, CreateNodeRequest, HealthView, NodeAccepted, NodeEventView, NodeView,
+    PendingHealth, PlacementView, ProcessView, SampleView,
+};
+pub use operations::{OperationView, StepView};
+pub use page::PageView;
+pub use plugins::{PluginView, RevisionView};
+pub use problem::{Code, FieldError, PROBLEM_JSON, ProblemBody};
+pub use system::{ComponentView, ReadinessView};
+pub use wire::*;
+
+use crate::app::App;
+
+/// Name of the one way to authenticate in the document.
+const API_KEY: &str = "api_key";
+
+/// Serves until `shutdown`, and then lets requests in hand end.
+pub fn serve(
+    app: App,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> impl Future<Output = std::io::Result<()>> + Send {
+    let router = router(&app);
+    async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await
+    }
+}
+
+/// Everything that is served over HTTP.
+pub fn router(app: &App) -> Router {
+    if system::recorder().is_err() {
+        tracing::warn!("metrics are not recorded: another recorder was installed before");
+    }
+    let (private, _) = private_routes().split_for_parts();
+    let (public, _) = system::routes().split_for_parts();
+    let at_work = (app.clone(), idempotency::AtWork::default());
+    // The last layer is the first that a request meets.
+    let private = private
+        .layer(middleware::from_fn_with_state(
+            at_work,
+            idempotency::repeat_answers,
+        ))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            auth::authenticate,
+        ));
+    let routes = Router::new()
+        .nest("/api/v1", private)
+        .merge(public)
+        .merge(console::routes())
+        .route(
+            "/api/openapi.json",
+            axum::routing::get(async || Json(openapi())),
+        )
+        .fallback(edge::no_such_route)
+        .method_not_allowed_fallback(edge::no_such_method)
+        .with_state(app.clone());
+    edge::wrap(routes, app)
+}
+
+fn private_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(agents::routes())
+        .merge(chains::routes())
+        .merge(events::routes())
+        .merge(incidents::routes())
+        .merge(me::routes())
+        .merge(nodes::routes())
+        .merge(operations::routes())
+        .merge(plugins::routes())
+}
+
+/// The document of the API (OpenAPI 3.1), made of the handlers' own types.
+pub fn openapi() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Bellwether")
+        .version("v1")
+        .description(Some("The control plane for fleets of blockchain nodes."))
+        .build();
+    let document = OpenApiBuilder::new().info(info).build();
+    let routes = OpenApiRouter::with_openapi(document)
+        .nest("/api/v1", private_routes())
+        .merge(system::routes());
+    let mut document = routes.into_openapi();
+    document.merge(<ProblemDocument as utoipa::OpenApi>::openapi());
+    if let Some(components) = &mut document.components {
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme(API_KEY, bearer);
+    }
+    document.security = Some(vec![SecurityRequirement::new(
+        API_KEY,
+        Vec::<String>::new(),
+    )]);
+    describe_problems(&mut document);
+    document
+}
+
+/// Brings the schema of problems into the document.
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(ProblemBody, FieldError)))]
+struct ProblemDocument;
+
+/// Any operation can answer with a problem; said here once instead of at each.
+fn describe_problems(document: &mut OpenApi) {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let problem = ResponseBuilder::new()
+        .description("A problem; `type` leads to its page")
+        .content(PROBLEM_JSON, content)
+        .build();
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            operation
+                .responses
+                .responses
+                .insert("default".to_owned(), problem.clone().into());
+        }
+    }
+}

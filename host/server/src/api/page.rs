@@ -1,0 +1,101 @@
+//! Lists in parts: at most 200 items, and a cursor that only the server can read.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use crate::ops::{Page, PageRequest};
+
+/// Items of a part when the client does not say how many.
+const LIMIT_DEFAULT: u32 = 50;
+/// Most items of a part.
+const LIMIT_MAX: u32 = 200;
+/// First characters of what a cursor hides; a change of meaning takes another letter.
+const CURSOR_MARK: &str = "a:";
+
+/// One part of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PageView<T> {
+    /// The items, in a stable order.
+    pub items: Vec<T>,
+    /// `cursor` of the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T> PageView<T> {
+    /// The part as it is sent.
+    pub(crate) fn of<U>(page: Page<U>, view: impl FnMut(U) -> T) -> Self {
+        let next = page
+            .next
+            .map(|next| URL_SAFE_NO_PAD.encode(format!("{CURSOR_MARK}{next}")));
+        Self {
+            items: page.items.into_iter().map(view).collect(),
+            next,
+        }
+    }
+
+    /// A list that is short by nature.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}
+
+/// Checks the two parameters that every list has.
+pub(crate) fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if limit == 0 || limit > LIMIT_MAX {
+        let detail = format!("`{limit}` is out of range; ask for 1 to {LIMIT_MAX} items");
+        return Err(Problem::parameter("limit", detail));
+    }
+    let cursor = cursor.map(read_cursor).transpose()?;
+    Ok(PageRequest { limit, cursor })
+}
+
+fn read_cursor(text: &str) -> Result<String, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    let hidden = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let cursor = hidden.and_then(|hidden| hidden.strip_prefix(CURSOR_MARK).map(str::to_owned));
+    cursor.ok_or_else(|| {
+        let next = "send `next` of the part before as it is, or leave it out to begin at the start";
+        Problem::parameter("cursor", format!("is not one of ours; {next}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        let sent = Page {
+            items: vec![1],
+            next: Some("0190/ü".to_owned()),
+        };
+        let view = PageView::of(sent, |item| item);
+        let request = page(None, view.next.as_deref()).unwrap();
+        assert_eq!(
+            request,
+            PageRequest {
+                limit: 50,
+                cursor: Some("0190/ü".to_owned())
+            }
+        );
+    }
+
+    #[test]
+    fn limits_and_foreign_cursors_are_refused() {
+        for (limit, cursor, name) in [
+            (Some(0), None, "limit"),
+            (Some(201), None, "limit"),
+            (None, Some("!"), "cursor"),
+            (None, Some("eDox"), "cursor"),
+        ] {
+            let problem = page(limit, cursor).unwrap_err();
+            let error = problem.body("").errors.remove(0);
+            assert_eq!(error.parameter.as_deref(), Some(name));
+        }
+    }
+}
