@@ -2,13 +2,16 @@
 //!
 //! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
+pub mod api;
 pub mod app;
 pub mod chains;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dev;
 pub mod engine;
 pub mod gateway;
+pub mod host;
 pub mod ops;
 pub mod store;
 

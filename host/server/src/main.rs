@@ -1,8 +1,5 @@
 //! The `bellwether` binary.
 
-use std::process::ExitCode;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    host_server::cli::run().await
+fn main() -> std::process::ExitCode {
+    host_server::cli::run()
 }

@@ -5,13 +5,21 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::plugin_build;
+use super::client::typed;
+use super::error::CliError;
+use super::output::{self, ago, plain, word};
+use super::{Session, plugin_build};
+use crate::api::PluginView;
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Builds the plugins of a folder into components, and fetches a compiler for them when there is none.
     Build(BuildArgs),
+    /// Lists plugins with their revisions, the newest first.
+    List,
+    /// Lets the host read its configuration again now.
+    Reload,
 }
 
 /// What to build and where to.
@@ -26,10 +34,61 @@ pub(crate) struct BuildArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: PluginCommand) -> Result<()> {
+pub(crate) async fn run(command: PluginCommand, session: &Session) -> Result<(), CliError> {
     match command {
-        PluginCommand::Build(args) => build(args).await,
+        PluginCommand::Build(args) => Ok(build(args).await?),
+        PluginCommand::List => show(
+            session,
+            session.client()?.list("/api/v1/plugins", &[]).await?,
+        ),
+        PluginCommand::Reload => {
+            let mut answer = session
+                .client()?
+                .post("/api/v1/plugins/reload", None)
+                .await?;
+            show(
+                session,
+                answer
+                    .get_mut("items")
+                    .map(serde_json::Value::take)
+                    .unwrap_or_default(),
+            )
+        }
     }
+}
+
+fn show(session: &Session, value: serde_json::Value) -> Result<(), CliError> {
+    if session.is_json() {
+        return output::json(&value);
+    }
+    let plugins: Vec<PluginView> = typed(value)?;
+    let columns = [
+        "scope", "plugin", "kind", "gen", "state", "calls", "failed", "mean", "age", "digest",
+        "reason",
+    ];
+    let mut table = output::table(&columns);
+    for plugin in &plugins {
+        let active = plugin.active.as_ref().map(|revision| revision.id);
+        for revision in &plugin.revisions {
+            let is_active = active == Some(revision.id);
+            let counted = |text: String| if is_active { text } else { String::new() };
+            table.add_row([
+                plain(&plugin.scope).into(),
+                plain(&plugin.plugin).into(),
+                revision.kind.map(word).unwrap_or_default().into(),
+                revision.generation.to_string().into(),
+                output::state(&word(revision.state)),
+                counted(plugin.calls.to_string()).into(),
+                counted(plugin.failures.to_string()).into(),
+                counted(format!("{:.1} ms", plugin.mean_ms)).into(),
+                ago(revision.created_at).into(),
+                revision.digest.chars().take(19).collect::<String>().into(),
+                plain(revision.reason.as_deref().unwrap_or_default()).into(),
+            ]);
+        }
+    }
+    output::show(&table, "There is no plugin.");
+    Ok(())
 }
 
 async fn build(args: BuildArgs) -> Result<()> {

@@ -1,0 +1,304 @@
+//! `bellwether node`: making, seeing and removing nodes.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use comfy_table::Cell;
+use futures_util::StreamExt;
+use serde_json::Value as Json;
+
+use super::client::{event_view, segment, typed};
+use super::error::CliError;
+use super::output::{self, ago, plain, word};
+use super::{Session, operation};
+use crate::api::{CreateNodeRequest, EventView, Measured, NodeAccepted, NodeView, Value};
+
+/// What to do with nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Makes a node.
+    Create(CreateArgs),
+    /// Lists nodes.
+    List(ListArgs),
+    /// Shows a node.
+    Get {
+        /// Id or name.
+        node: String,
+    },
+    /// Follows what happens to a node until Ctrl-C.
+    Watch {
+        /// Id or name.
+        node: String,
+    },
+    /// Removes a node and everything of it.
+    Terminate {
+        /// Id or name.
+        node: String,
+        /// Waits until nothing of it is left.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// What the node shall be.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Chain profile id, such as `anvil-devnet`.
+    #[arg(long)]
+    chain: String,
+    /// One of the chain's node types.
+    #[arg(long = "type", value_name = "TYPE")]
+    node_type: Option<String>,
+    /// For people; made up when absent.
+    #[arg(long)]
+    name: Option<String>,
+    /// One of the node type's providers.
+    #[arg(long)]
+    provider: Option<String>,
+    /// One of the provider's regions.
+    #[arg(long)]
+    region: Option<String>,
+    /// A value that the chain asks for, as NAME=VALUE.
+    #[arg(long = "input", value_name = "NAME=VALUE", value_parser = pair)]
+    inputs: Vec<(String, String)>,
+    /// Waits until it is made.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Which nodes.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Of one chain.
+    #[arg(long)]
+    chain: Option<String>,
+    /// In one state, as it is shown, such as `critical`.
+    #[arg(long)]
+    state: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(crate) async fn run(command: NodeCommand, session: &Session) -> Result<(), CliError> {
+    match command {
+        NodeCommand::Create(args) => create(args, session).await,
+        NodeCommand::List(args) => list(args, session).await,
+        NodeCommand::Get { node } => get(&node, session).await,
+        NodeCommand::Watch { node } => watch(&node, session).await,
+        NodeCommand::Terminate { node, wait } => terminate(&node, wait, session).await,
+    }
+}
+
+async fn create(args: CreateArgs, session: &Session) -> Result<(), CliError> {
+    let request = CreateNodeRequest {
+        chain: args.chain,
+        node_type: args.node_type,
+        name: args.name,
+        provider: args.provider,
+        region: args.region,
+        inputs: args.inputs.into_iter().collect::<BTreeMap<_, _>>(),
+    };
+    let body = serde_json::to_value(&request).map_err(anyhow::Error::new)?;
+    let value = session.client()?.post("/api/v1/nodes", Some(&body)).await?;
+    accepted(value, args.wait, "is being made", session).await
+}
+
+async fn terminate(node: &str, wait: bool, session: &Session) -> Result<(), CliError> {
+    let path = format!("/api/v1/nodes/{}/terminate", segment(node));
+    let value = session.client()?.post(&path, None).await?;
+    accepted(value, wait, "is being removed", session).await
+}
+
+async fn accepted(value: Json, wait: bool, doing: &str, session: &Session) -> Result<(), CliError> {
+    let accepted: NodeAccepted = typed(value.clone())?;
+    let (name, id) = (plain(&accepted.name), accepted.operation.id);
+    if !session.is_json() {
+        output::say(&format!("Node {name} ({}) {doing}.", accepted.node_id));
+    }
+    if wait {
+        operation::follow(session, id).await?;
+        if !session.is_json() {
+            output::say(&format!(
+                "Done: see `bellwether node get {}`.",
+                accepted.node_id
+            ));
+        }
+        return Ok(());
+    }
+    if session.is_json() {
+        return output::json(&value);
+    }
+    output::say(&format!(
+        "Follow it with `bellwether operation get {id} --wait`."
+    ));
+    Ok(())
+}
+
+async fn list(args: ListArgs, session: &Session) -> Result<(), CliError> {
+    let query: Vec<(&str, String)> = [("chain", args.chain), ("display", args.state)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let value = session.client()?.list("/api/v1/nodes", &query).await?;
+    if session.is_json() {
+        return output::json(&value);
+    }
+    let nodes: Vec<NodeView> = typed(value)?;
+    let mut table = output::table(&[
+        "name", "chain", "type", "state", "health", "height", "beat", "id",
+    ]);
+    for node in nodes {
+        table.add_row([
+            plain(&node.name).into(),
+            node.chain.as_str().into(),
+            node.node_type.as_str().into(),
+            output::state(&node.display_state),
+            output::state(&word(node.application_health)),
+            height(&node).into(),
+            node.last_heartbeat.map(ago).unwrap_or_default().into(),
+            node.id.to_string().into(),
+        ]);
+    }
+    output::show(
+        &table,
+        "There is no node; make one with `bellwether node create --chain CHAIN`.",
+    );
+    Ok(())
+}
+
+async fn get(node: &str, session: &Session) -> Result<(), CliError> {
+    let value = session
+        .client()?
+        .get(&format!("/api/v1/nodes/{}", segment(node)))
+        .await?;
+    if session.is_json() {
+        return output::json(&value);
+    }
+    let node: NodeView = typed(value)?;
+    output::say(&format!("{} ({})", plain(&node.name), node.id));
+    let mut table = output::table(&["field", "value"]);
+    let chain = format!("{}, {}", node.chain, node.node_type);
+    table.add_row([Cell::new("chain"), Cell::new(chain)]);
+    table.add_row([Cell::new("state"), output::state(&node.display_state)]);
+    table.add_row([
+        Cell::new("health"),
+        output::state(&word(node.application_health)),
+    ]);
+    table.add_row([Cell::new("sync"), output::state(&word(node.sync_status))]);
+    for reason in &node.reasons {
+        table.add_row([
+            "reason".to_owned(),
+            format!("{}: {}", reason.code, plain(&reason.message)),
+        ]);
+    }
+    let beat = node
+        .last_heartbeat
+        .map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(at)));
+    table.add_row(["last beat".to_owned(), beat]);
+    for process in &node.processes {
+        let text = format!(
+            "{} {} (pid {}, {} restarts)",
+            process.name, process.state, process.pid, process.restarts
+        );
+        table.add_row(["process".to_owned(), plain(&text)]);
+    }
+    for (name, port) in &node.ports {
+        table.add_row([format!("port {name}"), port.to_string()]);
+    }
+    for (name, seen) in &node.observations {
+        table.add_row([plain(name), plain(&measured(seen))]);
+    }
+    output::show(&table, "");
+    Ok(())
+}
+
+fn height(node: &NodeView) -> String {
+    node.observations
+        .get("node.height")
+        .map(measured)
+        .unwrap_or_default()
+}
+
+fn measured(seen: &Measured) -> String {
+    match &seen.value {
+        None => "absent".to_owned(),
+        Some(Value::Flag(value)) => value.to_string(),
+        Some(Value::Int(value)) => value.to_string(),
+        Some(Value::Real(value)) => format!("{value:.3}"),
+        Some(Value::Text(value)) => value.clone(),
+    }
+}
+
+/// Follows the stream and comes again where it was left, until the person ends it.
+async fn watch(node: &str, session: &Session) -> Result<(), CliError> {
+    let client = session.client()?;
+    let value = client
+        .get(&format!("/api/v1/nodes/{}", segment(node)))
+        .await?;
+    let view: NodeView = typed(value)?;
+    if !session.is_json() {
+        let name = plain(&view.name);
+        output::say(&format!(
+            "{name} is {}, height {}. Ctrl-C ends this.",
+            view.display_state,
+            height(&view)
+        ));
+    }
+    let query = [("node", view.id.to_string())];
+    let mut last: Option<String> = None;
+    loop {
+        let events = client.events(&query, last.as_deref()).await?;
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if event.id.is_some() {
+                last.clone_from(&event.id);
+            }
+            if let Some(event) = event_view(&event) {
+                tell(&event, session)?;
+            }
+        }
+    }
+}
+
+fn tell(event: &EventView, session: &Session) -> Result<(), CliError> {
+    if session.is_json() {
+        // One line each, so that a program can read it as it comes.
+        let line = serde_json::to_string(event).map_err(anyhow::Error::new)?;
+        output::say(&line);
+        return Ok(());
+    }
+    let text = |pointer: &str| {
+        let value = event.data.pointer(pointer);
+        value
+            .map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            })
+            .unwrap_or_default()
+    };
+    let what = match event.kind.as_str() {
+        "observation" if text("/name") != "node.height" => return Ok(()),
+        "observation" => format!("height {}", text("/value")),
+        "node_transition" => format!(
+            "{} → {} ({})",
+            text("/before"),
+            text("/after"),
+            text("/cause")
+        ),
+        "node_event" => format!("{}: {}", text("/kind"), text("/message")),
+        "incident" => format!("incident {}: {}", text("/state"), text("/title")),
+        _ => format!("{} {}", event.kind, event.data),
+    };
+    output::say(&format!(
+        "{}  {}",
+        event.at.strftime("%H:%M:%S"),
+        plain(&what)
+    ));
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `bellwether operation`: long work, and stopping it.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Session;
+use super::client::typed;
+use super::error::CliError;
+use super::output::{self, plain, word};
+use crate::api::{OperationState, OperationView, StepState};
+
+/// What to do with operations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationCommand {
+    /// Shows an operation with its steps.
+    Get {
+        /// The operation.
+        id: Uuid,
+        /// Waits for its end.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Asks an operation to stop and to undo what it has done.
+    Cancel {
+        /// The operation.
+        id: Uuid,
+    },
+}
+
+pub(crate) async fn run(command: OperationCommand, session: &Session) -> Result<(), CliError> {
+    match command {
+        OperationCommand::Get { id, wait: true } => follow(session, id).await,
+        OperationCommand::Get { id, wait: false } => show(
+            session,
+            session
+                .client()?
+                .get(&format!("/api/v1/operations/{id}"))
+                .await?,
+        ),
+        OperationCommand::Cancel { id } => show(
+            session,
+            session
+                .client()?
+                .post(&format!("/api/v1/operations/{id}/cancel"), None)
+                .await?,
+        ),
+    }
+}
+
+fn show(session: &Session, value: Value) -> Result<(), CliError> {
+    if session.is_json() {
+        return output::json(&value);
+    }
+    let operation: OperationView = typed(value)?;
+    output::say(&format!(
+        "{} {} of node {}: {:.0} %",
+        word(operation.kind),
+        word(operation.state),
+        operation.node_id,
+        operation.progress * 100.0
+    ));
+    let mut table = output::table(&["step", "state", "message"]);
+    for step in &operation.steps {
+        table.add_row([
+            step.name.as_str().into(),
+            output::state(&word(step.state)),
+            plain(&step.message).into(),
+        ]);
+    }
+    output::show(&table, "It has no steps yet.");
+    if let Some(error) = &operation.error {
+        output::say(&format!("error: {}", plain(error)));
+    }
+    Ok(())
+}
+
+/// Shows progress until the operation is over; a failed operation is a failed command.
+pub(crate) async fn follow(session: &Session, id: Uuid) -> Result<(), CliError> {
+    let bar = progress_bar(session);
+    let client = session.client()?;
+    let followed = client
+        .follow_operation(id, |operation| draw(&bar, operation))
+        .await;
+    bar.finish_and_clear();
+    let (value, operation) = followed?;
+    let failed = || {
+        let error = operation
+            .error
+            .clone()
+            .unwrap_or_else(|| "it gave no reason".to_owned());
+        let state = word(operation.state);
+        CliError::Failed(format!("the operation {id} {state}: {}", plain(&error)))
+    };
+    if session.is_json() {
+        output::json(&value)?;
+    }
+    match operation.state {
+        OperationState::Succeeded => Ok(()),
+        OperationState::Failed
+        | OperationState::Cancelled
+        | OperationState::Running
+        | OperationState::Undoing => Err(failed()),
+    }
+}
+
+fn progress_bar(session: &Session) -> ProgressBar {
+    if session.is_json() {
+        return ProgressBar::hidden();
+    }
+    // Drawn on standard error, and on a terminal only.
+    let bar = ProgressBar::new(1_000);
+    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {percent:>3} % {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 to 1,000"
+)]
+fn draw(bar: &ProgressBar, operation: &OperationView) {
+    bar.set_position((operation.progress.clamp(0.0, 1.0) * 1_000.0) as u64);
+    let running = operation
+        .steps
+        .iter()
+        .find(|step| step.state == StepState::Running);
+    if let Some(step) = running {
+        bar.set_message(plain(&format!("{} {}", step.name, step.message)));
+    }
+}

@@ -1,0 +1,130 @@
+//! A host with one toy chain, no agent and no plugins: enough for everything that the API does by itself.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use host_runtime::CompileMode;
+use host_server::clock::SystemClock;
+use host_server::config::Config;
+use host_server::host::{Host, HostOptions};
+use host_server::ops::Scope;
+use reqwest::{Method, RequestBuilder, Response};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A running host; the folder goes away with it.
+pub(super) struct Bed {
+    pub(super) host: Host,
+    pub(super) dir: TempDir,
+    /// A key that may do everything.
+    pub(super) admin: String,
+    http: reqwest::Client,
+}
+
+impl Bed {
+    pub(super) async fn start() -> Self {
+        // The first caller sets it for the whole binary.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let dir = tempfile::tempdir().unwrap();
+        let chains = dir.path().join("chain-configs");
+        toy_chain(&chains);
+        let mut config = Config::default();
+        config.state_dir = dir.path().join(".bellwether");
+        config.chains.dir = chains;
+        config.http.listen = "127.0.0.1:0".parse().unwrap();
+        config.gateway.listen = "127.0.0.1:0".parse().unwrap();
+        let options = HostOptions {
+            compile: CompileMode::InProcess,
+            clock: Arc::new(SystemClock),
+        };
+        let host = Host::start(config, options).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut bed = Self {
+            host,
+            dir,
+            admin: String::new(),
+            http,
+        };
+        bed.admin = bed.key("admin", &[Scope::Admin]).await;
+        bed
+    }
+
+    /// A new key with these scopes.
+    pub(super) async fn key(&self, name: &str, scopes: &[Scope]) -> String {
+        let scopes = scopes.iter().copied().collect();
+        let key = self.host.app.create_api_key(name, &scopes).await.unwrap();
+        key.expose_secret().to_owned()
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host.http)
+    }
+
+    /// A request without a key.
+    pub(super) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// A request of the admin.
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).bearer_auth(&self.admin)
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Value {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "GET {path}");
+        response.json().await.unwrap()
+    }
+
+    /// Makes a node of the toy chain; it waits for an agent for ever.
+    pub(super) async fn node(&self, name: &str) -> Value {
+        let body = serde_json::json!({ "chain": "toy", "node_type": "full", "name": name });
+        let request = self.request(Method::POST, "/api/v1/nodes").json(&body);
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert_eq!(status, 202, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(super) async fn stop(self) {
+        self.host.stop().await;
+    }
+}
+
+/// Checks that an answer is a whole problem, and gives it.
+pub(super) async fn problem(response: Response, status: u16, code: &str) -> Value {
+    let media = response.headers().get("content-type").cloned();
+    let id = response.headers().get("x-request-id").cloned().unwrap();
+    let found = response.status();
+    let text = response.text().await.unwrap();
+    assert_eq!(found, status, "{text}");
+    assert_eq!(media.unwrap(), "application/problem+json", "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["type"], format!("/problems/{code}"), "{text}");
+    assert_eq!(body["status"], status);
+    assert_eq!(body["instance"], id.to_str().unwrap());
+    assert!(!body["title"].as_str().unwrap().is_empty());
+    assert!(!body["detail"].as_str().unwrap().is_empty());
+    body
+}
+
+fn toy_chain(dir: &Path) {
+    let put = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("schema_version: \"1.0\"\n{text}")).unwrap();
+    };
+    put(
+        "chains/toy/profile.yaml",
+        "chain_id: toy\ndisplay_name: Toy\nnetwork_type: devnet\nchain_type: toy\nnode_types:\n  full:\n    resources: {cpu: 1, memory_gb: 1, disk_gb: 1}\n    default_providers: [local]\n    providers:\n      local: {instance_type: x, default_region: r, regions: [r]}\n",
+    );
+    put("chains/toy/runtime.yaml", "process: {command: bin/toyd}\n");
+    put("chains/toy/observation.yaml", "collectors: []\n");
+    put(
+        "recipes/toy/full.yaml",
+        "steps:\n  - {name: run, type: process, with: {name: toyd}}\n",
+    );
+}

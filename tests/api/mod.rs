@@ -1,0 +1,10 @@
+//! The HTTP API and the command line against a real host over TCP.
+
+mod auth;
+mod bad_requests;
+mod bed;
+mod cli;
+mod console;
+mod document;
+mod events;
+mod nodes;
