@@ -33,6 +33,9 @@ const SOURCES: &str = "rust-web-src";
 /// Written last: a folder without it is not complete.
 const COMPLETE: &str = "complete";
 
+/// How the names of folders begin that are being made.
+const ASIDE: &str = ".making-";
+
 /// A compiler that was made by an earlier run: the one of the newest version.
 pub(super) async fn made_before(cache: &Path) -> Result<Option<GuestToolchain>> {
     let Ok(entries) = fs::read_dir(cache) else {
@@ -59,12 +62,11 @@ pub(super) async fn make(cache: &Path) -> Result<GuestToolchain> {
     fs::create_dir_all(cache)
         .with_context(|| format!("the cache folder {} can't be made", cache.display()))?;
     let _lock = lock(&cache.join("lock")).await?;
+    remove_abandoned(cache)?;
     let version = candidate().await?;
     let folder = cache.join(folder_name(&version));
     if !folder.join(COMPLETE).is_file() {
-        let aside = tempfile::Builder::new()
-            .prefix(".making-")
-            .tempdir_in(cache)?;
+        let aside = tempfile::Builder::new().prefix(ASIDE).tempdir_in(cache)?;
         fill(aside.path(), &version).await?;
         fs::write(aside.path().join(COMPLETE), &version)?;
         if folder.exists() {
@@ -74,6 +76,17 @@ pub(super) async fn make(cache: &Path) -> Result<GuestToolchain> {
         eprintln!("guest toolchain: ready in {}", folder.display());
     }
     toolchain(&folder).await
+}
+
+/// Removes what a killed run left; under the lock nobody else is making anything.
+fn remove_abandoned(cache: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A version as the name of a folder: an epoch's colon is no good in library paths.
@@ -396,5 +409,7 @@ mod tests {
         fs::write(cache.path().join("1.96").join(COMPLETE), "1.96").unwrap();
         let error = made_before(cache.path()).await.unwrap_err().to_string();
         assert!(error.contains("is damaged; remove that folder"), "{error}");
+        remove_abandoned(cache.path()).unwrap();
+        assert!(!cache.path().join(".making-1").exists() && cache.path().join("1.96").exists());
     }
 }
