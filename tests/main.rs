@@ -4,6 +4,7 @@
 
 mod api;
 mod chain_configs;
+mod gateway;
 mod store;
 mod support;
 mod workflow;

@@ -58,7 +58,7 @@ pub struct EnrolmentToken {
     pub revoked_at: Option<Millis>,
 }
 
-/// Why a token is refused; the agent hears only that it is.
+/// Why a token is refused. The agent hears it: the reason helps whoever holds the token and nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
     /// Nobody issued it.

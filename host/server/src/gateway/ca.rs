@@ -4,7 +4,6 @@
 //! an agent's request says about its subject and extensions is ignored: the host alone decides who an agent is. Times in
 //! certificates come from the injected clock; they begin a little in the past, because agents' clocks are never exact.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +19,10 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
 use files::{make_folder, read_if_there, read_secret, write_atomically};
 
+mod error;
 mod files;
+
+pub use error::CaError;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
@@ -28,65 +30,6 @@ const SERVER_LIFE: Duration = DAY.saturating_mul(365);
 const AGENT_LIFE: Duration = DAY.saturating_mul(30);
 const BACKDATE: Duration = Duration::from_secs(600);
 const CSR_BYTES_MAX: usize = 16 * 1024;
-
-/// Why the authority could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum CaError {
-    /// A file can't be read or written.
-    #[error(
-        "`{path}` can't be used; check that this user owns the folder and that the disk has room"
-    )]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Others than the owner may read a key.
-    #[error(
-        "the key `{path}` can be read by others; run `chmod 600 {path}` and think of it as known"
-    )]
-    Exposed {
-        /// Which one.
-        path: PathBuf,
-    },
-    /// The certificate is there and its key is not, so that nothing more can be signed.
-    #[error(
-        "`{certificate}` is there but its key `{key}` is not; restore the key from a backup, or move the certificate away \
-         to make a new authority, with which every agent has to enrol anew"
-    )]
-    KeyMissing {
-        /// The certificate.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-    },
-    /// A file does not hold what its name says.
-    #[error("`{path}` does not hold a {what} that can be used; restore it from a backup")]
-    Unreadable {
-        /// Which one.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: anyhow::Error,
-    },
-    /// The request of an agent can't be signed.
-    #[error(
-        "the certificate signing request can't be used; send PKCS#10 in DER, signed by its own key"
-    )]
-    BadRequest(#[source] anyhow::Error),
-    /// A name for the gateway's certificate can't be used.
-    #[error(
-        "`{0}` can't be a name of the gateway; write a host name or an address in `gateway.names`"
-    )]
-    BadName(String),
-    /// The library refused; a bug.
-    #[error("a certificate could not be made")]
-    Internal(#[source] anyhow::Error),
-}
 
 /// The authority: its key never leaves this struct and its file.
 pub struct CertificateAuthority {

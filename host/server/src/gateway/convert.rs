@@ -288,6 +288,7 @@ mod tests {
 
     #[test]
     fn processes_run_when_each_of_them_does() {
+        use v1::process_status::State as S;
         let process = |state: v1::process_status::State| v1::ProcessStatus {
             name: "anvil".to_owned(),
             state: state.into(),
@@ -295,7 +296,6 @@ mod tests {
             restarts: 1,
             started_at_ms: 5,
         };
-        use v1::process_status::State as S;
         let (json, run) = processes(vec![process(S::Running)]);
         assert!(run);
         let expected =

@@ -15,7 +15,8 @@ use tonic::Status;
 
 use super::convert;
 use super::hub::Wakes;
-use super::server::{Shared, store_status};
+use super::peer::store_status;
+use super::server::{MESSAGE_BYTES_MAX, Shared};
 use super::session::{Outgoing, hook};
 use crate::store::StoreError;
 
@@ -60,7 +61,7 @@ pub(super) async fn take_pending(
     let mut commands = Vec::new();
     let mut bytes = 0;
     for command in pending(shared, agent_id).await? {
-        if bytes + command.payload.len() > super::server::MESSAGE_BYTES_MAX / 2 && bytes > 0 {
+        if bytes + command.payload.len() > MESSAGE_BYTES_MAX / 2 && bytes > 0 {
             break;
         }
         bytes += command.payload.len();

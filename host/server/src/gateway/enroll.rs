@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::ca::{CaError, IssuedCertificate};
 use super::convert;
-use super::server::{Peer, Shared, refused, revoked, store_status};
+use super::peer::{Peer, refused, revoked, store_status};
+use super::server::Shared;
 use crate::store::{AuditEntry, StoreError, Tx};
 
 const TOKEN_BYTES_MAX: usize = 512;

@@ -18,8 +18,9 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::ingest::ObservationUpdate;
+use super::peer::{Peer, recheck, store_status};
 use super::scope::Scope;
-use super::server::{Peer, Shared, recheck, store_status};
+use super::server::Shared;
 use super::session::{Outgoing, hook};
 use super::{CollectorFailure, ComponentReport, convert};
 use crate::store::{BeatRow, NewLogEntry, NodeEventEntry, StoreError};

@@ -30,12 +30,13 @@ mod enroll;
 mod hub;
 mod inbound;
 mod ingest;
+mod peer;
 mod scope;
 mod server;
 mod session;
 mod steps;
 
-pub use assignments::{assign_node, is_measured};
+pub use assignments::is_measured;
 pub use ca::{CaError, CertificateAuthority, IssuedCertificate, ServerIdentity};
 pub use commands::{CommandTooLarge, Order, encode_command};
 pub use hub::Sessions;

@@ -17,7 +17,8 @@ use tonic::{Status, Streaming};
 
 use super::hub::{Ending, Seat};
 use super::inbound::{Inbound, Stored};
-use super::server::{Peer, Shared, revoked, store_status};
+use super::peer::{Peer, revoked, store_status};
+use super::server::Shared;
 use super::{convert, delivery};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +86,8 @@ pub(super) async fn run(
     metrics::gauge!("agent_connected").set(u32::try_from(connected).unwrap_or(u32::MAX));
     // An agent that does not read, or is gone, does not hear it.
     let _unheard = tokio::time::timeout(GOODBYE_TIMEOUT, wires.outgoing.send(Err(status))).await;
-    if was_newest {
+    // It may have come back while it was told goodbye.
+    if was_newest && !shared.parts.sessions.is_connected(agent_id) {
         hook(
             "agent_disconnected",
             shared.parts.events.agent_disconnected(agent_id),

@@ -1,0 +1,7 @@
+//! The gateway over real TCP and mutual TLS, with scripted agents.
+
+mod bed;
+mod commands;
+mod enrolment;
+mod reports;
+mod session;
