@@ -69,8 +69,8 @@ enum Command {
     Compile {
         /// The component.
         input: PathBuf,
-        /// Where the compiled form goes.
-        output: PathBuf,
+        /// Where the compiled form goes; `output` is the name of a global flag.
+        compiled: PathBuf,
     },
 }
 
@@ -95,8 +95,8 @@ impl Session {
 pub fn run() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     // Bounds its own memory, so it must not share its process with a runtime's threads.
-    if let Command::Compile { input, output } = command {
-        return host_runtime::compile_main(&input, &output);
+    if let Command::Compile { input, compiled } = command {
+        return host_runtime::compile_main(&input, &compiled);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
