@@ -252,6 +252,9 @@ impl Engine for DuroxideEngine {
     }
 
     async fn delete(&self, id: &str) -> Result<(), EngineError> {
+        if self.provider.starting_status(id).is_some() {
+            return Err(EngineError::StillRunning { id: id.to_owned() });
+        }
         let deleted = self
             .provider
             .in_turn(|| Box::pin(self.client.delete_instance(id, false)));
