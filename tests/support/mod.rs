@@ -3,4 +3,6 @@
 pub(crate) mod database;
 pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;
+pub(crate) mod gateway;
 pub(crate) mod postgres;
+pub(crate) mod wait;

@@ -114,16 +114,19 @@ impl NodeRoot {
         self.dir.symlink_metadata(path).is_ok()
     }
 
-    /// The topmost part of `path` that does not exist: removing it undoes making `path`.
-    pub(crate) fn first_missing(&self, path: &Path) -> Option<PathBuf> {
+    /// The topmost part of `path` that does not exist: removing it undoes making `path`. A path that leads out of
+    /// the folder by a link is an error.
+    pub(crate) fn first_missing(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let mut sofar = PathBuf::new();
         for part in path.components() {
             sofar.push(part);
-            if !self.has(&sofar) {
-                return Some(sofar);
+            match self.dir.symlink_metadata(&sofar) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(sofar)),
+                Err(error) => return Err(error),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Makes the folders above `path`.
@@ -248,9 +251,9 @@ mod tests {
         let (_keep, root) = root();
         root.dir.create_dir_all("a/b").unwrap();
         assert_eq!(
-            root.first_missing(Path::new("a/b/c/d")),
+            root.first_missing(Path::new("a/b/c/d")).unwrap(),
             Some(PathBuf::from("a/b/c"))
         );
-        assert_eq!(root.first_missing(Path::new("a/b")), None);
+        assert_eq!(root.first_missing(Path::new("a/b")).unwrap(), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::node_root::checked;
 
 pub(super) fn plan(ctx: &StepContext, spec: &pb::Directory) -> anyhow::Result<Trace> {
     let mut trace = Trace::default();
-    trace.will_make(&ctx.root, &checked(&spec.path)?);
+    trace.will_make(&ctx.root, &checked(&spec.path)?)?;
     Ok(trace)
 }
 

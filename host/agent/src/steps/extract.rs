@@ -27,7 +27,7 @@ pub(super) fn plan(ctx: &StepContext, spec: &pb::Extract) -> anyhow::Result<Trac
     checked(&spec.archive)?;
     let mut trace = Trace::default();
     let path = checked(&spec.path)?;
-    trace.will_make(&ctx.root, &path);
+    trace.will_make(&ctx.root, &path)?;
     if trace.made.is_empty() && !is_done(ctx, spec)? {
         ensure_empty(&ctx.root, &path)?;
         // The empty folder is not worth keeping apart from what will be in it.

@@ -19,7 +19,7 @@ const PACKAGES_DIR: &str = "packages";
 pub(super) fn plan(ctx: &StepContext, spec: &pb::Package) -> anyhow::Result<Trace> {
     let wanted = Wanted::read(spec)?;
     let mut trace = Trace::default();
-    trace.will_make(&ctx.root, &wanted.folder);
+    trace.will_make(&ctx.root, &wanted.folder)?;
     for (name, _) in &wanted.binaries {
         trace.will_link(&ctx.root, &binary::link_path(name)?)?;
     }

@@ -45,12 +45,12 @@ pub(crate) struct TracedProcess {
 
 impl Trace {
     /// `path` will be made, with the folders above it that are missing.
-    pub(crate) fn will_make(&mut self, root: &NodeRoot, path: &Path) {
-        if let Some(missing) = root.first_missing(path)
-            && !self.made.contains(&missing)
-        {
-            self.made.push(missing);
-        }
+    pub(crate) fn will_make(&mut self, root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
+        let missing = root.first_missing(path);
+        let missing = missing.with_context(|| format!("`{}` can't be used", path.display()))?;
+        self.made
+            .extend(missing.filter(|missing| !self.made.contains(missing)));
+        Ok(())
     }
 
     /// `path` will be replaced: its content is copied to `copy`.
@@ -61,8 +61,7 @@ impl Trace {
         copy: PathBuf,
     ) -> anyhow::Result<()> {
         if !root.has(path) {
-            self.will_make(root, path);
-            return Ok(());
+            return self.will_make(root, path);
         }
         let meta = root.dir.symlink_metadata(path)?;
         anyhow::ensure!(
@@ -92,7 +91,7 @@ impl Trace {
                 });
             }
             Ok(_) => anyhow::bail!("`{}` exists and is not a link; remove it", path.display()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.will_make(root, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.will_make(root, path)?,
             Err(error) => return Err(error).context("the link can't be looked at"),
         }
         Ok(())

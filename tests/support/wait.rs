@@ -1,0 +1,21 @@
+//! Waiting on a value, with a bound and the last thing that was seen.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The bound of every wait; machines that test are slow and shared.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Looks until `look` is content. `Err` is what it saw instead.
+pub(crate) async fn until<T, S: Debug>(what: &str, mut look: impl FnMut() -> Result<T, S>) -> T {
+    let mut waited = Duration::ZERO;
+    let pause = Duration::from_millis(10);
+    loop {
+        match look() {
+            Ok(value) => return value,
+            Err(seen) => assert!(waited < WAIT_MAX, "waited for {what}, saw {seen:#?}"),
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause;
+    }
+}
