@@ -19,6 +19,7 @@ pub mod event;
 pub mod incident;
 pub mod notification;
 
+pub mod breaker;
 pub mod plugin;
 pub mod revision;
 

@@ -192,3 +192,6 @@ fn prepare(dir: &Path) -> io::Result<()> {
     }
     fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,3 +179,6 @@ fn features() -> WasmFeatures {
     features |= WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST;
     features
 }
+
+#[cfg(test)]
+mod tests;

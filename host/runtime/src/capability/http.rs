@@ -258,3 +258,6 @@ async fn receive(
         body,
     })
 }
+
+#[cfg(test)]
+mod tests;
