@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod chain_configs;
 mod gateway;
+mod plugins;
 mod store;
 mod support;
 mod workflow;

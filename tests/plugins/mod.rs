@@ -1,0 +1,9 @@
+//! The plugin host with real components: the first-party ones, and guests that misbehave on purpose.
+
+mod compile;
+mod hostile;
+mod http;
+mod load;
+mod policy;
+mod support;
+mod work;
