@@ -42,13 +42,14 @@ impl Caller {
         }
     }
 
-    /// Runs `body` in a fresh store and counts what came of it.
-    pub(crate) async fn call<T, F>(
+    /// Runs `body` in a fresh store, takes the answer over and counts what came of it: an answer that is not accepted is a failure.
+    pub(crate) async fn call<T, U, F>(
         &self,
         function: &'static str,
         node: CallNode,
         body: impl FnOnce(Store<HostState>) -> F,
-    ) -> Result<T, CallError>
+        accept: impl FnOnce(T) -> Result<U, CallError>,
+    ) -> Result<U, CallError>
     where
         F: Future<Output = (Store<HostState>, Answer<T>)>,
     {
@@ -60,7 +61,8 @@ impl Caller {
             node = node.kv_scope.node
         );
         let started = Stopwatch::start();
-        let result = self.bounded(started, node, body).instrument(span).await;
+        let answer = self.bounded(started, node, body).instrument(span).await;
+        let result = answer.and_then(accept);
         shared.stats.record(
             &shared.name,
             shared.kind,

@@ -68,8 +68,7 @@ impl Plugin {
             chain: node.chain,
             node_type: node.node_type,
         };
-        let measured = self
-            .caller()
+        self.caller()
             .call(
                 "collect",
                 CallNode {
@@ -87,9 +86,9 @@ impl Plugin {
                     let answer = answer.await;
                     (store, answer)
                 },
+                |measured| self.stamp(measured),
             )
-            .await?;
-        self.stamp(measured)
+            .await
     }
 
     fn stamp(&self, measured: Vec<collect::Observation>) -> Result<Vec<Observation>, CallError> {

@@ -139,7 +139,10 @@ pub(crate) fn check_imports(
             });
         }
     }
-    check_grants(&found.capabilities, grants)
+    // Secrets are granted by name and refused by name at each use; a plugin that can use one need not get one.
+    let mut needed = found.capabilities.clone();
+    needed.remove(&Capability::Secrets);
+    check_grants(&needed, grants)
 }
 
 /// Refuses what nobody granted.

@@ -163,17 +163,22 @@ async fn describe(
     described: &DescribedPre<HostState>,
 ) -> Result<Description, PluginError> {
     let said = caller
-        .call("describe", caller.no_node(), |mut store| async move {
-            let answer = async {
-                let plugin = described.instantiate_async(&mut store).await?;
-                plugin
-                    .bellwether_types_about()
-                    .call_describe(&mut store)
-                    .await
-            };
-            let answer = answer.await.map(Ok);
-            (store, answer)
-        })
+        .call(
+            "describe",
+            caller.no_node(),
+            |mut store| async move {
+                let answer = async {
+                    let plugin = described.instantiate_async(&mut store).await?;
+                    plugin
+                        .bellwether_types_about()
+                        .call_describe(&mut store)
+                        .await
+                };
+                let answer = answer.await.map(Ok);
+                (store, answer)
+            },
+            Ok,
+        )
         .await
         .map_err(|source| PluginError::Canary {
             function: "describe",

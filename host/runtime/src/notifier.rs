@@ -120,26 +120,24 @@ impl Plugin {
     pub async fn deliver(&self, notification: &Notification) -> Result<Receipt, CallError> {
         let linked = self.notifier()?;
         let message = message(notification);
-        let receipt = self
-            .caller()
-            .call("deliver", self.caller().no_node(), |mut store| async move {
-                let answer = async {
-                    let plugin = linked.instantiate_async(&mut store).await?;
-                    plugin
-                        .bellwether_notifier_notify()
-                        .call_deliver(&mut store, self.config(), &message)
-                        .await
-                };
-                let answer = answer.await;
-                (store, answer)
-            })
-            .await?;
-        Ok(Receipt {
-            reference: receipt
-                .reference
-                .map(|reference| cut_owned(&reference, TEXT_BYTES_MAX)),
-            detail: cut_owned(&receipt.detail, TEXT_BYTES_MAX),
-        })
+        self.caller()
+            .call(
+                "deliver",
+                self.caller().no_node(),
+                |mut store| async move {
+                    let answer = async {
+                        let plugin = linked.instantiate_async(&mut store).await?;
+                        plugin
+                            .bellwether_notifier_notify()
+                            .call_deliver(&mut store, self.config(), &message)
+                            .await
+                    };
+                    let answer = answer.await;
+                    (store, answer)
+                },
+                |receipt| Ok(taken(receipt)),
+            )
+            .await
     }
 
     /// Hands a request from the channel to the notifier, which says what people want done.
@@ -154,8 +152,7 @@ impl Plugin {
                 .collect(),
             body: callback.body.clone(),
         };
-        let actions = self
-            .caller()
+        self.caller()
             .call(
                 "on-callback",
                 self.caller().no_node(),
@@ -170,14 +167,27 @@ impl Plugin {
                     let answer = answer.await;
                     (store, answer)
                 },
+                actions,
             )
-            .await?;
-        if actions.len() > ACTIONS_MAX {
-            let reason = format!("{} acts, where {ACTIONS_MAX} are taken", actions.len());
-            return Err(CallError::BadAnswer { reason });
-        }
-        Ok(actions.into_iter().map(action).collect())
+            .await
     }
+}
+
+fn taken(said: notify::Receipt) -> Receipt {
+    Receipt {
+        reference: said
+            .reference
+            .map(|reference| cut_owned(&reference, TEXT_BYTES_MAX)),
+        detail: cut_owned(&said.detail, TEXT_BYTES_MAX),
+    }
+}
+
+fn actions(said: Vec<notify::CallbackAction>) -> Result<Vec<CallbackAction>, CallError> {
+    if said.len() > ACTIONS_MAX {
+        let reason = format!("{} acts, where {ACTIONS_MAX} are taken", said.len());
+        return Err(CallError::BadAnswer { reason });
+    }
+    Ok(said.into_iter().map(action).collect())
 }
 
 fn action(said: notify::CallbackAction) -> CallbackAction {

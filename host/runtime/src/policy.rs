@@ -158,8 +158,8 @@ impl Plugin {
                 })
                 .collect(),
         };
-        let judged = self
-            .caller()
+        let n_rows = rows.len();
+        self.caller()
             .call(
                 "evaluate",
                 self.caller().no_node(),
@@ -177,14 +177,18 @@ impl Plugin {
                     let answer = answer.await;
                     (store, answer)
                 },
+                |judged| take_over(judged, n_rows),
             )
-            .await?;
-        if judged.len() != rows.len() {
-            let reason = format!("{} verdicts for {} rows", judged.len(), rows.len());
-            return Err(CallError::BadAnswer { reason });
-        }
-        judged.into_iter().map(verdict).collect()
+            .await
     }
+}
+
+fn take_over(judged: Vec<judge::Verdict>, n_rows: usize) -> Result<Vec<Verdict>, CallError> {
+    if judged.len() != n_rows {
+        let reason = format!("{} verdicts for {n_rows} rows", judged.len());
+        return Err(CallError::BadAnswer { reason });
+    }
+    judged.into_iter().map(verdict).collect()
 }
 
 /// Whether halving the rows can't help.
