@@ -3,7 +3,7 @@
 //! Generated code only: what the messages mean in the domain is written in each side's `convert.rs`.
 
 /// Version 1 of the protocol.
-#[expect(clippy::pedantic, reason = "generated code")]
+#[expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("bellwether.agent.v1");
 }
