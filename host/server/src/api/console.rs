@@ -1,7 +1,7 @@
-//! The console and the API's reference page: files of ours and of `vendor/`, embedded into the binary.
+//! The console and the API's reference page: files of ours and libraries of others, embedded into the binary.
 //!
-//! `vendor/` holds other people's modules and is not in git; without it the host still builds and runs, and says here
-//! which command brings it.
+//! The libraries are not in git: npm puts them into `node_modules` as the lock file names them, and they are served as they
+//! are. Without them the host still builds and runs, and says here which command brings them.
 
 use axum::Router;
 use axum::extract::Path;
@@ -22,15 +22,25 @@ use crate::app::App;
 #[allow_missing = true]
 struct Own;
 
-/// Modules of others, put there by set-up.
+/// Modules of others, put there by set-up: what the import map of `index.html` and the reference page name, no more.
 #[derive(RustEmbed)]
-#[folder = "console/vendor"]
+#[folder = "console/node_modules"]
 #[allow_missing = true]
+#[include = "@preact/signals/dist/signals.mjs"]
+#[include = "@preact/signals-core/dist/signals-core.mjs"]
+#[include = "htm/dist/htm.module.js"]
+#[include = "preact/dist/preact.mjs"]
+#[include = "preact/hooks/dist/hooks.mjs"]
+#[include = "rapidoc/dist/rapidoc-min.js"]
+#[include = "uplot/dist/uPlot.esm.js"]
+#[include = "uplot/dist/uPlot.min.css"]
 struct Vendor;
 
 /// The reference page's script.
-const RAPIDOC: &str = "rapidoc-min.js";
-/// What brings `vendor/`.
+const RAPIDOC: &str = "rapidoc/dist/rapidoc-min.js";
+/// Without this one nothing of the console runs.
+const FIRST_LIBRARY: &str = "preact/dist/preact.mjs";
+/// What brings the libraries.
 const SET_UP: &str = "cargo xtask setup";
 
 pub(super) fn routes() -> Router<App> {
@@ -41,7 +51,7 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn index(headers: HeaderMap) -> Response {
-    let is_whole = Vendor::iter().next().is_some();
+    let is_whole = Vendor::get(FIRST_LIBRARY).is_some();
     match Own::get("index.html").filter(|_| is_whole) {
         Some(file) => {
             let policy = policy(&String::from_utf8_lossy(&file.data), "'self'");
@@ -51,7 +61,7 @@ async fn index(headers: HeaderMap) -> Response {
     }
 }
 
-/// Paths are as in the source: `/assets/app.js` is `console/src/app.js`, `/assets/vendor/…` is `console/vendor/…`.
+/// Paths are as in the source: `/assets/app.js` is `console/src/app.js`, `/assets/vendor/…` is `console/node_modules/…`.
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     let found = match path.strip_prefix("vendor/") {
         Some(name) => Vendor::get(name),

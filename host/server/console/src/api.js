@@ -1,0 +1,100 @@
+// The public API, as any other client sees it. The key stays in this tab and goes out in one header only.
+
+import { signal } from "@preact/signals";
+
+const STORED = "bellwether.key";
+const LIMIT_MS = 20_000;
+const PAGE = 200;
+const MOST_PAGES = 10;
+
+/** The API key, or `null` while nobody is signed in. */
+export const key = signal(sessionStorage.getItem(STORED));
+/** Why the sign-in form is shown again. */
+export const signedOutBecause = signal(null);
+
+/** An answer that is a problem, or no answer. */
+export class ApiError extends Error {
+  constructor(message, status = 0, problem = null) {
+    super(message);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export async function signIn(candidate) {
+  const me = await request("/me", { key: candidate });
+  sessionStorage.setItem(STORED, candidate);
+  signedOutBecause.value = null;
+  key.value = candidate;
+  return me;
+}
+
+export function signOut(because = null) {
+  sessionStorage.removeItem(STORED);
+  signedOutBecause.value = because;
+  key.value = null;
+}
+
+export const get = (path) => request(path);
+
+/** Does something once, even if the answer is lost and the browser sends it again. */
+export const post = (path, { version } = {}) =>
+  request(path, {
+    method: "POST",
+    headers: {
+      "Idempotency-Key": unique(),
+      ...(version === undefined ? {} : { "If-Match": `"${version}"` }),
+    },
+  });
+
+/** Every item of a paged list, within reason. */
+export async function all(path) {
+  const items = [];
+  let cursor = null;
+  for (let page = 0; page < MOST_PAGES; page += 1) {
+    const query = `limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`;
+    const part = await get(`${path}${path.includes("?") ? "&" : "?"}${query}`);
+    items.push(...part.items);
+    cursor = part.next;
+    if (!cursor) break;
+  }
+  return items;
+}
+
+/** Begins an answer that does not end. */
+export async function open(path, { headers, signal: aborted }) {
+  const response = await send(path, { headers, signal: aborted, cache: "no-store" }, key.value);
+  if (!response.ok) throw await problem(response, key.value);
+  return response.body;
+}
+
+async function request(path, { method = "GET", headers = {}, key: own = key.value } = {}) {
+  const init = { method, headers, signal: AbortSignal.timeout(LIMIT_MS) };
+  const response = await send(path, init, own);
+  if (!response.ok) throw await problem(response, own);
+  return response.status === 204 ? null : response.json();
+}
+
+async function send(path, init, own) {
+  try {
+    return await fetch(`/api/v1${path}`, { ...init, headers: { ...init.headers, Authorization: `Bearer ${own}` } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    const slow = error.name === "TimeoutError";
+    throw new ApiError(slow ? "The host takes too long to answer. Look at its log." : "The host can't be reached. Is `bellwether` running?");
+  }
+}
+
+async function problem(response, own) {
+  const body = await response.json().catch(() => null);
+  const refused = response.status === 401;
+  if (refused && own === key.value) signOut("The host does not accept this key any more. Sign in with a valid one.");
+  const said = body?.detail ?? body?.title ?? `The host answered with status ${response.status}.`;
+  return new ApiError(said, response.status, body);
+}
+
+// `crypto.randomUUID` is missing where the page comes by plain HTTP from another machine.
+function unique() {
+  const random = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
