@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use host_workflows::{EngineError, Failure, Outcome, PageRequest, Started, StatusKind, start};
+use host_workflows::{
+    EngineError, Failure, HistoryEntry, Outcome, PageRequest, Started, StatusKind, start,
+};
 use serde::de::DeserializeOwned;
 
 use super::fixtures::{
@@ -49,6 +51,9 @@ pub(crate) async fn retries(bed: &Bed) {
         bed.world.log(),
         ["a try 1", "a try 2", "a try 3", "b try 1", "b try 2"]
     );
+    let history = bed.engine.history("retries").await.unwrap();
+    let tells = |entry: &HistoryEntry| entry.detail.contains("the first try panics");
+    assert!(history.iter().any(tells), "what the panic said is kept");
 }
 
 /// Tries have an end, and what was done is undone in reverse.

@@ -44,7 +44,7 @@ pub(super) async fn run_try(
         call.input.get().to_owned(),
     );
     let outcome = tokio::select! {
-        done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|panic| Err(panicked(&panic))),
+        done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
         error = limits(&call, &beats) => Err(error),
         never = watch_cancel(&ctx, &call, &stop, cancel_poll) => match never {},
     };
