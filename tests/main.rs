@@ -5,6 +5,7 @@
 mod agent;
 mod api;
 mod chain_configs;
+mod console;
 mod gateway;
 mod plugins;
 mod store;
