@@ -91,13 +91,14 @@ function draw(box, node, name, ms, setSaid) {
   );
 
   const unfollow = effect(() => {
-    const one = pulse.value?.node === node ? pulse.value.values[name] : null;
-    if (typeof one?.value !== "number") return;
-    const at = Date.parse(one.at) / 1000;
-    if (at <= (times.at(-1) ?? 0)) return;
-    times = [...times, at];
-    values = [...values, one.value];
-    show();
+    if (pulse.value?.node !== node) return;
+    const one = pulse.value.values[name];
+    const at = typeof one?.value === "number" ? Date.parse(one.at) / 1000 : 0;
+    if (at > (times.at(-1) ?? 0)) {
+      times = [...times, at];
+      values = [...values, one.value];
+    }
+    if (times.length > 0) show();
   });
 
   return () => {
@@ -124,7 +125,8 @@ function options(box, name) {
     height: TALL,
     legend: { show: false },
     cursor: { y: false, points: { size: 8 } },
-    scales: { y: { range: (plot, low, high) => around(low, high) } },
+    // Up to now: a chain that fell silent shows as a gap, not as a line that ends at the edge.
+    scales: { x: { range: (plot, low, high) => [low, Math.max(high, Date.now() / 1000)] }, y: { range: (plot, low, high) => around(low, high) } },
     axes: [
       { ...axis, space: 80, size: 32, values: (plot, ticks) => clock(ticks) },
       { ...axis, size: widest, values: (plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) || name !== HEIGHT ? measured(name, tick) : "")) },
