@@ -2,6 +2,8 @@
 //!
 //! It holds no state that a new agent could not find again on the disk or ask the kernel for.
 
+mod life;
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -11,12 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::time::Millis;
-use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::alive::{Alive, Exit};
 use super::record::{self, Desired, ProcessRecord, ProcessSpec, RestartPolicy};
-use super::spawn::{self, Lock, marker, take_lock};
+use super::spawn::{Lock, marker, take_lock};
 use super::{ProcessError, Request, State, Status, find, log};
 use crate::node_root::NodeRoot;
 use crate::outbox::events::EventLog;
@@ -26,13 +27,8 @@ use crate::time;
 const RESTART_WINDOW: Duration = Duration::from_secs(10 * 60);
 /// How often logs are looked at for rotation.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of a killed process may take.
-const KILL_MAX: Duration = Duration::from_secs(10);
 /// How long descendants may outlive their leader on their own.
 const REST_GRACE: Duration = Duration::from_millis(500);
-/// How long a lock may look held by a fork that has not yet become its own program.
-const FORK_MAX: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Actor {
     root: NodeRoot,
@@ -200,59 +196,6 @@ impl Actor {
         }
     }
 
-    /// Starts the process, or takes over the one that runs already.
-    async fn launch(&mut self, spec: &ProcessSpec, kind: &'static str) -> Result<(), ProcessError> {
-        let lock = match take_lock(&self.root, &self.lock_path()).map_err(|e| self.broken(e))? {
-            Lock::Free(lock) => Some(lock),
-            Lock::Held => match Alive::adopt(&self.root, &self.name) {
-                Some(alive) => {
-                    let pid = alive.pid.unwrap_or_default();
-                    self.phase = Phase::Alive(alive);
-                    self.tell("process_adopted", &format!("found running with pid {pid}"));
-                    None
-                }
-                None => self.clear_rest().await?,
-            },
-        };
-        let Some(lock) = lock else { return Ok(()) };
-        let spawned = spawn::spawn(&self.root, spec, lock).await;
-        let (child, pid) = spawned.map_err(|source| ProcessError::Spawn {
-            name: self.name.clone(),
-            command: spec.command.display().to_string(),
-            source,
-        })?;
-        self.phase = Phase::Alive(Alive::child(child, pid));
-        self.tell(kind, &format!("runs with pid {pid}"));
-        Ok(())
-    }
-
-    /// Ends descendants whose leader is gone. `None` when the lock stays held by somebody who can't be seen.
-    async fn clear_rest(&mut self) -> Result<Option<std::fs::File>, ProcessError> {
-        if let Lock::Free(lock) = self
-            .lock_within(FORK_MAX)
-            .await
-            .map_err(|e| self.broken(e))?
-        {
-            return Ok(Some(lock));
-        }
-        find::kill_marked(&marker(&self.root, &self.name));
-        match self
-            .lock_within(KILL_MAX)
-            .await
-            .map_err(|e| self.broken(e))?
-        {
-            Lock::Free(lock) => Ok(Some(lock)),
-            Lock::Held => {
-                self.phase = Phase::Alive(Alive::unknown());
-                self.tell(
-                    "process_adopted",
-                    "its lock is held, but it can't be seen; it is left alone",
-                );
-                Ok(None)
-            }
-        }
-    }
-
     async fn stop(&mut self) -> Result<(), ProcessError> {
         if self.record.is_none() {
             self.record = record::load(&self.root, &self.name).map_err(|e| self.broken(e))?;
@@ -276,37 +219,6 @@ impl Actor {
             self.tell("process_exited", &format!("stopped: {}", exit.text));
         }
         Ok(())
-    }
-
-    /// SIGTERM, the grace, SIGKILL, and the proof that nobody holds the lock.
-    async fn end(&self, alive: &mut Alive, grace: Duration) -> Result<Exit, ProcessError> {
-        let lock = self.lock_path();
-        alive.signal(Signal::TERM);
-        // A frozen process can't act on a signal.
-        alive.signal(Signal::CONT);
-        let mut exit = tokio::time::timeout(grace, alive.ended(&self.root, &lock))
-            .await
-            .ok();
-        let rest = if exit.is_some() {
-            grace.min(REST_GRACE)
-        } else {
-            Duration::ZERO
-        };
-        if !self.is_free_within(rest).await {
-            alive.signal(Signal::KILL);
-            find::kill_marked(&marker(&self.root, &self.name));
-        }
-        if exit.is_none() {
-            exit = tokio::time::timeout(KILL_MAX, alive.ended(&self.root, &lock))
-                .await
-                .ok();
-        }
-        match exit {
-            Some(exit) if self.is_free_within(KILL_MAX).await => Ok(exit),
-            _ => Err(ProcessError::WontDie {
-                name: self.name.clone(),
-            }),
-        }
     }
 
     async fn on_end(&mut self, exit: Exit) {
@@ -384,20 +296,6 @@ impl Actor {
         if let Ok(Err(error)) = rotation.await {
             tracing::warn!(node.id = %self.root.id, process = self.name, %error, "log not rotated");
         }
-    }
-
-    async fn lock_within(&self, limit: Duration) -> io::Result<Lock> {
-        let end = time::now().plus(limit);
-        loop {
-            match take_lock(&self.root, &self.lock_path())? {
-                Lock::Held if time::now() < end => time::sleep(POLL).await,
-                lock => return Ok(lock),
-            }
-        }
-    }
-
-    async fn is_free_within(&self, limit: Duration) -> bool {
-        matches!(self.lock_within(limit).await, Ok(Lock::Free(_)))
     }
 
     fn found(&self) -> Alive {
