@@ -8,6 +8,8 @@ mod chain_configs;
 mod console;
 mod gateway;
 mod plugins;
+mod spine;
 mod store;
 mod support;
+mod tidy;
 mod workflow;

@@ -133,6 +133,15 @@ async fn a_token_is_used_once(db: &Db) {
             .unwrap()
     );
     tx.commit().await.unwrap();
+    let node = super::builders::stored_node(db, "tokens").await.id;
+    let mut tx = db.begin().await.unwrap();
+    for hash in ["of-node", "of-node-too"] {
+        let of_node = EnrolmentToken { node_id: Some(node), ..token(hash) };
+        tx.insert_enrolment_token(&of_node).await.unwrap();
+    }
+    assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(3)).await.unwrap(), 2);
+    assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(4)).await.unwrap(), 0);
+    tx.commit().await.unwrap();
     let enrol = async |hash: &'static str, at| {
         let mut tx = db.begin().await.unwrap();
         let used = tx.use_enrolment_token(hash, Millis(at)).await.unwrap();

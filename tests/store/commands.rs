@@ -22,6 +22,7 @@ pub(crate) async fn contract(test: &TestDb) {
     let commands = queueing_twice_makes_one(db, &node, &agent).await;
     states_go_forwards_only(db, &commands[0]).await;
     lists_go_on(db, &node, &agent, &commands).await;
+    only_what_no_agent_has_is_taken_back(db, &node, &agent).await;
     a_successor_takes_over_what_is_not_over(db, &agent, &commands).await;
 }
 
@@ -160,6 +161,23 @@ async fn lists_go_on(db: &Db, node: &Node, agent: &Agent, commands: &[Command]) 
         ids(db.overdue_commands(Millis(102), 9).await.unwrap()),
         [commands[1].id, commands[2].id]
     );
+}
+
+async fn only_what_no_agent_has_is_taken_back(db: &Db, node: &Node, agent: &Agent) {
+    let queued = command(node, agent, 900);
+    assert!(insert(db, &queued).await);
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.withdraw_command(queued.id).await.unwrap());
+    assert!(!tx.withdraw_command(queued.id).await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(insert(db, &queued).await);
+    let mut tx = db.begin().await.unwrap();
+    tx.mark_command_delivered(queued.id, Millis(1)).await.unwrap();
+    assert!(!tx.withdraw_command(queued.id).await.unwrap());
+    tx.rollback().await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.withdraw_command(queued.id).await.unwrap());
+    tx.commit().await.unwrap();
 }
 
 async fn a_successor_takes_over_what_is_not_over(db: &Db, old: &Agent, commands: &[Command]) {

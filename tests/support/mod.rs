@@ -1,8 +1,10 @@
 //! What several areas of tests stand on.
 
 pub(crate) mod database;
+pub(crate) mod dev;
 pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;
 pub(crate) mod gateway;
 pub(crate) mod postgres;
 pub(crate) mod wait;
+pub(crate) mod webhooks;

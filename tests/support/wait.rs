@@ -19,3 +19,22 @@ pub(crate) async fn until<T, S: Debug>(what: &str, mut look: impl FnMut() -> Res
         waited += pause;
     }
 }
+
+/// Looks until there is a value.
+pub(crate) async fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let looked = tokio::time::timeout(limit, async {
+        loop {
+            if let Some(value) = look().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    looked
+        .await
+        .unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+}

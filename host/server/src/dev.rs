@@ -20,9 +20,7 @@ use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, write_private};
-use crate::ops::{
-    CreateNode, NodeFilter, PageRequest, Principal, Scope, ensure_host,
-};
+use crate::ops::{CreateNode, NodeFilter, PageRequest, Principal, Scope, ensure_host};
 
 /// Name of the host record of this machine.
 const LOCAL_HOST: &str = "local";
@@ -78,18 +76,31 @@ pub enum OnExit {
 pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = config_of(&args)?;
     let compile = CompileMode::this_binary().context("this program can't find itself")?;
-    let host = Host::start(config, HostOptions { compile, clock: Arc::new(SystemClock) }).await?;
+    let host = Host::start(
+        config,
+        HostOptions {
+            compile,
+            clock: Arc::new(SystemClock),
+        },
+    )
+    .await?;
     let state_dir = host.app.config.state_dir.clone();
-    write_private(&state_dir.join(HOST_URL), format!("http://{}\n", host.http).as_bytes())?;
+    write_private(
+        &state_dir.join(HOST_URL),
+        format!("http://{}\n", host.http).as_bytes(),
+    )?;
     ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
+    let machine = ensure_machine(&host.app).await?;
     greet(&host)?;
     let agent_shutdown = CancellationToken::new();
     let agent = async {
         if args.no_agent {
             return Ok(());
         }
-        let agent_config = prepare_agent(&host, &state_dir.join("agent")).await?;
-        host_agent::run(agent_config, agent_shutdown.clone()).await.context("the local agent ended")
+        let agent_config = prepare_agent(&host, &machine, &state_dir.join("agent")).await?;
+        host_agent::run(agent_config, agent_shutdown.clone())
+            .await
+            .context("the local agent ended")
     };
     let watched = async {
         if !args.no_node {
@@ -131,7 +142,10 @@ fn greet(host: &Host) -> anyhow::Result<()> {
 }
 
 fn admin() -> Principal {
-    Principal { name: "admin".to_owned(), scopes: BTreeSet::from([Scope::Admin]) }
+    Principal {
+        name: "admin".to_owned(),
+        scopes: BTreeSet::from([Scope::Admin]),
+    }
 }
 
 /// Makes the admin key once; a file that is there stays.
@@ -142,15 +156,28 @@ async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let key = app.create_api_key("admin", &BTreeSet::from([Scope::Admin])).await?;
+    let key = app
+        .create_api_key("admin", &BTreeSet::from([Scope::Admin]))
+        .await?;
     write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
 }
 
-/// The record of this machine and, until the agent has a certificate, a token for it.
-async fn prepare_agent(host: &Host, agent_dir: &Path) -> anyhow::Result<AgentConfig> {
+/// The record of this machine, on which provider `local` puts its nodes.
+async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
+    let mut tx = app.db.begin().await?;
+    let machine = ensure_host(&mut tx, LOCAL_HOST, LOCAL, app.clock.now()).await?;
+    tx.commit().await?;
+    Ok(machine)
+}
+
+/// What the agent in this process needs; the token counts until it has a certificate.
+async fn prepare_agent(
+    host: &Host,
+    machine: &host_domain::agent::Host,
+    agent_dir: &Path,
+) -> anyhow::Result<AgentConfig> {
     let app = &host.app;
     let mut tx = app.db.begin().await?;
-    let row = ensure_host(&mut tx, LOCAL_HOST, LOCAL, app.clock.now()).await?;
     let mut config = AgentConfig::new(
         agent_dir.to_owned(),
         format!("https://{}", host.gateway),
@@ -158,7 +185,9 @@ async fn prepare_agent(host: &Host, agent_dir: &Path) -> anyhow::Result<AgentCon
         LOCAL_HOST.to_owned(),
     );
     // A token for an agent that turns out to be enrolled is never used and expires.
-    let issued = app.issue_token(&mut tx, &row, None, app.clock.now()).await?;
+    let issued = app
+        .issue_token(&mut tx, machine, None, app.clock.now())
+        .await?;
     config.enrolment_token = Some(issued.token);
     tx.commit().await?;
     Ok(config)
@@ -186,7 +215,8 @@ async fn create_first(app: &App, chain: Option<&str>) -> anyhow::Result<Node> {
         Some(id) => chains.iter().find(|chain| chain.id == id),
         None => chains.iter().find(|chain| chain.network_type == "devnet"),
     };
-    let chosen = chosen.context("there is no such chain; `bellwether chain list` shows those there are")?;
+    let chosen =
+        chosen.context("there is no such chain; `bellwether chain list` shows those there are")?;
     let node_type = chosen.node_types.keys().next().cloned().unwrap_or_default();
     let request = CreateNode {
         chain: chosen.id.clone(),
@@ -199,7 +229,10 @@ async fn create_first(app: &App, chain: Option<&str>) -> anyhow::Result<Node> {
 
 async fn live_nodes(app: &App) -> anyhow::Result<Vec<Node>> {
     let mut live = Vec::new();
-    let mut page = PageRequest { limit: 200, cursor: None };
+    let mut page = PageRequest {
+        limit: 200,
+        cursor: None,
+    };
     loop {
         let nodes = app.list_nodes(&NodeFilter::default(), &page).await?;
         let found = nodes.items.into_iter().map(|details| details.node);

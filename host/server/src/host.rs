@@ -65,7 +65,8 @@ impl Host {
             kv: Arc::new(MemoryKv::default()),
         };
         let app = App::new(Opened {
-            plugins: PluginHost::new(runtime, services).context("the plugin runtime can't start")?,
+            plugins: PluginHost::new(runtime, services)
+                .context("the plugin runtime can't start")?,
             pepper: pepper(&state_dir.join("api-key-pepper"))?,
             worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
             clock: options.clock,
@@ -73,7 +74,9 @@ impl Host {
             db,
         });
         let engine = start_engine(&app, &state_dir).await?;
-        app.load_first_catalogue().await.context("the chain configurations can't be used")?;
+        app.load_first_catalogue()
+            .await
+            .context("the chain configurations can't be used")?;
         let gateway = start_gateway(&app, authority).await?;
         let host = Self {
             http: http.local_addr()?,
@@ -92,7 +95,10 @@ impl Host {
         self.app.sessions.drain();
         self.app.begin_shutdown();
         self.engine.shutdown(GRACE).await;
-        if tokio::time::timeout(GRACE, self.app.tasks_ended()).await.is_err() {
+        if tokio::time::timeout(GRACE, self.app.tasks_ended())
+            .await
+            .is_err()
+        {
             tracing::warn!("some tasks did not end within {} s", GRACE.as_secs());
         }
         self.app.db.close().await;
@@ -101,7 +107,9 @@ impl Host {
 
 async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("can't listen on {address}; is a host running already? Set `{key}` to another address")
+        format!(
+            "can't listen on {address}; is a host running already? Set `{key}` to another address"
+        )
     })
 }
 
@@ -110,20 +118,27 @@ fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(path).with_context(|| format!("can't make the folder {}", path.display()))?;
+    builder
+        .create(path)
+        .with_context(|| format!("can't make the folder {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("can't protect the folder {}", path.display()))?;
-    path.canonicalize().with_context(|| format!("can't enter the folder {}", path.display()))
+    path.canonicalize()
+        .with_context(|| format!("can't enter the folder {}", path.display()))
 }
 
 async fn open_database(config: &Config, state_dir: &Path) -> anyhow::Result<Db> {
     let own = || format!("sqlite://{}", state_dir.join("bellwether.db").display());
     let url = config.database.url.clone().unwrap_or_else(own);
-    let db = Db::open(&url, &DbOptions::default()).await.context("the database can't be opened")?;
+    let db = Db::open(&url, &DbOptions::default())
+        .await
+        .context("the database can't be opened")?;
     if !db.is_sqlite() {
         bail!("`database.url` must be a `sqlite://` URL in this version");
     }
-    db.migrate().await.context("the database can't be migrated")?;
+    db.migrate()
+        .await
+        .context("the database can't be migrated")?;
     Ok(db)
 }
 
@@ -159,7 +174,8 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 async fn start_engine(app: &App, state_dir: &Path) -> anyhow::Result<Arc<DuroxideEngine>> {
     let file = state_dir.join("engine.db");
     let options = DuroxideOptions::default();
-    let engine = DuroxideEngine::start(&file, Workflows::all(), activities::all(app), options).await;
+    let engine =
+        DuroxideEngine::start(&file, Workflows::all(), activities::all(app), options).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
     app.set_engine(engine.clone());
     Ok(engine)
@@ -185,7 +201,9 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         shutdown: app.shutdown.clone(),
         tasks: app.tracker().clone(),
     };
-    Gateway::start(config, parts).await.context("the agent gateway can't start")
+    Gateway::start(config, parts)
+        .await
+        .context("the agent gateway can't start")
 }
 
 fn serve_http(app: &App, listener: TcpListener) {
@@ -202,24 +220,62 @@ async fn start_loops(app: &App, engine: &Arc<DuroxideEngine>) -> anyhow::Result<
     const LOOK_AGAIN: Duration = Duration::from_secs(5);
     let heartbeat = &app.config.health.heartbeat;
     let told = Arc::new(AtomicI64::new(app.db.event_log_last_seq().await?));
-    app.spawn(every(app.clone(), "heartbeats", heartbeat.evaluation_interval, reconcile::heartbeats::round));
-    app.spawn(on_change(app.clone(), "outbox", LOOK_AGAIN, reconcile::outbox::round));
-    app.spawn(on_change(app.clone(), "event tail", LOOK_AGAIN, move |app| {
-        let told = Arc::clone(&told);
-        async move { reconcile::event_tail::round(app, &told).await }
-    }));
+    app.spawn(every(
+        app.clone(),
+        "heartbeats",
+        heartbeat.evaluation_interval,
+        reconcile::heartbeats::round,
+    ));
+    app.spawn(on_change(
+        app.clone(),
+        "outbox",
+        LOOK_AGAIN,
+        reconcile::outbox::round,
+    ));
+    app.spawn(on_change(
+        app.clone(),
+        "event tail",
+        LOOK_AGAIN,
+        move |app| {
+            let told = Arc::clone(&told);
+            async move { reconcile::event_tail::round(app, &told).await }
+        },
+    ));
     app.spawn(reconcile::policies::run(app.clone()));
     app.spawn(reconcile::notifications::run(app.clone()));
-    app.spawn(every(app.clone(), "escalations", Duration::from_secs(30), reconcile::escalations::round));
-    app.spawn(every(app.clone(), "workflows", LOOK_AGAIN, reconcile::workflows::round));
-    app.spawn(every(app.clone(), "retention", Duration::from_secs(300), reconcile::retention::round));
+    app.spawn(every(
+        app.clone(),
+        "escalations",
+        Duration::from_secs(30),
+        reconcile::escalations::round,
+    ));
+    app.spawn(every(
+        app.clone(),
+        "workflows",
+        LOOK_AGAIN,
+        reconcile::workflows::round,
+    ));
+    app.spawn(every(
+        app.clone(),
+        "retention",
+        Duration::from_secs(300),
+        reconcile::retention::round,
+    ));
     let pruned = Arc::clone(engine);
-    app.spawn(every(app.clone(), "engine history", Duration::from_secs(3_600), move |app| {
-        let engine = Arc::clone(&pruned);
-        async move {
-            engine.prune(app.config.retention.workflows, app.clock.now()).await.map(drop)
-        }
-    }));
+    app.spawn(every(
+        app.clone(),
+        "engine history",
+        Duration::from_secs(3_600),
+        move |app| {
+            let engine = Arc::clone(&pruned);
+            async move {
+                engine
+                    .prune(app.config.retention.workflows, app.clock.now())
+                    .await
+                    .map(drop)
+            }
+        },
+    ));
     app.spawn(watch::run(app.clone()));
     Ok(())
 }

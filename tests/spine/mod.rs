@@ -1,0 +1,6 @@
+//! The spine from end to end: the real programs, a real chain node, real signals, and a real listener for webhooks.
+
+mod crashes;
+mod reload;
+mod stalls;
+mod start;

@@ -1,0 +1,367 @@
+//! `bellwether dev` as a user runs it, in a folder of its own, with the API as the only way in.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::wait::eventually;
+
+/// Folder of the programs that the build made: the test binary lies below it.
+pub(crate) fn programs() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let folder = this.parent().and_then(Path::parent).unwrap();
+    let program = folder.join("bellwether");
+    assert!(
+        program.exists(),
+        "{} is missing: build it with `cargo build --workspace`",
+        program.display()
+    );
+    folder.to_owned()
+}
+
+/// A folder with the product in it; dropping it ends everything that was started in it.
+pub(crate) struct Dev {
+    folder: tempfile::TempDir,
+    host: Option<Child>,
+    agent: Option<Child>,
+    args: Vec<String>,
+    client: reqwest::Client,
+}
+
+impl Dev {
+    /// Chain configurations of the project, copied so that a test may change them; nothing runs yet.
+    pub(crate) fn new(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let components = project.join("chain-configs/components/evm.wasm");
+        assert!(
+            components.exists(),
+            "the plugins are not built; run `cargo run -- plugin build plugins --out chain-configs/components`"
+        );
+        copy(
+            &project.join("chain-configs"),
+            &folder.path().join("chain-configs"),
+        );
+        let config = "health: {heartbeat: {beat_interval: 500ms, evaluation_interval: 1s, heartbeat_timeout: 2s}}\n";
+        std::fs::write(folder.path().join("bellwether.yaml"), config).unwrap();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self {
+            folder,
+            host: None,
+            agent: None,
+            args,
+            client: reqwest::Client::builder()
+                .timeout(Duration::from_secs(10))
+                .build()
+                .unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Changes one file of the configuration, as an editor does.
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.path("chain-configs").join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        self.write(file, &text.replace(from, to));
+    }
+
+    /// Replaces one file of the configuration at once.
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.path("chain-configs").join(file);
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+    }
+
+    /// Starts the host and waits until its API answers.
+    pub(crate) async fn start(&mut self) {
+        drop(std::fs::remove_file(self.path(".bellwether/host")));
+        self.spawn();
+        self.answers().await;
+    }
+
+    /// Starts the host and does not wait.
+    pub(crate) fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("host.log"))
+            .unwrap();
+        let mut command = Command::new(programs().join("bellwether"));
+        command
+            .args([
+                "dev",
+                "--http",
+                "127.0.0.1:0",
+                "--gateway",
+                "127.0.0.1:0",
+                "--config",
+                "bellwether.yaml",
+            ])
+            .args(&self.args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.host = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until the API answers.
+    pub(crate) async fn answers(&self) {
+        eventually("the API answers", Duration::from_secs(30), async || {
+            let url = std::fs::read_to_string(self.path(".bellwether/host")).ok()?;
+            let answer = self
+                .client
+                .get(format!("{}/health", url.trim()))
+                .send()
+                .await
+                .ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Starts an agent as a process of its own.
+    pub(crate) async fn start_agent(&mut self) {
+        let state = self.path("agent");
+        let token = self.path("token");
+        if !state.exists() {
+            let issued = self
+                .post(
+                    "agents/enrolment-tokens",
+                    &serde_json::json!({ "host": "local" }),
+                )
+                .await;
+            std::fs::write(&token, issued["token"].as_str().unwrap()).unwrap();
+        }
+        let gateway = self.gateway().await;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("agent.log"))
+            .unwrap();
+        let mut command = Command::new(programs().join("bellwether-agent"));
+        command
+            .arg("--state-dir")
+            .arg(&state)
+            .arg("--ca-file")
+            .arg(self.path(".bellwether/ca/ca.pem"))
+            .arg("--token-file")
+            .arg(&token)
+            .args(["--gateway", &gateway, "--name", "local"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.agent = Some(command.spawn().unwrap());
+    }
+
+    /// The gateway's address, from what `dev` says when it is up.
+    async fn gateway(&self) -> String {
+        eventually(
+            "dev says where agents connect",
+            Duration::from_secs(30),
+            async || {
+                let log = std::fs::read_to_string(self.path("host.log")).ok()?;
+                let line = log
+                    .lines()
+                    .rev()
+                    .find(|line| line.trim_start().starts_with("agents "))?;
+                line.split_whitespace().last().map(str::to_owned)
+            },
+        )
+        .await
+    }
+
+    /// kill -9 of the host.
+    pub(crate) fn kill_host(&mut self) {
+        if let Some(mut host) = self.host.take() {
+            drop(host.kill());
+            drop(host.wait());
+        }
+    }
+
+    /// kill -9 of the agent.
+    pub(crate) fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            drop(agent.kill());
+            drop(agent.wait());
+        }
+    }
+
+    /// SIGINT, as Ctrl-C; waits for the end and says whether it was clean.
+    pub(crate) async fn interrupt_host(&mut self) -> bool {
+        let mut host = self.host.take().unwrap();
+        signal(host.id(), rustix::process::Signal::INT);
+        eventually(
+            "the host ends after Ctrl-C",
+            Duration::from_secs(60),
+            async || host.try_wait().unwrap(),
+        )
+        .await
+        .success()
+    }
+
+    fn url(&self, path: &str) -> String {
+        let host = std::fs::read_to_string(self.path(".bellwether/host")).unwrap_or_default();
+        format!("{}/api/v1/{path}", host.trim())
+    }
+
+    fn key(&self) -> String {
+        std::fs::read_to_string(self.path(".bellwether/admin-key"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+
+    /// The answer, or nothing while the host is away.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<Value> {
+        let answer = self
+            .client
+            .get(self.url(path))
+            .bearer_auth(self.key())
+            .send()
+            .await
+            .ok()?;
+        answer.status().is_success().then_some(())?;
+        answer.json().await.ok()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.try_get(path)
+            .await
+            .unwrap_or_else(|| panic!("{path} does not answer; {}", self.log()))
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self
+            .client
+            .post(self.url(path))
+            .bearer_auth(self.key())
+            .json(body)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// The only node.
+    pub(crate) async fn node(&self) -> Option<Value> {
+        self.try_get("nodes").await?["items"].get(0).cloned()
+    }
+
+    /// Waits until the only node is as wanted; the error shows how it was last and what the host said.
+    pub(crate) async fn node_when(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut last = Value::Null;
+        let found = tokio::time::timeout(limit, async {
+            loop {
+                if let Some(node) = self.node().await {
+                    if wanted(&node) {
+                        return node;
+                    }
+                    last = node;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        found.unwrap_or_else(|_| {
+            panic!(
+                "the node is not {what} after {limit:?}: {last:#}\n{}",
+                self.log()
+            )
+        })
+    }
+
+    /// Waits until the node is healthy.
+    pub(crate) async fn healthy(&self) -> Value {
+        self.node_when("healthy", Duration::from_secs(90), |node| {
+            node["display_state"] == "healthy"
+        })
+        .await
+    }
+
+    /// Incidents of a category, of any state.
+    pub(crate) async fn incidents(&self, category: &str) -> Vec<Value> {
+        let all = self.get("incidents").await;
+        let items = all["items"].as_array().unwrap().iter();
+        items
+            .filter(|incident| incident["category"] == category)
+            .cloned()
+            .collect()
+    }
+
+    /// Processes of nodes that run from this folder: they carry its path in their command line.
+    pub(crate) fn node_processes(&self) -> Vec<u32> {
+        processes_with(&self.folder.path().display().to_string(), "anvil")
+    }
+
+    /// The newest lines of the host's log.
+    pub(crate) fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.path("host.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.kill_host();
+        self.kill_agent();
+        for pid in processes_with(&self.folder.path().display().to_string(), "") {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Sends a signal; a process that is gone is fine.
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    drop(rustix::process::kill_process(pid, signal));
+}
+
+/// Processes whose command line has both texts.
+pub(crate) fn processes_with(folder: &str, name: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if pid != std::process::id() && line.contains(folder) && line.contains(name) {
+            found.push(pid);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
