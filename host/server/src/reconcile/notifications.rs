@@ -60,10 +60,11 @@ async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         let due = tx.claim_notifications(now, LEASE, BATCH).await?;
-        tx.commit().await?;
         if due.is_empty() {
-            return Ok(());
+            // A commit would wake everybody who waits for changes.
+            return Ok(tx.rollback().await?);
         }
+        tx.commit().await?;
         for notification in due {
             match buckets.take(&catalogue, &notification.route, app.clock.now()) {
                 Ok(()) => deliver(&app, &catalogue, &notification).await?,

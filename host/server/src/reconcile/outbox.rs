@@ -28,10 +28,11 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         let claimed = tx.claim_outbox(&app.worker, now, LEASE, BATCH).await?;
-        tx.commit().await?;
         if claimed.is_empty() {
-            return Ok(());
+            // A commit would wake everybody who waits for changes, this task first of all.
+            return Ok(tx.rollback().await?);
         }
+        tx.commit().await?;
         for event in &claimed {
             if let Err(error) = handle(&app, event).await {
                 put_off(&app, event, &error).await?;
