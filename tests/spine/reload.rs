@@ -28,7 +28,7 @@ async fn generation(dev: &Dev) -> i64 {
 #[tokio::test]
 async fn a_hundred_reloads_lose_no_evaluation_and_leave_an_open_incident_alone() {
     let mut dev = Dev::new(&[]);
-    dev.edit(OBSERVATION, "every: 5s", "every: 100ms");
+    dev.edit(OBSERVATION, "every: 5s", "every: 1s");
     dev.start().await;
     dev.healthy().await;
     let pid = dev.node_processes()[0];

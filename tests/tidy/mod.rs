@@ -14,12 +14,18 @@ struct File {
 
 impl File {
     fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
     }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Every file that git knows, or would take up, whose name ends so.
@@ -29,7 +35,10 @@ fn files(ending: &str) -> Vec<File> {
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(listed.status.success(), "git can't list the files of this checkout");
+    assert!(
+        listed.status.success(),
+        "git can't list the files of this checkout"
+    );
     let listed = String::from_utf8(listed.stdout).unwrap();
     let paths = listed.lines().filter(|path| path.ends_with(ending));
     let mut found = Vec::new();
@@ -45,10 +54,17 @@ fn files(ending: &str) -> Vec<File> {
 
 /// Fails with every violation, and fails when the rule does not find the one it is shown.
 fn check(rule: impl Fn(&File) -> Vec<String>, files: &[File], violation: &File) {
-    assert!(!rule(violation).is_empty(), "the rule overlooks its violation: {violation:?}");
+    assert!(
+        !rule(violation).is_empty(),
+        "the rule overlooks its violation: {violation:?}"
+    );
     let found: Vec<String> = files
         .iter()
-        .flat_map(|file| rule(file).into_iter().map(|what| format!("{}: {what}", file.path)))
+        .flat_map(|file| {
+            rule(file)
+                .into_iter()
+                .map(|what| format!("{}: {what}", file.path))
+        })
         .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

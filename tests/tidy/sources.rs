@@ -8,7 +8,11 @@ fn every_source_says_what_it_is() {
         true => Vec::new(),
         false => vec!["begins without a `//!` line that says what it is and why".to_owned()],
     };
-    check(rule, &files(".rs"), &File::new("host/domain/src/x.rs", "use a;\n"));
+    check(
+        rule,
+        &files(".rs"),
+        &File::new("host/domain/src/x.rs", "use a;\n"),
+    );
 }
 
 /// Crates and the only folders whose sources may name them.
@@ -16,7 +20,15 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("wasmtime", &["host/runtime/"]),
     ("sqlx", &["host/server/src/store/", "tests/"]),
     ("axum", &["host/server/src/api/", "tests/"]),
-    ("tonic", &["host/server/src/gateway/", "host/agent/", "proto/", "tests/"]),
+    (
+        "tonic",
+        &[
+            "host/server/src/gateway/",
+            "host/agent/",
+            "proto/",
+            "tests/",
+        ],
+    ),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
 ];
 
@@ -27,34 +39,68 @@ fn each_framework_is_named_in_one_place() {
         for (name, places) in NAMED_ONLY_IN {
             let is_allowed = places.iter().any(|place| file.path.starts_with(place));
             let path = format!("{name}::");
-            let uses = file.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let uses = file
+                .text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
             // `engine::duroxide` is our own module.
-            let mut uses = uses.filter(|line| line.contains(&path) && !line.contains(&format!("::{path}")));
+            let mut uses =
+                uses.filter(|line| line.contains(&path) && !line.contains(&format!("::{path}")));
             if !is_allowed && uses.next().is_some() {
-                found.push(format!("names `{name}`, which only {} may", places.join(", ")));
+                found.push(format!(
+                    "names `{name}`, which only {} may",
+                    places.join(", ")
+                ));
             }
         }
         found
     };
-    let ours: Vec<File> = files(".rs").into_iter().filter(|file| file.path.starts_with("host/")).collect();
-    check(rule, &ours, &File::new("host/server/src/ops/x.rs", "use sqlx::Row;\n"));
+    let ours: Vec<File> = files(".rs")
+        .into_iter()
+        .filter(|file| file.path.starts_with("host/"))
+        .collect();
+    check(
+        rule,
+        &ours,
+        &File::new("host/server/src/ops/x.rs", "use sqlx::Row;\n"),
+    );
 }
 
 /// Who may not import whom inside the server.
 const NEVER: &[(&str, &[&str])] = &[
-    ("host/server/src/api/", &["crate::store::Tx", "crate::store::Db", "crate::engine"]),
-    ("host/server/src/store/", &["crate::api", "crate::ops", "crate::engine", "crate::gateway"]),
+    (
+        "host/server/src/api/",
+        &["crate::store::Tx", "crate::store::Db", "crate::engine"],
+    ),
+    (
+        "host/server/src/store/",
+        &[
+            "crate::api",
+            "crate::ops",
+            "crate::engine",
+            "crate::gateway",
+        ],
+    ),
     ("host/server/src/ops/", &["crate::api", "crate::reconcile"]),
-    ("host/server/src/gateway/", &["crate::api", "crate::ops", "crate::engine"]),
+    (
+        "host/server/src/gateway/",
+        &["crate::api", "crate::ops", "crate::engine"],
+    ),
 ];
 
 #[test]
 fn layers_point_one_way() {
     let rule = |file: &File| {
-        let rules = NEVER.iter().filter(|(layer, _)| file.path.starts_with(layer));
+        let rules = NEVER
+            .iter()
+            .filter(|(layer, _)| file.path.starts_with(layer));
         let banned = rules.flat_map(|(_, banned)| banned.iter());
         banned
-            .filter(|name| file.text.lines().any(|line| line.contains(**name) && !line.trim_start().starts_with("//")))
+            .filter(|name| {
+                file.text
+                    .lines()
+                    .any(|line| line.contains(**name) && !line.trim_start().starts_with("//"))
+            })
             .map(|name| format!("imports `{name}`, which points back"))
             .collect()
     };
@@ -63,44 +109,78 @@ fn layers_point_one_way() {
 }
 
 /// Crates that can wait, read, write or ask for the time.
-const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "tonic", "reqwest", "wasmtime", "rustix", "rand", "tempfile"];
+const IMPURE: &[&str] = &[
+    "tokio", "sqlx", "axum", "tonic", "reqwest", "wasmtime", "rustix", "rand", "tempfile",
+];
 
 #[test]
 fn the_pure_crates_depend_on_nothing_that_can_wait_or_write() {
     let rule = |file: &File| {
-        let own = file.text.split("[dev-dependencies]").next().unwrap_or_default();
-        let names = own.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
-        names.filter(|name| IMPURE.contains(name)).map(|name| format!("depends on `{name}`")).collect()
+        let own = file
+            .text
+            .split("[dev-dependencies]")
+            .next()
+            .unwrap_or_default();
+        let names = own
+            .lines()
+            .filter_map(|line| line.split(['.', ' ', '=']).next());
+        names
+            .filter(|name| IMPURE.contains(name))
+            .map(|name| format!("depends on `{name}`"))
+            .collect()
     };
-    let manifest = |name: &str| {
-        File::new(name, &std::fs::read_to_string(root().join(name)).unwrap())
-    };
-    let pure = [manifest("host/domain/Cargo.toml"), manifest("host/workflows/Cargo.toml")];
-    check(rule, &pure, &File::new("x/Cargo.toml", "[dependencies]\ntokio.workspace = true\n"));
+    let manifest =
+        |name: &str| File::new(name, &std::fs::read_to_string(root().join(name)).unwrap());
+    let pure = [
+        manifest("host/domain/Cargo.toml"),
+        manifest("host/workflows/Cargo.toml"),
+    ];
+    check(
+        rule,
+        &pure,
+        &File::new("x/Cargo.toml", "[dependencies]\ntokio.workspace = true\n"),
+    );
 }
 
 #[test]
 fn no_chain_is_named_in_the_host() {
     let rule = |file: &File| {
         let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
-        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         let names = ["anvil", "celestia", "cosmos", "bitcoin", "ethereum"];
         let found = code.filter(|line| names.iter().any(|name| line.to_lowercase().contains(name)));
-        found.map(|line| format!("names a chain: {}", line.trim())).collect()
+        found
+            .map(|line| format!("names a chain: {}", line.trim()))
+            .collect()
     };
     let ours: Vec<File> = files(".rs")
         .into_iter()
         .filter(|file| file.path.starts_with("host/") && !file.path.contains("tests"))
         .collect();
-    check(rule, &ours, &File::new("host/server/src/x.rs", "let chain = \"anvil-devnet\";\n"));
+    check(
+        rule,
+        &ours,
+        &File::new("host/server/src/x.rs", "let chain = \"anvil-devnet\";\n"),
+    );
 }
 
 #[test]
 fn nothing_is_left_for_later() {
     // Put together here, so that this file does not find itself.
-    let marks = ["to".to_owned() + "do!(", "unimple".to_owned() + "mented!(", "FIX".to_owned() + "ME", "#[ig".to_owned() + "nore"];
+    let marks = [
+        "to".to_owned() + "do!(",
+        "unimple".to_owned() + "mented!(",
+        "FIX".to_owned() + "ME",
+        "#[ig".to_owned() + "nore",
+    ];
     let rule = |file: &File| {
-        marks.iter().filter(|mark| file.text.contains(*mark)).map(|mark| format!("has `{mark}`")).collect()
+        marks
+            .iter()
+            .filter(|mark| file.text.contains(*mark))
+            .map(|mark| format!("has `{mark}`"))
+            .collect()
     };
     check(rule, &files(".rs"), &File::new("x.rs", &marks[0]));
 }
