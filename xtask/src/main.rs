@@ -13,7 +13,8 @@ use run::{quiet, run};
 
 const USAGE: &str = "usage: cargo xtask <command>
   dev [ARGS]    build everything and run `bellwether dev ARGS`
-  test [FILTER] format, lint, build, and run every test (or those that nextest's FILTER names)
+  test [FILTER] check the format, build, and run every test (or those that nextest's FILTER names)
+  lint          clippy over everything
   setup         only prepare this machine and build everything";
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn dispatch() -> anyhow::Result<()> {
         Some("dev") => dev(&rest),
         Some("test") => test(&rest),
         Some("setup") => setup(false),
+        Some("lint") => lint(),
         _ => bail!("{USAGE}"),
     }
 }
@@ -121,6 +123,10 @@ fn dev(args: &[String]) -> anyhow::Result<()> {
     // Becomes the host: a Ctrl-C has nobody in between.
     let error = dev.exec();
     Err(error).context("bellwether can't be started")
+}
+
+fn lint() -> anyhow::Result<()> {
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--locked"]))
 }
 
 fn test(filter: &[String]) -> anyhow::Result<()> {
