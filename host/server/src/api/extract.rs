@@ -93,11 +93,11 @@ fn bad_field(mut pointer: String, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     // The position is for files; a pointer tells more here.
     let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    if let Some(name) =
-        quoted(&text, "missing field `").or_else(|| quoted(&text, "unknown field `"))
+    let named = quoted(&text, "missing field `").or_else(|| quoted(&text, "unknown field `"));
+    if let Some(name) = named.map(escape)
         && !pointer.ends_with(&format!("/{name}"))
     {
-        pointer = format!("{pointer}/{}", escape(name));
+        pointer = format!("{pointer}/{name}");
     }
     Problem::field(pointer, text)
 }
@@ -252,7 +252,7 @@ mod tests {
         check("", Code::MalformedBody, None);
         check("{", Code::MalformedBody, None);
         check(r#"{"chain":"a"} x"#, Code::MalformedBody, None);
-        check("[]", Code::InvalidRequest, Some("/chain"));
+        check("[]", Code::InvalidRequest, Some(""));
         check("{}", Code::InvalidRequest, Some("/chain"));
         check(r#"{"chain":1}"#, Code::InvalidRequest, Some("/chain"));
         check(

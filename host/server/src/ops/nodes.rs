@@ -376,6 +376,7 @@ fn new_operation(
 
 fn new_node(chain: &ChainConfig, request: CreateNode, now: Millis) -> Result<Node, OpError> {
     let id = NodeId(Uuid::now_v7());
+    let request = with_node_type(chain, request);
     let node_type = chain
         .profile
         .node_types
@@ -469,6 +470,21 @@ fn place(
         host_id: None,
         host_ip: None,
     })
+}
+
+/// A chain with one node type leaves no choice, so it need not be made.
+fn with_node_type(chain: &ChainConfig, request: CreateNode) -> CreateNode {
+    let mut names = chain.profile.node_types.keys();
+    match (names.next(), names.next()) {
+        (Some(only), None) if request.node_type.is_empty() => {
+            let node_type = only.clone();
+            CreateNode {
+                node_type,
+                ..request
+            }
+        }
+        _ => request,
+    }
 }
 
 fn checked_name(name: String) -> Result<String, OpError> {

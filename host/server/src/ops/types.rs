@@ -130,7 +130,7 @@ impl<T> Page<T> {
 pub struct CreateNode {
     /// Chain profile id.
     pub chain: String,
-    /// One of the profile's node types.
+    /// One of the profile's node types; empty for the only one.
     pub node_type: String,
     /// For people; made up when absent.
     pub name: Option<String>,
