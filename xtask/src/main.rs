@@ -126,20 +126,16 @@ fn dev(args: &[String]) -> anyhow::Result<()> {
 }
 
 fn lint() -> anyhow::Result<()> {
-    run(cargo(&["clippy", "--workspace", "--all-targets", "--locked"]))
-}
-
-fn test(filter: &[String]) -> anyhow::Result<()> {
-    setup(true)?;
     run(cargo(&[
         "clippy",
         "--workspace",
         "--all-targets",
         "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    ]))
+}
+
+fn test(filter: &[String]) -> anyhow::Result<()> {
+    setup(true)?;
     let mut tests = if quiet(cargo(&["nextest", "--version"])) {
         let profile = if std::env::var_os("CI").is_some() {
             "ci"
