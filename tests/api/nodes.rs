@@ -92,7 +92,11 @@ async fn an_old_version_changes_nothing() {
     // The workflow may write between the two, so a client reads again, as this one does.
     let mut last = 0;
     for _ in 0..20 {
-        let read = bed.request(Method::GET, "/api/v1/nodes/alice").send().await.unwrap();
+        let read = bed
+            .request(Method::GET, "/api/v1/nodes/alice")
+            .send()
+            .await
+            .unwrap();
         let tag = read.headers()["etag"].to_str().unwrap().to_owned();
         last = terminate(&tag).send().await.unwrap().status().as_u16();
         if last != 412 {
