@@ -47,7 +47,7 @@ async fn beats_are_counted_and_the_newest_is_kept(db: &Db) {
         (known.processes_json.as_str(), known.processes_run),
         ("[20]", false)
     );
-    let silent = stored_node(db, "silent").await.id;
+    let silent = stored_node(db, "beatless").await.id;
     let several = db.heartbeats(&[node, silent]).await.unwrap();
     assert_eq!(several.into_iter().collect::<Vec<_>>(), [(node, known)]);
 }
