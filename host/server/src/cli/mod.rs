@@ -134,7 +134,7 @@ async fn serve<F: Future<Output = anyhow::Result<()>>>(
     host: impl FnOnce(CancellationToken) -> F,
 ) -> Result<(), CliError> {
     let filter = EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info,duroxide=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
