@@ -122,7 +122,7 @@ impl App {
         tolerate_broken: bool,
     ) -> Result<Prepared, ReloadError> {
         let path = folder.root.join(&wanted.plugin.component);
-        let limits = wanted.plugin.limits.over(Limits::of(wanted.kind));
+        let limits = wanted.plugin.limits.over(&Limits::of(wanted.kind));
         let terms = RevisionTerms {
             config: json!({ "config": wanted.plugin.config, "uses": wanted.settings }),
             grants: wanted.plugin.grants.clone(),

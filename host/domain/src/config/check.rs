@@ -11,7 +11,7 @@ use super::diagnostics::{Diagnostic, Path, did_you_mean};
 use super::load::{ChainFiles, Doc, Folder, ValidateOptions};
 use super::observation::ObservationConfig;
 use super::profile::PluginUse;
-use super::render::stays_inside;
+use super::render_fields::stays_inside;
 use super::{check_chain, check_notifications, check_recipe};
 use crate::time::{format_duration, parse_duration};
 

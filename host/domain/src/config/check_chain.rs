@@ -12,12 +12,12 @@ use super::load::{ChainFiles, Doc};
 use super::names::binary_url;
 use super::observation::ObservationConfig;
 use super::profile::{NodeType, Profile};
-use super::render::stays_inside;
+use super::render_fields::stays_inside;
 use super::runtime::Runtime;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Everything about one chain but its recipes.
 pub(super) fn chain(

@@ -87,7 +87,7 @@ fn references(
                 ("receiver", &receivers),
                 found,
             );
-            let day = Duration::from_secs(86_400);
+            let day = Duration::from_hours(24);
             within(
                 doc,
                 &path.at("group_wait"),
@@ -95,7 +95,7 @@ fn references(
                 (Duration::ZERO, day),
                 found,
             );
-            let minute = Duration::from_secs(60);
+            let minute = Duration::from_mins(1);
             within(
                 doc,
                 &path.at("repeat_interval"),

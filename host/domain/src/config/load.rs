@@ -197,14 +197,14 @@ impl Folder {
                 text,
             },
             Err(mistake) => {
-                self.mistakes.push(mistake);
+                self.mistakes.push(*mistake);
                 return None;
             }
         };
         let (tree, mut mistakes) = match yaml::parse(&source) {
             Ok(read) => read,
             Err(mistake) => {
-                self.mistakes.push(mistake);
+                self.mistakes.push(*mistake);
                 return None;
             }
         };
@@ -261,17 +261,17 @@ impl Folder {
     }
 }
 
-fn text_of(file: &ConfigFile) -> Result<String, Diagnostic> {
+fn text_of(file: &ConfigFile) -> Result<String, Box<Diagnostic>> {
     if file.content.len() > FILE_BYTES_MAX {
         let message = format!(
             "the file has {} bytes; 1 MiB is the most",
             file.content.len()
         );
-        return Err(Diagnostic::of_file(
+        return Err(Box::new(Diagnostic::of_file(
             &file.path,
             message,
             "split it, or fetch large data in a recipe",
-        ));
+        )));
     }
     let text = match std::str::from_utf8(&file.content) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
@@ -290,7 +290,12 @@ fn text_of(file: &ConfigFile) -> Result<String, Diagnostic> {
                 end: 1,
             };
             let message = "a byte that is not UTF-8";
-            return Err(source.mistake(place, &Path::default(), message, "save the file as UTF-8"));
+            return Err(Box::new(source.mistake(
+                place,
+                &Path::default(),
+                message,
+                "save the file as UTF-8",
+            )));
         }
     };
     Ok(text.to_owned())

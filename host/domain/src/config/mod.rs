@@ -19,6 +19,7 @@ pub mod observation;
 pub mod profile;
 pub mod recipe;
 mod render;
+mod render_fields;
 pub mod runtime;
 pub mod scalars;
 mod schema_words;

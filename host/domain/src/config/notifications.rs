@@ -88,7 +88,7 @@ fn default_group_wait() -> Duration {
 }
 
 fn default_repeat_interval() -> Duration {
-    Duration::from_secs(4 * 3_600)
+    Duration::from_hours(4)
 }
 
 /// What an incident must be. An empty list matches everything; a list matches any of its entries.
@@ -150,7 +150,7 @@ impl Default for RateLimit {
     fn default() -> Self {
         Self {
             burst: 30,
-            per: Duration::from_secs(60),
+            per: Duration::from_mins(1),
         }
     }
 }

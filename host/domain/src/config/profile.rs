@@ -290,7 +290,7 @@ pub struct LimitsOverride {
 
 impl LimitsOverride {
     /// The limits of a kind with these in place of some.
-    pub fn over(&self, base: Limits) -> Limits {
+    pub fn over(&self, base: &Limits) -> Limits {
         Limits {
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
             cpu: self.cpu.unwrap_or(base.cpu),

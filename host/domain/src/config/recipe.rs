@@ -60,7 +60,7 @@ pub struct Step {
 }
 
 fn default_timeout() -> Duration {
-    Duration::from_secs(300)
+    Duration::from_mins(5)
 }
 
 /// How often a step is tried.

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use url::Url;
 
 use super::ChainConfig;
 use super::diagnostics::Path;
 use super::names::names;
 use super::recipe::{PackageManager, PackageStep, ProcessStep, Step, StepAction, WaitForStep};
+use super::render_fields::{is_sha512, mode};
 use super::runtime::Process;
 use super::scalars::Sha256;
 use super::schema_words::short;
@@ -62,13 +62,13 @@ pub fn render_recipe(
     let renderer = Renderer::new(names, &values.root, &chain.runtime.process);
     let mut steps = Vec::new();
     for step in &recipe.steps {
-        let rendered = renderer.step(step).map_err(|fault| RenderError::Step {
+        let filled = renderer.step(step).map_err(|fault| RenderError::Step {
             step: step.name.clone(),
             field: fault.path.to_string(),
             message: fault.message,
             mend: fault.mend,
         })?;
-        steps.extend(rendered);
+        steps.extend(filled);
     }
     Ok(steps)
 }
@@ -86,8 +86,8 @@ pub(super) struct Fault {
 
 /// Fills steps in for one node.
 pub(super) struct Renderer<'a> {
-    templates: Templates,
-    root: String,
+    pub(super) templates: Templates,
+    pub(super) root: String,
     process: &'a Process,
 }
 
@@ -187,28 +187,11 @@ impl<'a> Renderer<'a> {
         }
         Ok(RenderedAction::Package {
             manager: step.manager,
-            name: self.filled(&step.name, &at("name"))?,
+            name: self.package_name(&step.name, &at("name"))?,
             version: self.exact_version(&step.version, &at("version"))?,
             integrity,
             binaries,
         })
-    }
-
-    fn exact_version(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let version = self.filled(text, at)?;
-        let exact = version.starts_with(|c: char| c.is_ascii_digit())
-            && version
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".-+~:_".contains(c));
-        if !exact {
-            let message = format!("`{}` is no exact version", short(&version));
-            return Err(fault(
-                at,
-                message,
-                "write one version, such as `1.7.1`; no range and no tag",
-            ));
-        }
-        Ok(version)
     }
 
     fn process(&self, step: &ProcessStep) -> Result<RenderedProcess, Fault> {
@@ -290,92 +273,6 @@ impl<'a> Renderer<'a> {
             }
         }
     }
-
-    fn text(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self
-            .templates
-            .render(text)
-            .map_err(|f| fault(at, f.message, &f.mend))?;
-        if rendered.contains('\0') {
-            return Err(fault(at, "a NUL character".to_owned(), "delete it"));
-        }
-        Ok(rendered)
-    }
-
-    fn filled(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self.text(text, at)?;
-        if rendered.trim().is_empty() {
-            return Err(fault(
-                at,
-                "it renders to nothing".to_owned(),
-                "write a value",
-            ));
-        }
-        Ok(rendered)
-    }
-
-    /// A path within the node's folder, relative to it.
-    fn path(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self.filled(text, at)?;
-        let inner = match rendered.strip_prefix(&self.root) {
-            Some("") => ".",
-            Some(rest) if rest.starts_with('/') => rest.trim_start_matches('/'),
-            Some(_) | None => &rendered,
-        };
-        stays_inside(inner)
-            .then(|| inner.to_owned())
-            .ok_or_else(|| {
-                let message = format!("`{}` leads out of the node's folder", short(&rendered));
-                fault(
-                    at,
-                    message,
-                    "write a path below the node's folder, such as `{{.Paths.data}}/x` or `data/x`",
-                )
-            })
-    }
-
-    fn url(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self.filled(text, at)?;
-        let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-        match Url::parse(&rendered) {
-            Ok(url) if is_http(&url) => Ok(rendered),
-            Ok(_) | Err(_) => {
-                let message = format!("`{}` is not a web address", short(&rendered));
-                Err(fault(
-                    at,
-                    message,
-                    "write a whole URL that begins with `https://` or `http://`",
-                ))
-            }
-        }
-    }
-
-    fn address(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self.filled(text, at)?;
-        let port = rendered
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty());
-        if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Ok(rendered);
-        }
-        let message = format!("`{}` is not `host:port`", short(&rendered));
-        Err(fault(
-            at,
-            message,
-            "write for example `127.0.0.1:{{.Ports.rpc}}`",
-        ))
-    }
-
-    fn checksum(&self, text: &str, at: &Path) -> Result<String, Fault> {
-        let rendered = self.filled(text, at)?;
-        match rendered.parse::<Sha256>() {
-            Ok(checksum) => Ok(checksum.as_str().to_owned()),
-            Err(bad) => {
-                let mend = "write the digest of the file, or `{{.Binaries.<name>.checksum}}`";
-                Err(fault(at, bad.to_string(), mend))
-            }
-        }
-    }
 }
 
 impl Fault {
@@ -387,39 +284,12 @@ impl Fault {
     }
 }
 
-fn fault(path: &Path, message: String, mend: &str) -> Fault {
+/// A mistake of a field of the step.
+pub(super) fn fault(path: &Path, message: String, mend: &str) -> Fault {
     Fault {
         in_runtime: false,
         path: path.clone(),
         message,
         mend: mend.to_owned(),
     }
-}
-
-/// Whether a relative path can't leave the folder that it begins in.
-pub(super) fn stays_inside(path: &str) -> bool {
-    !path.is_empty()
-        && !path.starts_with('/')
-        && !path.contains('\\')
-        && !path.chars().any(char::is_control)
-        && path.split('/').all(|part| part != "..")
-}
-
-fn is_sha512(text: &str) -> bool {
-    let digest = text.strip_prefix("sha512-").unwrap_or_default();
-    digest.len() == 88
-        && digest.ends_with("==")
-        && digest[..86]
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
-}
-
-fn mode(text: &str, at: &Path) -> Result<u32, Fault> {
-    u32::from_str_radix(text, 8).map_err(|_| {
-        fault(
-            at,
-            format!("`{}` are no permissions", short(text)),
-            "write for example `\"0750\"`",
-        )
-    })
 }

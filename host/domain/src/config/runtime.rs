@@ -119,7 +119,7 @@ impl Default for Restart {
         Self {
             policy: RestartPolicy::OnFailure,
             backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(60),
+            backoff_max: Duration::from_mins(1),
             max_restarts: 10,
         }
     }

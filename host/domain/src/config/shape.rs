@@ -104,10 +104,9 @@ impl<'a> Walk<'a> {
             (Some("array"), Kind::List(items)) => self.array(items, rules, path, key_place),
             (Some("string"), Kind::Text(text)) => self.text(text, rules, node.place, path),
             (Some("boolean"), Kind::Bool(_)) => {}
-            (Some("integer"), Kind::Number(number)) if !number.is_f64() => {
-                self.range(number.as_f64(), rules, node.place, path);
-            }
-            (Some("number"), Kind::Number(number)) => {
+            (Some(kind @ ("integer" | "number")), Kind::Number(number))
+                if kind == "number" || !number.is_f64() =>
+            {
                 self.range(number.as_f64(), rules, node.place, path);
             }
             (Some(_), _) => self.wrong_type(node, &expects(rules), path, key_place),
@@ -298,14 +297,11 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown_variant(&mut self, entries: &[Entry], names: &[&str], path: &Path, at: Place) {
-        match entries.iter().find(|entry| entry.key == "type") {
-            Some(entry) => self.choice(&entry.value, names, &path.at("type"), entry.key_place),
-            None => {
-                let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                let mend = format!("add `type:` with one of {}", list.join(", "));
-                self.report(at, path, "`type` is missing".to_owned(), mend);
-            }
+        if let Some(entry) = entries.iter().find(|entry| entry.key == "type") {
+            return self.choice(&entry.value, names, &path.at("type"), entry.key_place);
         }
+        let mend = format!("add `type:` with one of `{}`", names.join("`, `"));
+        self.report(at, path, "`type` is missing".to_owned(), mend);
     }
 
     /// Reports a key that nothing reads; gives the key that was probably meant.

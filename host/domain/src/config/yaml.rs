@@ -17,15 +17,15 @@ const VALUES_MAX: usize = 50_000;
 const DEPTH_MAX: usize = 64;
 
 /// Reads a document. A text that is no YAML gives one mistake; repeated keys give one each beside the tree.
-pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Diagnostic>), Diagnostic> {
+pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Diagnostic>), Box<Diagnostic>> {
     let mut builder = Builder::new(source);
     for event in Parser::new_from_str(&source.text) {
-        let (event, span) = event.map_err(|error| not_yaml(source, &error))?;
+        let (event, span) = event.map_err(|error| Box::new(not_yaml(source, &error)))?;
         builder.take(event, span.into())?;
     }
     match builder.root {
         Some(root) => Ok((root, builder.mistakes)),
-        None => Err(empty(source)),
+        None => Err(Box::new(empty(source))),
     }
 }
 
@@ -111,7 +111,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Diagnostic> {
+    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Box<Diagnostic>> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => self.begin_document(place),
@@ -154,11 +154,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn stop(&self, place: Place, message: &str, mend: &str) -> Diagnostic {
-        self.source.mistake(place, &Path::default(), message, mend)
+    fn stop(&self, place: Place, message: &str, mend: &str) -> Box<Diagnostic> {
+        let top = Path::default();
+        Box::new(self.source.mistake(place, &top, message, mend))
     }
 
-    fn begin_document(&mut self, place: Place) -> Result<(), Diagnostic> {
+    fn begin_document(&mut self, place: Place) -> Result<(), Box<Diagnostic>> {
         self.documents += 1;
         if self.documents > 1 {
             let mend = "put each document into a file of its own and delete the `---`";
@@ -167,7 +168,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn refuse_tag(&self, tagged: bool, place: Place) -> Result<(), Diagnostic> {
+    fn refuse_tag(&self, tagged: bool, place: Place) -> Result<(), Box<Diagnostic>> {
         if tagged {
             let mend = "delete the tag; put a text that looks like a number in quotes";
             return Err(self.stop(place, "a YAML tag (`!…`) has no meaning here", mend));
@@ -175,7 +176,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, open: Open, place: Place) -> Result<(), Diagnostic> {
+    fn enter(&mut self, open: Open, place: Place) -> Result<(), Box<Diagnostic>> {
         if self.open.len() >= DEPTH_MAX {
             let message = format!("more than {DEPTH_MAX} levels within each other");
             return Err(self.stop(place, &message, "write it flatter"));
@@ -184,7 +185,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<(), Diagnostic> {
+    fn leave(&mut self) -> Result<(), Box<Diagnostic>> {
         match self.open.pop() {
             Some(Open::List {
                 place,
@@ -213,7 +214,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Diagnostic> {
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Box<Diagnostic>> {
         let Some(node) = self.anchors.get(&anchor) else {
             let mend = "write the value out; an anchor can't be used within itself";
             return Err(self.stop(place, "an alias without its anchor", mend));
@@ -227,12 +228,12 @@ impl<'a> Builder<'a> {
         self.add(node, 0)
     }
 
-    fn too_many(&self, place: Place) -> Diagnostic {
+    fn too_many(&self, place: Place) -> Box<Diagnostic> {
         let message = format!("more than {VALUES_MAX} values, those of aliases included");
         self.stop(place, &message, "use fewer aliases, or split the file")
     }
 
-    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Diagnostic> {
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Box<Diagnostic>> {
         self.values += 1;
         if self.values > VALUES_MAX {
             return Err(self.too_many(node.place));
@@ -254,7 +255,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes keys and values in turn.
-    fn add_to_map(&mut self, node: Node) -> Result<(), Diagnostic> {
+    fn add_to_map(&mut self, node: Node) -> Result<(), Box<Diagnostic>> {
         let path = self.path();
         let Some(Open::Map { entries, key, .. }) = self.open.last_mut() else {
             return Ok(());

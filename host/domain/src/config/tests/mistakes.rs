@@ -6,7 +6,7 @@ use super::*;
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 #[rustfmt::skip]
-const TABLE: [Row; 64] = [
+const TABLE: [Row; 65] = [
     ("unknown key", PROFILE_PATH, "display_name:", "dispaly_name:"),
     ("unknown key far from all", PROFILE_PATH, "chain_type: toy", "chain_type: toy\ncolour: red"),
     ("key of a later version", PROFILE_PATH, "inputs:", "keys: {}\ninputs:"),
@@ -63,6 +63,7 @@ const TABLE: [Row; 64] = [
     ("undo", RECIPE_PATH, "creates: bin/toyd", "undo: rm"),
     ("path out of the folder", RECIPE_PATH, "path: config/node.toml", "path: ../node.toml"),
     ("absolute path", RECIPE_PATH, "archive: toyd.tar.gz", "archive: /etc/toyd.tar.gz"),
+    ("package that is an option", RECIPE_PATH, "type: binary\n    with: {name: toyd, source: software/toyd, version: \"{{.Version}}\"}", "type: package\n    with: {manager: apt, name: --help, version: 1.2.3, integrity: \"{{.Binaries.toyd.checksum}}\"}"),
     ("URL without a scheme", RECIPE_PATH, "https://snap.example/", "snap.example/"),
     ("wait without a target", RECIPE_PATH, "tcp: \"127.0.0.1:{{.Ports.rpc}}\", ", ""),
     ("permissions without quotes", RECIPE_PATH, "mode: \"0700\"", "mode: 700"),
