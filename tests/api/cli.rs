@@ -81,8 +81,8 @@ async fn a_person_makes_lists_and_removes_a_node() {
         "{out}"
     );
     assert!(!out.contains('\u{1b}'), "no colours without a terminal");
-    let (code, out, _) = run(&below, &["node", "terminate", "alice"]).await;
-    assert_eq!(code, 0);
+    let (code, out, err) = run(&below, &["node", "terminate", "alice"]).await;
+    assert_eq!(code, 0, "{err}");
     assert!(out.contains("is being removed"), "{out}");
     bed.stop().await;
 }
