@@ -73,10 +73,11 @@ impl Host {
             config,
             db,
         });
-        let engine = start_engine(&app, &state_dir).await?;
         app.load_first_catalogue()
             .await
             .context("the chain configurations can't be used")?;
+        // After the catalogue: the engine goes on with unfinished workflows at once, and they ask for chains.
+        let engine = start_engine(&app, &state_dir).await?;
         let gateway = start_gateway(&app, authority).await?;
         let host = Self {
             http: http.local_addr()?,

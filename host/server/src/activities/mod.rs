@@ -23,7 +23,18 @@ use crate::ops::OpError;
 pub(crate) fn all(app: &App) -> Activities {
     let mut activities = Activities::default();
     on(&mut activities, app, ReportStep, operations::report_step);
-    on(&mut activities, app, FinishOperation, operations::finish);
+    let finisher = app.clone();
+    activities.on(FinishOperation, move |_: ActivityContext, node| {
+        let app = finisher.clone();
+        async move {
+            // A cancel that came with the last step is obeyed: whoever asked for it counts on the undo.
+            let is_finished = operations::finish(app, node)
+                .await
+                .map_err(activity_error)?;
+            let cancelled = || ActivityError::permanent("cancelled", "cancelled at its last step");
+            is_finished.then_some(()).ok_or_else(cancelled)
+        }
+    });
     on(&mut activities, app, ValidateInputs, nodes::validate_inputs);
     on(&mut activities, app, MarkSyncing, nodes::mark_syncing);
     on(&mut activities, app, CheckNodeHealth, nodes::check_health);

@@ -29,13 +29,18 @@ pub(super) async fn report_step(app: App, report: StepReport) -> Result<(), OpEr
     .await
 }
 
-/// Closes the operation as succeeded.
-pub(super) async fn finish(app: App, node: NodeRef) -> Result<(), OpError> {
+/// Closes the operation as succeeded; `false` when somebody asked for its cancel before.
+pub(super) async fn finish(app: App, node: NodeRef) -> Result<bool, OpError> {
+    let mut is_cancelled = false;
     edit(&app, node.operation_id, |operation, now| {
-        finish_running(operation, now);
-        operation.state = OperationState::Succeeded;
+        is_cancelled = operation.state == OperationState::Undoing;
+        if !is_cancelled {
+            finish_running(operation, now);
+            operation.state = OperationState::Succeeded;
+        }
     })
-    .await
+    .await?;
+    Ok(!is_cancelled)
 }
 
 /// Reads, changes and writes an operation that is not over; one that is over stays as it is.
