@@ -189,7 +189,7 @@ fn config(folder: &Path, url: &str) -> AgentConfig {
 }
 
 pub(super) fn command(node: &str, action: Action) -> pb::Command {
-    let in_a_minute = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    let in_a_minute = std::time::SystemTime::now() + std::time::Duration::from_mins(1);
     let deadline = in_a_minute.duration_since(std::time::UNIX_EPOCH).unwrap();
     pb::Command {
         id: uuid::Uuid::now_v7().to_string(),

@@ -32,7 +32,7 @@ async fn run(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
         .env_remove("BELLWETHER_HOST")
         .env_remove("BELLWETHER_KEY_FILE")
         .env("NO_PROXY", "*");
-    let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), command.output()).await;
     let Output {
         status,
         stdout,

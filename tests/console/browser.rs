@@ -91,14 +91,13 @@ impl Browser {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         });
-        match waited.await {
-            Ok(value) => value,
-            Err(_) => {
-                let seen = self.shot("waited-in-vain").await;
-                let text = self.run("return document.body.innerText").await;
-                let seen = seen.display();
-                panic!("the page never showed {expression}; it shows {text}; see {seen}")
-            }
+        if let Ok(value) = waited.await {
+            value
+        } else {
+            let seen = self.shot("waited-in-vain").await;
+            let text = self.run("return document.body.innerText").await;
+            let seen = seen.display();
+            panic!("the page never showed {expression}; it shows {text}; see {seen}")
         }
     }
 

@@ -151,7 +151,7 @@ impl Bed {
             hash: token_hash(&token),
             host_id: host,
             node_id: None,
-            expires_at: self.clock.now().plus(Duration::from_secs(900)),
+            expires_at: self.clock.now().plus(Duration::from_mins(15)),
             used_at: None,
             revoked_at: None,
         })
@@ -181,7 +181,7 @@ impl Bed {
     pub(crate) async fn queue(&self, agent: AgentId, node: NodeId, order: Order) -> CommandId {
         let id = CommandId(Uuid::now_v7());
         let now = self.clock.now();
-        let deadline = now.plus(Duration::from_secs(600));
+        let deadline = now.plus(Duration::from_mins(10));
         let command = Command {
             id,
             node_id: node,
@@ -296,7 +296,8 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("{what} did not come within {PATIENCE:?}");
-    }
+    assert!(
+        !tokio::time::timeout(PATIENCE, wait).await.is_err(),
+        "{what} did not come within {PATIENCE:?}"
+    )
 }

@@ -57,7 +57,7 @@ async fn observations_are_stored_once_acknowledged_and_shown_live() {
         let shown = live.recv().await.unwrap();
         assert_eq!((shown.node_id, shown.observations.len()), (node, 1));
     }
-    let (from, to) = (now.minus(Duration::from_secs(60)), now);
+    let (from, to) = (now.minus(Duration::from_mins(1)), now);
     let samples = bed
         .db
         .samples(node, "node.height", from, to, 10)

@@ -109,7 +109,7 @@ async fn a_session_ends_when_the_certificate_does() {
     let bed = Bed::start().await;
     let (agent, node) = bed.agent("one").await;
     let session = agent.connect().await.unwrap();
-    bed.clock.advance(Duration::from_secs(31 * 86_400));
+    bed.clock.advance(Duration::from_hours(744));
     session.beat(&[node]).await;
     let status = session.end().await;
     assert!(status.message().contains("has ended"), "{status}");

@@ -51,7 +51,7 @@ async fn a_killed_agent_is_down_after_three_misses_and_back_by_two_beats() {
     assert_eq!(processes.len(), 1);
 
     dev.kill_agent();
-    dev.node_when("down", Duration::from_secs(60), |node| {
+    dev.node_when("down", Duration::from_mins(1), |node| {
         node["state"] == "down"
     })
     .await;

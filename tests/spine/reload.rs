@@ -33,7 +33,7 @@ async fn a_hundred_reloads_lose_no_evaluation_and_leave_an_open_incident_alone()
     dev.healthy().await;
     let pid = dev.node_processes()[0];
     signal(pid, Signal::STOP);
-    dev.node_when("critical", Duration::from_secs(60), |node| {
+    dev.node_when("critical", Duration::from_mins(1), |node| {
         node["application_health"] == "critical"
     })
     .await;

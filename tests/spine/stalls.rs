@@ -67,7 +67,7 @@ async fn a_node_that_stalls_is_one_incident_and_one_message_and_its_recovery_one
 
     // Frozen: nothing answers.
     signal(pid, Signal::STOP);
-    dev.node_when("critical", Duration::from_secs(60), is_stalled)
+    dev.node_when("critical", Duration::from_mins(1), is_stalled)
         .await;
     only(&hooks, &["firing"]).await;
     let incidents = dev.incidents("node_critical").await;
@@ -79,7 +79,7 @@ async fn a_node_that_stalls_is_one_incident_and_one_message_and_its_recovery_one
     // It answers, but no block comes.
     let rpc = format!("http://127.0.0.1:{}", node["ports"]["rpc"]);
     mine_every(&rpc, 0).await;
-    dev.node_when("critical", Duration::from_secs(60), is_stalled)
+    dev.node_when("critical", Duration::from_mins(1), is_stalled)
         .await;
     only(&hooks, &["firing", "resolved", "firing"]).await;
     let incidents = dev.incidents("node_critical").await;

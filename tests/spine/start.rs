@@ -7,7 +7,7 @@ use crate::support::dev::Dev;
 #[tokio::test]
 async fn a_first_start_shows_a_healthy_node_with_rising_height_within_a_minute() {
     let mut dev = Dev::new(&[]);
-    let started = tokio::time::timeout(Duration::from_secs(60), async {
+    let started = tokio::time::timeout(Duration::from_mins(1), async {
         dev.start().await;
         let node = dev.healthy().await;
         let height = node["observations"]["node.height"]["value"].as_i64();
@@ -40,7 +40,7 @@ async fn ctrl_c_ends_cleanly_and_a_second_start_goes_on_with_the_same_process() 
     let after = dev
         .node_when(
             "healthy and measured anew",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             |node| {
                 let at = |node: &serde_json::Value| {
                     node["observations"]["node.height"]["at"]

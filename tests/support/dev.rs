@@ -200,7 +200,7 @@ impl Dev {
         signal(host.id(), rustix::process::Signal::INT);
         eventually(
             "the host ends after Ctrl-C",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             async || host.try_wait().unwrap(),
         )
         .await

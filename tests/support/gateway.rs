@@ -235,7 +235,7 @@ impl Service {
             .lock()
             .unwrap()
             .life
-            .unwrap_or(Duration::from_secs(30 * 24 * 3600))
+            .unwrap_or(Duration::from_hours(720))
     }
 }
 
@@ -277,7 +277,7 @@ impl AgentGateway for Service {
         let (certificate_der, not_after_ms) = self.authority.sign(
             &request.into_inner().csr_der,
             "renewed",
-            Duration::from_secs(30 * 24 * 3600),
+            Duration::from_hours(720),
         );
         let ca_der = self.authority.der.clone();
         Ok(Response::new(pb::RenewResponse {

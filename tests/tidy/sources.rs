@@ -4,9 +4,12 @@ use super::{File, check, files, root};
 
 #[test]
 fn every_source_says_what_it_is() {
-    let rule = |file: &File| match file.text.starts_with("//!") {
-        true => Vec::new(),
-        false => vec!["begins without a `//!` line that says what it is and why".to_owned()],
+    let rule = |file: &File| {
+        if file.text.starts_with("//!") {
+            Vec::new()
+        } else {
+            vec!["begins without a `//!` line that says what it is and why".to_owned()]
+        }
     };
     check(
         rule,

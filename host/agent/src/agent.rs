@@ -30,7 +30,7 @@ const ASIDE_MAX: usize = 256;
 /// How long a former agent on the same folder may take to end.
 const LOCK_MAX: Duration = Duration::from_secs(10);
 /// How long a download may wait for its next bytes.
-const READ_MAX: Duration = Duration::from_secs(60);
+const READ_MAX: Duration = Duration::from_mins(1);
 
 /// What the parts of an agent share.
 pub(crate) struct Agent {

@@ -33,7 +33,7 @@ const PARALLEL_MAX: usize = 4;
 /// Commands that wait for one node; the host queues less.
 const WAITING_MAX: usize = 200;
 /// The time of a command that names no deadline.
-const TIME_DEFAULT: Duration = Duration::from_secs(60 * 60);
+const TIME_DEFAULT: Duration = Duration::from_hours(1);
 
 /// Why a command is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -156,12 +156,11 @@ impl Executor {
         loop {
             let next = {
                 let mut queues = self.lock();
-                match queues.get(&node).and_then(VecDeque::front).copied() {
-                    Some(id) => id,
-                    None => {
-                        queues.remove(&node);
-                        return;
-                    }
+                if let Some(id) = queues.get(&node).and_then(VecDeque::front).copied() {
+                    id
+                } else {
+                    queues.remove(&node);
+                    return;
                 }
             };
             // The semaphore is never closed.

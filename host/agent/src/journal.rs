@@ -19,7 +19,7 @@ use crate::steps::Trace;
 use crate::{durable, time};
 
 /// How long a record outlives the storing of its result.
-const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const KEEP: Duration = Duration::from_hours(24);
 /// Records kept in all, unless unfinished.
 const RECORDS_MAX: usize = 2_000;
 

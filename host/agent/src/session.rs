@@ -38,7 +38,7 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 const GOOD: Duration = Duration::from_secs(30);
 /// The bounds of what the host may wish for the time between beats.
 const BEAT_MIN: Duration = Duration::from_millis(50);
-const BEAT_MAX: Duration = Duration::from_secs(300);
+const BEAT_MAX: Duration = Duration::from_mins(5);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ async fn renewal(agent: &Agent, identity: &Identity, channel: Channel) -> Identi
     loop {
         let wait = identity.renew_at().since(time::now());
         // A clock that is set forward is noticed within the hour.
-        time::sleep(wait.min(Duration::from_secs(3600))).await;
+        time::sleep(wait.min(Duration::from_hours(1))).await;
         if time::now() < identity.renew_at() {
             continue;
         }
@@ -110,7 +110,7 @@ async fn renewal(agent: &Agent, identity: &Identity, channel: Channel) -> Identi
                 "the certificate is not renewed yet"
             ),
         }
-        time::sleep(time::jittered(Duration::from_secs(60))).await;
+        time::sleep(time::jittered(Duration::from_mins(1))).await;
     }
 }
 
@@ -211,7 +211,7 @@ impl Session {
                             .await?;
                     }
                     Err(error) => {
-                        tracing::error!(command.id = command_id, %error, "the command is not taken")
+                        tracing::error!(command.id = command_id, %error, "the command is not taken");
                     }
                 }
             }

@@ -9,7 +9,7 @@ use crate::node::{ApplicationHealth, Condition, NodeState, Reason, text_enum};
 use crate::time::Millis;
 
 /// A resolved incident that recurs within this time is reopened; later it is a new one.
-pub const REOPEN_WITHIN: Duration = Duration::from_secs(600);
+pub const REOPEN_WITHIN: Duration = Duration::from_mins(10);
 
 text_enum! {
     /// How bad it is.
@@ -246,7 +246,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
             return found;
         }
         NodeState::Syncing | NodeState::Healthy | NodeState::Degraded => {
-            found.over.push(category::NODE_DOWN)
+            found.over.push(category::NODE_DOWN);
         }
     }
     let process_lost = condition.state == NodeState::Degraded;

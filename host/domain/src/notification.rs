@@ -215,7 +215,7 @@ impl TokenBucket {
 
 /// How long to wait before the next try of a delivery: 1 s, doubled, at most a minute.
 pub fn delivery_backoff(attempts: u32) -> Duration {
-    Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_secs(60))
+    Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_mins(1))
 }
 
 /// Tries of a delivery before it is given up: a little over half an hour with [`delivery_backoff`].

@@ -74,14 +74,13 @@ impl Cache {
             return Ok(component);
         }
         let path = self.path(digest);
-        let component = match self.load(engine, &path) {
-            Some(component) => component,
-            None => {
-                self.compile(bytes, &path).await?;
-                self.load(engine, &path).ok_or_else(|| {
-                    PluginError::Internal(anyhow::anyhow!("the compiled file can't be loaded"))
-                })?
-            }
+        let component = if let Some(component) = self.load(engine, &path) {
+            component
+        } else {
+            self.compile(bytes, &path).await?;
+            self.load(engine, &path).ok_or_else(|| {
+                PluginError::Internal(anyhow::anyhow!("the compiled file can't be loaded"))
+            })?
         };
         self.remember(digest, component.clone());
         Ok(component)

@@ -29,7 +29,7 @@ const ADDRESS_BYTES_MAX: u64 = 8 << 30;
 /// Size of the compiled file.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Time after which the compiler's process is killed.
-const WALL: Duration = Duration::from_secs(120);
+const WALL: Duration = Duration::from_mins(2);
 /// What is read of the compiler's complaint.
 const REASON_BYTES_MAX: u64 = 2048;
 

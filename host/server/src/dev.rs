@@ -29,7 +29,7 @@ const ADMIN_KEY: &str = "admin-key";
 /// File with the API's URL, by which the CLI finds the host.
 const HOST_URL: &str = "host";
 /// How long a node's removal may take when the host ends.
-const TERMINATE_MAX: Duration = Duration::from_secs(60);
+const TERMINATE_MAX: Duration = Duration::from_mins(1);
 
 /// Runs everything on this machine: host, agent, chain and a first node.
 #[derive(Args, Clone, Debug)]

@@ -259,14 +259,14 @@ async fn start_loops(app: &App, engine: &Arc<DuroxideEngine>) -> anyhow::Result<
     app.spawn(every(
         app.clone(),
         "retention",
-        Duration::from_secs(300),
+        Duration::from_mins(5),
         reconcile::retention::round,
     ));
     let pruned = Arc::clone(engine);
     app.spawn(every(
         app.clone(),
         "engine history",
-        Duration::from_secs(3_600),
+        Duration::from_hours(1),
         move |app| {
             let engine = Arc::clone(&pruned);
             async move {

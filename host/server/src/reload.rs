@@ -93,7 +93,7 @@ impl App {
         let read = move || chains::load_dir(&dir, options);
         let folder = tokio::task::spawn_blocking(read)
             .await
-            .map_err(|error| OpError::internal(error))?;
+            .map_err(OpError::internal)?;
         let folder = folder.map_err(|errors| ReloadError::Config(errors.to_string()))?;
         let before = self.catalogue();
         if before.version == folder.version && !tolerate_broken {
@@ -306,7 +306,7 @@ impl App {
                     category::CONFIG_REJECTED,
                     now,
                 )
-                .await?
+                .await?;
             }
             Some(ReloadError::Store(_)) => return Ok(()),
             Some(error) => {
@@ -419,10 +419,7 @@ fn catalogue_of(
     for (scope, chain) in &folder.set.chains {
         let policies = chain.observation.policies.iter().map(|settings| {
             let plugin = take(scope, &settings.plugin, &settings.name);
-            let columns = plugin
-                .as_ref()
-                .map(columns_of)
-                .unwrap_or_else(|_| Ok(Vec::new()));
+            let columns = plugin.as_ref().map_or_else(|_| Ok(Vec::new()), columns_of);
             let (plugin, columns) = match columns {
                 Ok(columns) => (plugin, columns),
                 Err(reason) => (Err(reason), Vec::new()),

@@ -33,7 +33,7 @@ pub(crate) use spawn::{Lock, take_lock};
 /// Requests that wait for one process's task.
 const REQUESTS_MAX: usize = 16;
 /// The longest wait for an answer: the longest grace, and time to kill.
-const ANSWER_MAX: Duration = Duration::from_secs(15 * 60);
+const ANSWER_MAX: Duration = Duration::from_mins(15);
 
 /// Why a process could not be started or stopped.
 #[derive(Debug, thiserror::Error)]

@@ -62,8 +62,7 @@ impl PluginKey {
             limits: plugin
                 .limits
                 .as_ref()
-                .map(limits)
-                .unwrap_or_else(|| Limits::of(PluginKind::Collector)),
+                .map_or_else(|| Limits::of(PluginKind::Collector), limits),
         };
         Ok((digest, spec))
     }

@@ -26,9 +26,9 @@ const COMPONENT_MAX: usize = 32 << 20;
 /// Components that are kept for a return to an earlier revision.
 const COMPONENTS_KEPT: usize = 64;
 /// How long fetching a component may take.
-const FETCH_MAX: Duration = Duration::from_secs(120);
+const FETCH_MAX: Duration = Duration::from_mins(2);
 const RETRY_BASE: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// Where a plugin's loading stands.
 #[derive(Clone)]

@@ -21,11 +21,11 @@ use crate::steps::{self, Report, StepContext};
 use crate::time;
 
 /// The time of a step that names none.
-const STEP_DEFAULT: Duration = Duration::from_secs(10 * 60);
+const STEP_DEFAULT: Duration = Duration::from_mins(10);
 /// The time of undoing one step.
-const UNDO_MAX: Duration = Duration::from_secs(5 * 60);
+const UNDO_MAX: Duration = Duration::from_mins(5);
 /// The longest wait between two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// Whether a failed command left something that is not undone.
 pub(super) fn has_rest(record: &Record) -> bool {
@@ -207,7 +207,7 @@ impl Executor {
                 return Ok(failed);
             }
             self.journal.update(id, |record| {
-                set_state(record, step.index, StepState::Undone)
+                set_state(record, step.index, StepState::Undone);
             })?;
         }
         let _ = root.remove(&saved_folder(id));

@@ -48,7 +48,7 @@ impl Artefacts {
             match check(integrity, &file).await {
                 Ok(()) => return Ok(file),
                 Err(error) => {
-                    tracing::warn!(%error, key, "a kept download is damaged and fetched again")
+                    tracing::warn!(%error, key, "a kept download is damaged and fetched again");
                 }
             }
         }

@@ -225,7 +225,7 @@ mod tests {
             samples,
             &siblings,
             Millis(now_s * 1_000),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         )
     }
 

@@ -10,7 +10,7 @@ use crate::time::Millis;
 /// More changes than this within [`FLAP_WINDOW`] is flapping (design: domain.md, Health).
 pub const FLAP_CHANGES_MAX: usize = 6;
 /// The window in which changes count as flapping.
-pub const FLAP_WINDOW: Duration = Duration::from_secs(600);
+pub const FLAP_WINDOW: Duration = Duration::from_mins(10);
 
 /// What policies say of a node at one tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

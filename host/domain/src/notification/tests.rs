@@ -34,9 +34,9 @@ fn route(name: &str, matcher: Matcher) -> Route {
         matcher,
         receiver: format!("{name}-receiver"),
         group_wait: Duration::from_secs(30),
-        repeat_interval: Duration::from_secs(14_400),
+        repeat_interval: Duration::from_hours(4),
         rate_burst: 2,
-        rate_period: Duration::from_secs(60),
+        rate_period: Duration::from_mins(1),
     }
 }
 
@@ -126,7 +126,7 @@ fn a_silence_mutes_the_beginning_until_its_end() {
 
 #[test]
 fn a_bucket_allows_a_burst_and_then_a_rate() {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let mut bucket = TokenBucket::full(2, Millis(0));
     assert_eq!(bucket.take(2, minute, Millis(0)), Ok(()));
     assert_eq!(bucket.take(2, minute, Millis(0)), Ok(()));

@@ -61,12 +61,11 @@ fn classify_v4(address: Ipv4Addr) -> AddressClass {
         | [192, 168, ..]
         | [100, 64..=127, ..]
         | [198, 18 | 19, ..] => Special(AddressRange::Private),
-        [0, ..]
+        [0 | 224..=255, ..]
         | [192, 0, 0 | 2, _]
         | [192, 88, 99, _]
         | [198, 51, 100, _]
-        | [203, 0, 113, _]
-        | [224..=255, ..] => Never,
+        | [203, 0, 113, _] => Never,
         _ => Public,
     }
 }
@@ -84,7 +83,7 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
         [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] | [0xfe80..=0xfebf, ..] => {
             Special(AddressRange::LinkLocal)
         }
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Special(AddressRange::Private),
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Special(AddressRange::Private),
         // Teredo, benchmarking, ORCHID and documentation.
         [0x2001, 0 | 2 | 0x10..=0x2f | 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => Never,
         // Only 2000::/3 is handed out as global unicast.

@@ -30,12 +30,12 @@ impl HostState {
         let node = self.node_id();
         match level {
             Level::Debug => {
-                tracing::debug!(target: "plugin", plugin, revision, node, "{message:?}")
+                tracing::debug!(target: "plugin", plugin, revision, node, "{message:?}");
             }
             Level::Info => tracing::info!(target: "plugin", plugin, revision, node, "{message:?}"),
             Level::Warn => tracing::warn!(target: "plugin", plugin, revision, node, "{message:?}"),
             Level::Error => {
-                tracing::error!(target: "plugin", plugin, revision, node, "{message:?}")
+                tracing::error!(target: "plugin", plugin, revision, node, "{message:?}");
             }
         }
     }

@@ -37,17 +37,17 @@ pub(crate) fn link(linker: &mut Linker<HostState>, kind: PluginKind) -> wasmtime
         match capability {
             Capability::Log => host::log::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?,
             Capability::Clock => {
-                host::clock::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?
+                host::clock::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?;
             }
             Capability::Metrics => {
-                host::metrics::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?
+                host::metrics::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?;
             }
             Capability::Facts => {
-                host::facts::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?
+                host::facts::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?;
             }
             Capability::Kv => host::kv::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?,
             Capability::Secrets => {
-                host::secrets::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?
+                host::secrets::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?;
             }
             Capability::Http => host::http::add_to_linker::<_, HasSelf<HostState>>(linker, |s| s)?,
         }

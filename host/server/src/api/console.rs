@@ -110,9 +110,10 @@ fn send(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
                 .split(',')
                 .any(|known| known.trim().trim_start_matches("W/") == tag)
         });
-    let mut response = match is_known {
-        true => StatusCode::NOT_MODIFIED.into_response(),
-        false => file.data.into_owned().into_response(),
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        file.data.into_owned().into_response()
     };
     let headers = response.headers_mut();
     headers.insert(

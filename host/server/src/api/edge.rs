@@ -61,17 +61,16 @@ async fn limit_time(matched: Option<MatchedPath>, request: Request, next: Next) 
     } else {
         REQUEST_MAX
     };
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = format!(
-                "The host did not answer within {} s; try again.",
-                limit.as_secs()
-            );
-            Problem::new(Code::TimedOut, detail)
-                .retry_after(RETRY_SOON)
-                .into_response()
-        }
+    if let Ok(response) = tokio::time::timeout(limit, next.run(request)).await {
+        response
+    } else {
+        let detail = format!(
+            "The host did not answer within {} s; try again.",
+            limit.as_secs()
+        );
+        Problem::new(Code::TimedOut, detail)
+            .retry_after(RETRY_SOON)
+            .into_response()
     }
 }
 

@@ -76,9 +76,10 @@ pub struct ComponentView {
 async fn get_readiness(State(app): State<App>) -> (StatusCode, Json<ReadinessView>) {
     let parts = app.readiness().await;
     let is_ready = parts.iter().all(|part| part.is_ready);
-    let (code, status) = match is_ready {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+    let (code, status) = if is_ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "degraded")
     };
     let components = parts.into_iter().map(|part| ComponentView {
         name: part.part.to_owned(),

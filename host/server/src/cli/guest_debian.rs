@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use super::guest_toolchain::{GuestToolchain, TARGET, has_target, sysroot_of};
 use super::process::{cargo_home, output, own_cargo, succeeds};
 
-const PROBE_LIMIT: Duration = Duration::from_secs(60);
-const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
-const UNPACK_LIMIT: Duration = Duration::from_secs(300);
-const BUILD_LIMIT: Duration = Duration::from_secs(1800);
-const LOCK_LIMIT: Duration = Duration::from_secs(3600);
+const PROBE_LIMIT: Duration = Duration::from_mins(1);
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(15);
+const UNPACK_LIMIT: Duration = Duration::from_mins(5);
+const BUILD_LIMIT: Duration = Duration::from_mins(30);
+const LOCK_LIMIT: Duration = Duration::from_hours(1);
 const LOCK_POLL: Duration = Duration::from_millis(500);
 
 /// The packages without which nothing works; what they depend on is asked of apt.

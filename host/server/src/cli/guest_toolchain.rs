@@ -22,7 +22,7 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 const WAY_VARIABLE: &str = "BELLWETHER_GUEST_TOOLCHAIN";
 
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
-const RUSTUP_LIMIT: Duration = Duration::from_secs(600);
+const RUSTUP_LIMIT: Duration = Duration::from_mins(10);
 
 /// What cargo has to be told so that it builds guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,21 +37,22 @@ pub(crate) struct GuestToolchain {
 pub(crate) async fn prepare() -> Result<GuestToolchain> {
     let way = env::var(WAY_VARIABLE).unwrap_or_default();
     let may = |name: &str| way.is_empty() || way == name;
-    if may("rustup") {
-        if let Some(found) = of_machine().await? {
-            return Ok(found);
-        }
+    if may("rustup")
+        && let Some(found) = of_machine().await?
+    {
+        return Ok(found);
     }
     let cache = cache_folder()?;
-    if may("debian") {
-        if let Some(made) = guest_debian::made_before(&cache).await? {
-            return Ok(made);
-        }
+    if may("debian")
+        && let Some(made) = guest_debian::made_before(&cache).await?
+    {
+        return Ok(made);
     }
-    if may("rustup") && rustup_adds_target().await {
-        if let Some(found) = of_machine().await? {
-            return Ok(found);
-        }
+    if may("rustup")
+        && rustup_adds_target().await
+        && let Some(found) = of_machine().await?
+    {
+        return Ok(found);
     }
     if may("debian") && guest_debian::is_possible().await {
         return guest_debian::make(&cache)
@@ -132,12 +133,13 @@ async fn rustup_adds_target() -> bool {
 
 /// Shared by all checkouts of the machine's user.
 fn cache_folder() -> Result<PathBuf> {
-    let base = match env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute()) {
-        Some(base) => PathBuf::from(base),
-        None => {
-            let home = env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?;
-            PathBuf::from(home).join(".cache")
-        }
+    let base = if let Some(base) =
+        env::var_os("XDG_CACHE_HOME").filter(|path| Path::new(path).is_absolute())
+    {
+        PathBuf::from(base)
+    } else {
+        let home = env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?;
+        PathBuf::from(home).join(".cache")
     };
     Ok(base.join("bellwether").join("guest-toolchain"))
 }

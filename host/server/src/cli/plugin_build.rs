@@ -21,8 +21,8 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use super::guest_toolchain::{self, GuestToolchain, TARGET};
 use super::process::{cargo_home, output, own_cargo};
 
-const METADATA_LIMIT: Duration = Duration::from_secs(300);
-const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+const METADATA_LIMIT: Duration = Duration::from_mins(5);
+const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
 /// A component that was built.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -152,11 +152,11 @@ pub struct ProvisioningConfig {
 impl Default for ProvisioningConfig {
     fn default() -> Self {
         Self {
-            agent_wait: Duration::from_secs(600),
-            install: Duration::from_secs(7_200),
-            first_healthy: Duration::from_secs(3_600),
-            uninstall: Duration::from_secs(600),
-            token_life: Duration::from_secs(900),
+            agent_wait: Duration::from_mins(10),
+            install: Duration::from_hours(2),
+            first_healthy: Duration::from_hours(1),
+            uninstall: Duration::from_mins(10),
+            token_life: Duration::from_mins(15),
         }
     }
 }
@@ -179,9 +179,9 @@ pub struct RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         Self {
-            observations: Duration::from_secs(24 * 3_600),
-            events: Duration::from_secs(7 * 24 * 3_600),
-            workflows: Duration::from_secs(7 * 24 * 3_600),
+            observations: Duration::from_hours(24),
+            events: Duration::from_hours(168),
+            workflows: Duration::from_hours(168),
         }
     }
 }

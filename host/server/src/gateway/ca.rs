@@ -24,11 +24,11 @@ mod files;
 
 pub use error::CaError;
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
 const SERVER_LIFE: Duration = DAY.saturating_mul(365);
 const AGENT_LIFE: Duration = DAY.saturating_mul(30);
-const BACKDATE: Duration = Duration::from_secs(600);
+const BACKDATE: Duration = Duration::from_mins(10);
 const CSR_BYTES_MAX: usize = 16 * 1024;
 
 /// The authority: its key never leaves this struct and its file.

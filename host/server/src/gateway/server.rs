@@ -36,7 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a running gateway looks whether its own certificate should be replaced.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(3_600);
+const CERTIFICATE_LOOK: Duration = Duration::from_hours(1);
 const OUTGOING: usize = 64;
 
 /// Why the gateway can't run.

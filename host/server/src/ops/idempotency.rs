@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::store::IdempotentAnswer;
 
 /// How long a repeat gets the first answer.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+const KEPT_FOR: Duration = Duration::from_hours(24);
 
 /// An answer that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

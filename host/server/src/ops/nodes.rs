@@ -398,13 +398,12 @@ fn new_node(chain: &ChainConfig, request: CreateNode, now: Millis) -> Result<Nod
         })?;
     let placement = place(node_type, request.provider, request.region)?;
     check_inputs(&chain.profile.inputs, &request.inputs)?;
-    let name = match request.name {
-        Some(name) => checked_name(name)?,
-        None => {
-            let text = id.to_string();
-            // The end of a UUID v7 is its random part.
-            format!("{}-{}", request.chain, &text[text.len() - 6..])
-        }
+    let name = if let Some(name) = request.name {
+        checked_name(name)?
+    } else {
+        let text = id.to_string();
+        // The end of a UUID v7 is its random part.
+        format!("{}-{}", request.chain, &text[text.len() - 6..])
     };
     Ok(Node {
         id,

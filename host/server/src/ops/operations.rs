@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::store::{NewLogEntry, Tx};
 
 /// The longest wait of one request.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 impl App {
     /// One operation.

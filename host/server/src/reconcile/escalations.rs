@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::ops::{IncidentFilter, OpError, step_incident};
 
 /// How long a warning may stay open (design: domain.md, Incident).
-const WARNING_MAX: Duration = Duration::from_secs(900);
+const WARNING_MAX: Duration = Duration::from_mins(15);
 /// Incidents that are looked at in one round.
 const PAGE: u32 = 200;
 

@@ -22,7 +22,7 @@ use crate::ops::{OpError, Subject, raise, resolve};
 /// Messages that are claimed at once.
 const BATCH: u32 = 50;
 /// How long a claim holds: longer than a notifier may take.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// Token buckets by route. A restart fills them, which allows one more burst.
 #[derive(Default)]

@@ -20,7 +20,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Tries after which an event is put aside (design: domain.md, Outbox).
 const ATTEMPTS_MAX: u32 = 10;
 /// The longest pause between two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
 
 /// Handles everything that is due.
 pub(crate) async fn round(app: App) -> Result<(), OpError> {

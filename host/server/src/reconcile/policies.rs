@@ -26,7 +26,7 @@ const CHUNK: u32 = 256;
 /// Samples of one node and name that a window holds; the newest count.
 const SAMPLES_MAX: u32 = 2_000;
 /// A policy that goes on failing is counted on its incident this often.
-const REPEAT_FAILURE: Duration = Duration::from_secs(60);
+const REPEAT_FAILURE: Duration = Duration::from_mins(1);
 
 /// What the evaluator remembers between ticks; losing it costs nothing but a repeated look.
 #[derive(Default)]

@@ -24,7 +24,7 @@ use crate::outbox::events::EventLog;
 use crate::time;
 
 /// Restarts are counted within this time.
-const RESTART_WINDOW: Duration = Duration::from_secs(10 * 60);
+const RESTART_WINDOW: Duration = Duration::from_mins(10);
 /// How often logs are looked at for rotation.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// How long descendants may outlive their leader on their own.
@@ -240,7 +240,7 @@ impl Actor {
         match (spec.restart, exit.success) {
             (RestartPolicy::Never, Some(false)) => self.phase = Phase::Idle(State::Failed),
             (RestartPolicy::Never, _) | (RestartPolicy::OnFailure, Some(true)) => {}
-            (RestartPolicy::Always, _) | (RestartPolicy::OnFailure, _) => self.schedule(&spec),
+            (RestartPolicy::Always | RestartPolicy::OnFailure, _) => self.schedule(&spec),
         }
     }
 

@@ -134,28 +134,28 @@ fn files_that_are_wrong_as_a_whole() {
         folder.insert(path.to_owned(), content.to_vec());
     };
     check("not UTF-8", &|f| {
-        put(f, RUNTIME_PATH, b"schema_version: \"1.0\"\nports: \xff\n")
+        put(f, RUNTIME_PATH, b"schema_version: \"1.0\"\nports: \xff\n");
     });
     check("empty", &|f| put(f, RUNTIME_PATH, b"# nothing\n"));
     check("too large", &|f| {
-        put(f, RUNTIME_PATH, &vec![b'#'; FILE_BYTES_MAX + 1])
+        put(f, RUNTIME_PATH, &vec![b'#'; FILE_BYTES_MAX + 1]);
     });
     check("no runtime", &|f| drop(f.remove(RUNTIME_PATH)));
     check("no recipe", &|f| drop(f.remove(RECIPE_PATH)));
     check("recipe without its node type", &|f| {
-        put(f, "recipes/toy/ful.yaml", RECIPE.as_bytes())
+        put(f, "recipes/toy/ful.yaml", RECIPE.as_bytes());
     });
     check("recipe without its profile", &|f| {
-        put(f, "recipes/tay/full.yaml", RECIPE.as_bytes())
+        put(f, "recipes/tay/full.yaml", RECIPE.as_bytes());
     });
     check("other ending", &|f| {
-        put(f, "notifications/more.yml", NOTIFICATIONS.as_bytes())
+        put(f, "notifications/more.yml", NOTIFICATIONS.as_bytes());
     });
     check("in the wrong place", &|f| {
-        put(f, "upgrades/toy/v2.yaml", b"x: 1\n")
+        put(f, "upgrades/toy/v2.yaml", b"x: 1\n");
     });
     check("unknown file of a chain", &|f| {
-        put(f, "chains/toy/profil.yaml", b"x: 1\n")
+        put(f, "chains/toy/profil.yaml", b"x: 1\n");
     });
     check("names of another notification file", &|f| {
         put(f, "notifications/more.yaml", NOTIFICATIONS.as_bytes());
