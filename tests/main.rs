@@ -1,6 +1,10 @@
 //! Integration tests: one binary, one module per area.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests meet real processes and servers, which know no clock of ours"
+)]
 
 mod agent;
 mod api;

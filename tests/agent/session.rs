@@ -1,5 +1,6 @@
 //! Enrolment, the session, and what is sent again.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use host_agent::AgentError;
@@ -38,7 +39,6 @@ async fn an_agent_enrols_beats_and_ends() {
     shutdown.cancel();
     agent.await.unwrap().unwrap();
 
-    use std::os::unix::fs::PermissionsExt as _;
     let identity = bed.folder.path().join("state/identity.json");
     assert_eq!(
         identity.metadata().unwrap().permissions().mode() & 0o777,

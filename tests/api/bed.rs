@@ -30,8 +30,10 @@ impl Bed {
         let dir = tempfile::tempdir().unwrap();
         let chains = dir.path().join("chain-configs");
         toy_chain(&chains);
-        let mut config = Config::default();
-        config.state_dir = dir.path().join(".bellwether");
+        let mut config = Config {
+            state_dir: dir.path().join(".bellwether"),
+            ..Config::default()
+        };
         config.chains.dir = chains;
         config.http.listen = "127.0.0.1:0".parse().unwrap();
         config.gateway.listen = "127.0.0.1:0".parse().unwrap();

@@ -25,7 +25,7 @@ async fn read(bed: &Bed, path: &str, last: Option<i64>, n: usize) -> Vec<(i64, V
             text.push_str(std::str::from_utf8(&chunk).unwrap());
             while let Some((event, rest)) = text.split_once("\n\n") {
                 found.extend(numbered(event));
-                text = rest.to_owned();
+                rest.to_owned().clone_into(&mut text);
             }
         }
     };

@@ -22,7 +22,7 @@ pub(super) struct Browser {
     client: reqwest::Client,
     session: String,
     /// Where the browser keeps what it keeps; new for each.
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Browser {
@@ -46,11 +46,11 @@ impl Browser {
             driver,
             client,
             session: String::new(),
-            _profile: profile,
+            profile,
         };
         let port = port_in(&driver_log).await;
         let base = format!("http://127.0.0.1:{port}/session");
-        let data = browser._profile.path().join("profile");
+        let data = browser.profile.path().join("profile");
         let answer = browser.post(&base, &capabilities(&data)).await;
         let id = answer["sessionId"]
             .as_str()
@@ -166,7 +166,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(group) = i32::try_from(self.driver.id()).ok().and_then(Pid::from_raw) {
-            drop(kill_process_group(group, Signal::KILL));
+            let _ = kill_process_group(group, Signal::KILL);
         }
         drop(self.driver.wait());
     }

@@ -75,7 +75,7 @@ impl DevHost {
 impl Drop for DevHost {
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            drop(kill_process(pid, Signal::INT));
+            let _ = kill_process(pid, Signal::INT);
         }
         for _ in 0..LAST_LOOKS {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

@@ -297,7 +297,7 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
         }
     };
     assert!(
-        !tokio::time::timeout(PATIENCE, wait).await.is_err(),
+        tokio::time::timeout(PATIENCE, wait).await.is_ok(),
         "{what} did not come within {PATIENCE:?}"
-    )
+    );
 }

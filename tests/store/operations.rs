@@ -86,15 +86,13 @@ async fn lists_filter_and_go_on(db: &Db, node: &Node, failed: &Operation) {
     let newest = db.list_operations(&all, None, 2).await.unwrap();
     assert_eq!(newest, [third.clone(), second.clone()]);
     let rest = db.list_operations(&all, Some(second.id), 2).await.unwrap();
-    assert_eq!(rest, [failed.clone()]);
+    assert_eq!(rest.as_slice(), std::slice::from_ref(failed));
     let over = OperationFilter {
         state: Some(OperationState::Failed),
         ..OperationFilter::default()
     };
-    assert_eq!(
-        db.list_operations(&over, None, 9).await.unwrap(),
-        [failed.clone()]
-    );
+    let found = db.list_operations(&over, None, 9).await.unwrap();
+    assert_eq!(found.as_slice(), std::slice::from_ref(failed));
     assert_eq!(
         db.open_operations(node.id, 9).await.unwrap(),
         [second, third]

@@ -330,7 +330,7 @@ impl Drop for Dev {
 /// Sends a signal; a process that is gone is fine.
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    drop(rustix::process::kill_process(pid, signal));
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 /// Processes whose command line has both texts.

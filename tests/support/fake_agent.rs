@@ -223,7 +223,9 @@ pub(crate) fn channel(gateway: SocketAddr, ca_pem: &str, own: Option<Identity>) 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
+        Err(tokio::time::error::Elapsed { .. }) => {
+            panic!("{what} did not come within {PATIENCE:?}")
+        }
     }
 }
 

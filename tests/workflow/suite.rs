@@ -261,6 +261,13 @@ pub(crate) async fn joins_and_has_children(bed: &Bed) {
     assert_eq!((n_branches, child), (40, vec!["fan-child/act".to_owned()]));
 }
 
+async fn refuses_names(engine: &dyn host_workflows::Engine) {
+    for id in ["", "a b", "a::b", "ä"] {
+        let refused = engine.start("walk", id, "{}").await;
+        assert_eq!(refused, Err(EngineError::BadName { id: id.into() }));
+    }
+}
+
 /// What can't be exchanged is refused with words, wherever it appears.
 pub(crate) async fn refuses_what_it_cannot_take(bed: &Bed) {
     let engine = &*bed.engine;
@@ -280,10 +287,7 @@ pub(crate) async fn refuses_what_it_cannot_take(bed: &Bed) {
             kind: "nothing".into()
         })
     );
-    for id in ["", "a b", "a::b", "ä"] {
-        let refused = engine.start("walk", id, "{}").await;
-        assert_eq!(refused, Err(EngineError::BadName { id: id.into() }));
-    }
+    refuses_names(engine).await;
     let nobody = engine.signal("nobody", "box", "1").await;
     assert_eq!(
         nobody,

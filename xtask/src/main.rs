@@ -13,8 +13,8 @@ use run::{quiet, run};
 
 const USAGE: &str = "usage: cargo xtask <command>
   dev [ARGS]    build everything and run `bellwether dev ARGS`
-  test [FILTER] check the format, build, and run every test (or those that nextest's FILTER names)
-  lint          clippy over everything
+  test [FILTER] check the format, build, lint, and run every test (or, without lint, those that nextest's FILTER names)
+  lint          clippy and rustdoc over everything, no warning allowed
   setup         only prepare this machine and build everything";
 
 fn main() -> ExitCode {
@@ -125,17 +125,33 @@ fn dev(args: &[String]) -> anyhow::Result<()> {
     Err(error).context("bellwether can't be started")
 }
 
+/// What compiles but should not be: clippy's findings, and documentation that leads nowhere.
 fn lint() -> anyhow::Result<()> {
     run(cargo(&[
         "clippy",
         "--workspace",
         "--all-targets",
         "--locked",
-    ]))
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
+    let mut doc = cargo(&[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ]);
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    run(doc)
 }
 
 fn test(filter: &[String]) -> anyhow::Result<()> {
     setup(true)?;
+    if filter.is_empty() {
+        lint()?;
+    }
     let mut tests = if quiet(cargo(&["nextest", "--version"])) {
         let profile = if std::env::var_os("CI").is_some() {
             "ci"

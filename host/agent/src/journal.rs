@@ -303,7 +303,7 @@ mod tests {
         journal
             .update(id, |record| record.phase = Phase::Finished(result.clone()))
             .unwrap();
-        assert_eq!(journal.results(), [result.clone()]);
+        assert_eq!(journal.results(), std::slice::from_ref(&result));
         journal.stored(id).unwrap();
         let journal = Journal::open(layout).unwrap();
         assert!(journal.results().is_empty() && journal.open_ids().is_empty());

@@ -20,7 +20,7 @@ struct Args {
     /// Where the agent keeps everything.
     #[arg(long, env = "BELLWETHER_AGENT_STATE_DIR")]
     state_dir: PathBuf,
-    /// The gateway, such as https://gateway.example:9090.
+    /// The gateway, such as `https://gateway.example:9090`.
     #[arg(long, env = "BELLWETHER_AGENT_GATEWAY")]
     gateway: String,
     /// PEM file with the authority that signs the gateway's certificate.

@@ -217,6 +217,14 @@ pub struct ConditionIncidents {
     pub over: Vec<&'static str>,
 }
 
+fn beats_missed() -> Reason {
+    Reason::new("beats_missed", "no heartbeat within the timeout")
+}
+
+fn process_lost() -> Reason {
+    Reason::new("process_lost", "a process of the node does not run")
+}
+
 /// Derives a node's incidents from its whole condition, not from one step, so that a repeat or a lost step does no harm.
 /// What can't be told (a policy that failed, a node that is away) is neither raised nor resolved.
 pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> ConditionIncidents {
@@ -228,8 +236,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
     };
     let mut found = ConditionIncidents::default();
     match condition.state {
-        NodeState::Provisioning => return found,
-        NodeState::Maintenance => return found,
+        NodeState::Provisioning | NodeState::Maintenance => return found,
         NodeState::Terminating | NodeState::Terminated | NodeState::Failed => {
             found.over = category::OF_CONDITION.to_vec();
             return found;
@@ -237,10 +244,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
         NodeState::Down => {
             let title = format!("{name} is down: its agent has stopped beating");
             found.causes.push(Cause {
-                reasons: vec![Reason::new(
-                    "beats_missed",
-                    "no heartbeat within the timeout",
-                )],
+                reasons: vec![beats_missed()],
                 ..cause(category::NODE_DOWN, Severity::Critical, title)
             });
             return found;
@@ -249,7 +253,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
             found.over.push(category::NODE_DOWN);
         }
     }
-    let process_lost = condition.state == NodeState::Degraded;
+    let has_lost_process = condition.state == NodeState::Degraded;
     let why = reasons.first().map_or_else(
         || "see its reasons".to_owned(),
         |reason| reason.message.clone(),
@@ -272,18 +276,15 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
         }
         ApplicationHealth::Ok => {
             found.over.push(category::NODE_CRITICAL);
-            if !process_lost {
+            if !has_lost_process {
                 found.over.push(category::NODE_DEGRADED);
             }
         }
         ApplicationHealth::Unknown => {}
     }
-    if process_lost && condition.application_health != ApplicationHealth::Degraded {
+    if has_lost_process && condition.application_health != ApplicationHealth::Degraded {
         found.causes.push(Cause {
-            reasons: vec![Reason::new(
-                "process_lost",
-                "a process of the node does not run",
-            )],
+            reasons: vec![process_lost()],
             ..cause(
                 category::NODE_DEGRADED,
                 Severity::Warning,

@@ -21,11 +21,13 @@ impl Millis {
     }
 
     /// `self` moved into the future; saturates at the end of time.
+    #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis_of(by)))
     }
 
     /// `self` moved into the past; saturates at the beginning of time.
+    #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis_of(by)))
     }

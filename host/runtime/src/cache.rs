@@ -74,11 +74,11 @@ impl Cache {
             return Ok(component);
         }
         let path = self.path(digest);
-        let component = if let Some(component) = self.load(engine, &path) {
+        let component = if let Some(component) = Self::load(engine, &path) {
             component
         } else {
             self.compile(bytes, &path).await?;
-            self.load(engine, &path).ok_or_else(|| {
+            Self::load(engine, &path).ok_or_else(|| {
                 PluginError::Internal(anyhow::anyhow!("the compiled file can't be loaded"))
             })?
         };
@@ -108,7 +108,7 @@ impl Cache {
     }
 
     /// Loads a compiled file if it is whole. A damaged one counts as absent and is compiled again.
-    fn load(&self, engine: &Engine, path: &Path) -> Option<Component> {
+    fn load(engine: &Engine, path: &Path) -> Option<Component> {
         let stated = fs::read_to_string(sidecar(path)).ok()?;
         let actual = Digest::of(&fs::read(path).ok()?);
         if stated != actual.to_string() {
@@ -135,14 +135,13 @@ impl Cache {
         let (input, output) = (work.path().join("in.wasm"), work.path().join("out.cwasm"));
         fs::write(&input, bytes).map_err(internal)?;
         compile::compile(&self.mode, &input, &output).await?;
-        self.publish(work.path(), &output, path)
-            .map_err(PluginError::Internal)?;
+        Self::publish(work.path(), &output, path).map_err(PluginError::Internal)?;
         self.prune();
         Ok(())
     }
 
     /// Moves a compiled file to its place, its digest first: whatever a crash leaves behind, no file is taken for whole that is not.
-    fn publish(&self, work: &Path, output: &Path, path: &Path) -> anyhow::Result<()> {
+    fn publish(work: &Path, output: &Path, path: &Path) -> anyhow::Result<()> {
         let compiled = fs::File::open(output).context("the compiled file")?;
         compiled.sync_all().context("the compiled file")?;
         let digest = Digest::of(&fs::read(output).context("the compiled file")?);

@@ -4,14 +4,12 @@
 //! ever a mix of two versions. A reload builds the next catalogue beside the active one and either switches or changes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use host_domain::config::ChainSet;
 use host_domain::config::observation::{CollectorUse, PolicyUse};
 use host_domain::health::Column;
 use host_domain::notification::{Route, Silence};
 use host_domain::plugin::{Grants, Limits};
-use host_domain::revision::Revision;
 use host_runtime::Plugin;
 
 use crate::ops::PluginStats;
@@ -36,8 +34,6 @@ pub(crate) struct Catalogue {
     pub(crate) routes: Vec<Route>,
     /// What is silenced.
     pub(crate) silences: Vec<Silence>,
-    /// The active revision of each plugin by scope and name.
-    pub(crate) revisions: BTreeMap<(String, String), Arc<Revision>>,
 }
 
 /// A policy at work. Without a plugin it can't judge, for the reason given.

@@ -43,7 +43,7 @@ async fn settle(app: &App, changes: &mut mpsc::Receiver<()>) {
 fn watch(dir: &Path, changed: mpsc::Sender<()>) -> notify::Result<impl Watcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            drop(changed.try_send(()));
+            let _ = changed.try_send(());
         }
     })?;
     watcher.watch(dir, RecursiveMode::Recursive)?;

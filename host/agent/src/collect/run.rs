@@ -112,10 +112,6 @@ impl Collector {
 /// Ticks that begin at a random time; those that a long call covers are left out.
 fn ticks(every: Duration) -> Interval {
     let first = time::jittered(every.min(FIRST_MAX));
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the pace of a collector has no other clock"
-    )]
     let mut ticks = tokio::time::interval_at(Instant::now() + first, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks

@@ -56,10 +56,6 @@ pub mod optional_duration {
     use crate::time::{format_duration, parse_duration};
 
     /// Writes the duration as text.
-    #[expect(
-        clippy::ref_option,
-        reason = "serde's `with` passes the field by reference"
-    )]
     pub fn serialize<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => to.serialize_str(&format_duration(*value)),

@@ -130,10 +130,6 @@ impl SiblingValues {
     }
 
     /// The largest value of the nodes other than the one whose own value is `own`.
-    #[expect(
-        clippy::float_cmp,
-        reason = "the very value that was added is looked for"
-    )]
     fn max_of_others(&self, own: Option<f64>) -> Option<f64> {
         if self.largest == own {
             self.second

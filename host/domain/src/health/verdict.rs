@@ -35,6 +35,7 @@ impl Verdict {
 
     /// Joins the verdicts of several policies: the worst health, the least sync, all reasons.
     /// A policy that can't say counts only when none can.
+    #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let sync = match (self.sync, other.sync) {
             (SyncStatus::Unknown, sync) | (sync, SyncStatus::Unknown) => sync,

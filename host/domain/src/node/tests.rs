@@ -20,6 +20,7 @@ fn the_matrix_of_states_and_events() {
 
 #[test]
 fn display_state_shows_infrastructure_first() {
+    use {ApplicationHealth as H, NodeState as S, SyncStatus as Y};
     let at = |state, application_health, sync_status| {
         Condition {
             state,
@@ -28,7 +29,6 @@ fn display_state_shows_infrastructure_first() {
         }
         .display_state()
     };
-    use {ApplicationHealth as H, NodeState as S, SyncStatus as Y};
     assert_eq!(at(S::Down, H::Critical, Y::Synced), "down");
     assert_eq!(at(S::Healthy, H::Critical, Y::Syncing), "critical");
     assert_eq!(at(S::Healthy, H::Degraded, Y::Synced), "degraded");

@@ -74,8 +74,6 @@ async fn limit_time(matched: Option<MatchedPath>, request: Request, next: Next) 
     }
 }
 
-// The signature is that of tower-http.
-#[expect(clippy::needless_pass_by_value, reason = "tower-http calls it so")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text

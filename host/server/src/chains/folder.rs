@@ -77,9 +77,9 @@ impl Folder {
             .map(|name| name.to_string_lossy().into_owned());
         let file_name = file_name.unwrap_or_default();
         // Hidden files are those of editors and of version control.
-        let is_ours = !file_name.starts_with('.')
-            && !(depth == 0 && matches!(&*file_name, "schema" | "components"));
-        if !is_ours {
+        let is_hidden = file_name.starts_with('.');
+        let is_of_the_house = depth == 0 && matches!(&*file_name, "schema" | "components");
+        if is_hidden || is_of_the_house {
             return;
         }
         let real = match fs::canonicalize(path) {
@@ -108,11 +108,11 @@ impl Folder {
             path.extension().and_then(|e| e.to_str()),
             Some("yaml" | "yml")
         ) {
-            self.read(&real, name, walk);
+            Self::read(&real, name, walk);
         }
     }
 
-    fn read(&self, path: &Path, name: String, walk: &mut Walk) {
+    fn read(path: &Path, name: String, walk: &mut Walk) {
         // One byte more than allowed is enough for the loader to see that it is too much.
         match read_at_most(path, FILE_BYTES_MAX as u64 + 1) {
             Ok(content) => {

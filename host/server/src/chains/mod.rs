@@ -124,7 +124,7 @@ fn summary(folder: &ChainFolder) -> String {
         text,
         "notifications: {receivers} receivers, {routes} routes"
     );
-    text.push_str(&format!("all is right; version {}", folder.version));
+    let _ = write!(text, "all is right; version {}", folder.version);
     text
 }
 

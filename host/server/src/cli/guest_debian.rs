@@ -5,6 +5,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -290,7 +291,7 @@ async fn build_std(seed: &Path, root: &Path) -> Result<()> {
         sources.display()
     );
     if let Some(home) = cargo_home() {
-        flags += &format!(" --remap-path-prefix={}=/cargo", home.display());
+        let _ = write!(flags, " --remap-path-prefix={}=/cargo", home.display());
     }
     let mut cargo = own_cargo();
     cargo
@@ -308,7 +309,8 @@ async fn build_std(seed: &Path, root: &Path) -> Result<()> {
     for built in fs::read_dir(seed.join("target").join(TARGET).join("release/deps"))? {
         let built = built?;
         let name = built.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".rlib") && !name.starts_with("libseed") {
+        let is_library = built.path().extension().is_some_and(|end| end == "rlib");
+        if is_library && !name.starts_with("libseed") {
             fs::copy(built.path(), lib.join(&name))?;
         }
     }

@@ -1,7 +1,7 @@
 //! The engine of one machine: duroxide inside this process, on its own SQLite file.
 //!
-//! What duroxide 0.1.32 gets wrong is closed here and in the files beside: [`provider`] gives every writing call its
-//! turn and retries it (fault 1), workflows are registered by version (2), time limits of tries are kept by [`tries`]
+//! What duroxide 0.1.32 gets wrong is closed here and in the files beside: `provider` gives every writing call its
+//! turn and retries it (fault 1), workflows are registered by version (2), time limits of tries are kept by `tries`
 //! instead of durable timers (3), no message is poison before 1,000 fetches (4), messages go through mailboxes only
 //! (5), [`DuroxideEngine::prune`] forgets (6), and everything is exchanged as JSON text (7). An exclusive lock on a
 //! file beside the engine's keeps a second host out; holding it also proves that locks left inside by a killed host

@@ -83,15 +83,14 @@ impl CertificateAuthority {
             }
             None => make_key(&key_path)?,
         };
-        let certificate_pem = match stored {
-            Some(pem) => pem,
-            // Also the way on from a crash between the two files: the key stays, the certificate is made for it.
-            None => {
-                let params = authority_params(clock.now())?;
-                let pem = params.self_signed(&key).map_err(internal)?.pem();
-                write_atomically(&certificate_path, pem.as_bytes(), 0o644)?;
-                pem
-            }
+        // Making one is also the way on from a crash between the two files: the key stays, the certificate is made for it.
+        let certificate_pem = if let Some(pem) = stored {
+            pem
+        } else {
+            let params = authority_params(clock.now())?;
+            let pem = params.self_signed(&key).map_err(internal)?.pem();
+            write_atomically(&certificate_path, pem.as_bytes(), 0o644)?;
+            pem
         };
         let unreadable = |error: anyhow::Error| CaError::Unreadable {
             path: certificate_path.clone(),

@@ -88,7 +88,8 @@ pub(crate) async fn raise(
             update(tx, next).await?
         }
     };
-    record(tx, catalogue, &incident, event, "host", &cause.title, now).await?;
+    let entry = entry(&incident, event, "host", cause.title.clone(), now);
+    record(tx, catalogue, &incident, entry).await?;
     Ok(incident)
 }
 
@@ -138,8 +139,8 @@ pub(crate) async fn step(
         ..incident
     };
     let next = update(tx, next).await?;
-    let message = format!("{event} by {actor}");
-    record(tx, catalogue, &next, event, actor, &message, now).await?;
+    let entry = entry(&next, event, actor, format!("{event} by {actor}"), now);
+    record(tx, catalogue, &next, entry).await?;
     Ok(next)
 }
 
@@ -173,25 +174,32 @@ async fn update(tx: &mut Tx, incident: Incident) -> Result<Incident, OpError> {
     })
 }
 
-/// History, messages to receivers and the live event: rows of the transaction that decided them.
-async fn record(
-    tx: &mut Tx,
-    catalogue: &Catalogue,
+fn entry(
     incident: &Incident,
     event: IncidentEvent,
     actor: &str,
-    message: &str,
+    message: String,
     now: Millis,
-) -> Result<(), OpError> {
-    tx.append_incident_event(&IncidentHistoryEntry {
+) -> IncidentHistoryEntry {
+    IncidentHistoryEntry {
         id: Uuid::now_v7().to_string(),
         incident_id: incident.id,
         event,
         actor: actor.to_owned(),
         at: now,
-        message: message.to_owned(),
-    })
-    .await?;
+        message,
+    }
+}
+
+/// History, messages to receivers and the live event: rows of the transaction that decided them.
+async fn record(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    incident: &Incident,
+    entry: IncidentHistoryEntry,
+) -> Result<(), OpError> {
+    tx.append_incident_event(&entry).await?;
+    let (event, now) = (entry.event, entry.at);
     notify(tx, catalogue, incident, event, now).await?;
     if event == IncidentEvent::Repeated {
         return Ok(());

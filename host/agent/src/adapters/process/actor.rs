@@ -44,7 +44,7 @@ pub(super) struct Actor {
 
 enum Phase {
     Idle(State),
-    Alive(Alive),
+    Alive(Box<Alive>),
     Waiting { until: Millis },
 }
 
@@ -162,7 +162,7 @@ impl Actor {
         let held = matches!(take_lock(&self.root, &self.lock_path()), Ok(Lock::Held));
         match record.desired {
             Desired::Stopped if held => {
-                self.phase = Phase::Alive(self.found());
+                self.phase = Phase::Alive(Box::new(self.found()));
                 if let Err(error) = self.stop().await {
                     self.events
                         .record(self.root.id, "process_exited", error.to_string());

@@ -111,10 +111,10 @@ fn every_mistake_names_its_place_and_its_mend() {
             );
             assert!(!one.mend.is_empty(), "{what}: {one}");
         }
-        report.push_str(&format!("## {what}\n"));
-        found
-            .iter()
-            .for_each(|one| report.push_str(&format!("{one}\n")));
+        let _ = writeln!(report, "## {what}");
+        for one in &found {
+            let _ = writeln!(report, "{one}");
+        }
         report.push('\n');
     }
     insta::assert_snapshot!(report);
@@ -124,13 +124,13 @@ fn every_mistake_names_its_place_and_its_mend() {
 #[test]
 fn files_that_are_wrong_as_a_whole() {
     let mut report = String::new();
-    let mut check = |what: &str, change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let mut check = |what: &str, change: &dyn Fn(&mut Folder)| {
         let mut folder = good();
         change(&mut folder);
         let wrong = load_folder(&folder).expect_err(what);
-        report.push_str(&format!("## {what}\n{wrong}\n\n"));
+        let _ = writeln!(report, "## {what}\n{wrong}\n");
     };
-    let put = |folder: &mut BTreeMap<String, Vec<u8>>, path: &str, content: &[u8]| {
+    let put = |folder: &mut Folder, path: &str, content: &[u8]| {
         folder.insert(path.to_owned(), content.to_vec());
     };
     check("not UTF-8", &|f| {

@@ -1,6 +1,7 @@
 //! What the loader says to people, row by row, and that nothing makes it panic.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
@@ -21,13 +22,16 @@ const OBSERVATION_PATH: &str = "chains/toy/observation.yaml";
 const RECIPE_PATH: &str = "recipes/toy/full.yaml";
 const NOTIFICATIONS_PATH: &str = "notifications/notify.yaml";
 
+/// Files by path.
+type Folder = BTreeMap<String, Vec<u8>>;
+
 /// The digest that every component has in these tests.
 fn digest() -> String {
     format!("sha256:{}", "ab".repeat(32))
 }
 
 /// A folder without a mistake.
-fn good() -> BTreeMap<String, Vec<u8>> {
+fn good() -> Folder {
     [
         (PROFILE_PATH, PROFILE),
         (RUNTIME_PATH, RUNTIME),
@@ -141,7 +145,7 @@ fn an_alias_bomb_is_stopped() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        let _ = writeln!(bomb, "a{level}: &a{level} [{aliases}]");
     }
     let mut folder = good();
     folder.insert(RECIPE_PATH.to_owned(), bomb.into_bytes());
@@ -205,10 +209,14 @@ fn keywords(schema: &serde_json::Value, unknown: &mut Vec<String>) {
         }
         match (key.as_str(), value) {
             ("properties" | "$defs", serde_json::Value::Object(inner)) => {
-                inner.values().for_each(|schema| keywords(schema, unknown));
+                for schema in inner.values() {
+                    keywords(schema, unknown);
+                }
             }
             ("oneOf" | "anyOf", serde_json::Value::Array(inner)) => {
-                inner.iter().for_each(|schema| keywords(schema, unknown));
+                for schema in inner {
+                    keywords(schema, unknown);
+                }
             }
             ("items" | "additionalProperties", schema) => keywords(schema, unknown),
             _ => {}
@@ -237,14 +245,14 @@ proptest! {
     #[test]
     fn no_damage_makes_the_loader_panic(
         which in 0_usize..5,
-        at in 0.0..1.0_f64,
+        at in any::<prop::sample::Index>(),
         cut in 0_usize..40,
         put in "[ \\t\\n:\\-{}\\[\\]&*!|>'\"%@`#?,.a-z0-9é]{0,12}",
     ) {
         let mut folder = good();
         let (path, content) = folder.iter().nth(which).map(|(p, c)| (p.clone(), c.clone())).unwrap();
         let mut chars: Vec<char> = String::from_utf8(content).unwrap().chars().collect();
-        let start = ((chars.len() as f64) * at) as usize;
+        let start = at.index(chars.len());
         let end = (start + cut).min(chars.len());
         chars.splice(start..end, put.chars());
         folder.insert(path, chars.into_iter().collect::<String>().into_bytes());

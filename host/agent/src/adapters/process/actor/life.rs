@@ -30,7 +30,7 @@ impl Actor {
             Lock::Held => match Alive::adopt(&self.root, &self.name) {
                 Some(alive) => {
                     let pid = alive.pid.unwrap_or_default();
-                    self.phase = Phase::Alive(alive);
+                    self.phase = Phase::Alive(Box::new(alive));
                     self.tell("process_adopted", &format!("found running with pid {pid}"));
                     None
                 }
@@ -44,7 +44,7 @@ impl Actor {
             command: spec.command.display().to_string(),
             source,
         })?;
-        self.phase = Phase::Alive(Alive::child(child, pid));
+        self.phase = Phase::Alive(Box::new(Alive::child(child, pid)));
         self.tell(kind, &format!("runs with pid {pid}"));
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Actor {
         {
             Lock::Free(lock) => Ok(Some(lock)),
             Lock::Held => {
-                self.phase = Phase::Alive(Alive::unknown());
+                self.phase = Phase::Alive(Box::new(Alive::unknown()));
                 self.tell(
                     "process_adopted",
                     "its lock is held, but it can't be seen; it is left alone",
