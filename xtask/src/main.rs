@@ -136,6 +136,16 @@ fn lint() -> anyhow::Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    run(cargo(&[
+        "clippy",
+        "--workspace",
+        "--manifest-path",
+        "plugins/Cargo.toml",
+        "--locked",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
     let mut doc = cargo(&[
         "doc",
         "--workspace",

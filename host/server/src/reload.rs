@@ -3,27 +3,27 @@
 //! Each plugin becomes a revision that is staged, validated, compiled and tried; only when every one is ready does one transaction
 //! move the active pointers and one store switch the catalogue, between two ticks of whoever holds it.
 
+mod assemble;
+mod revisions;
+mod wanted;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use host_domain::config::profile::PluginUse;
-use host_domain::config::{ChainSet, ValidateOptions, notifications};
-use host_domain::ids::RevisionId;
+use host_domain::config::ValidateOptions;
 use host_domain::incident::{Cause, Severity, SubjectKind, category};
 use host_domain::node::Reason;
-use host_domain::notification::{Matcher, Route, Silence};
-use host_domain::plugin::{Limits, PluginKind};
+use host_domain::plugin::Limits;
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
 use host_runtime::{Digest, LoadSpec, Plugin};
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::catalogue::{ActiveCollector, ActivePolicy, ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::chains::{self, ChainFolder};
-use crate::ops::{OpError, REVISIONS_KEPT, Subject, raise, resolve};
-use crate::store::NewLogEntry;
+use crate::ops::{OpError, Subject, raise, resolve};
+use assemble::catalogue_of;
+use wanted::{Wanted, merged, wanted};
 
 /// Subject of the incident about a folder that can't be used.
 const FOLDER: &str = "chain-configs";
@@ -46,18 +46,6 @@ impl From<crate::store::StoreError> for ReloadError {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Store(error.into())
     }
-}
-
-/// One use of a plugin: what is loaded is a component with one configuration.
-struct Wanted<'a> {
-    scope: &'a str,
-    name: &'a str,
-    kind: PluginKind,
-    plugin: &'a PluginUse,
-    /// `with` blocks by the name of the use.
-    uses: BTreeMap<&'a str, &'a Map<String, Value>>,
-    /// The settings around the `with` blocks, for the revision.
-    settings: Value,
 }
 
 /// A plugin of the next catalogue.
@@ -198,95 +186,6 @@ impl App {
             .map_err(|error| error.to_string())
     }
 
-    async fn stage(
-        &self,
-        wanted: &Wanted<'_>,
-        digest: &str,
-        terms: RevisionTerms,
-    ) -> Result<Revision, ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        let revision = Revision {
-            id: RevisionId(Uuid::now_v7()),
-            scope: wanted.scope.to_owned(),
-            plugin: wanted.name.to_owned(),
-            kind: Some(wanted.kind),
-            generation: tx.next_generation(wanted.scope, wanted.name).await?,
-            digest: digest.to_owned(),
-            terms,
-            description: None,
-            state: RevisionState::Staged,
-            reason: None,
-            created_at: now,
-            activated_at: None,
-        };
-        tx.insert_revision(&revision).await?;
-        tx.commit().await?;
-        Ok(revision)
-    }
-
-    /// A new revision is rejected; one that was in use before is broken.
-    async fn refuse(
-        &self,
-        revision: &mut Revision,
-        reason: &str,
-        tolerate_broken: bool,
-    ) -> Result<(), ReloadError> {
-        let state = match revision.state {
-            RevisionState::Staged => RevisionState::Rejected,
-            RevisionState::Active if tolerate_broken => RevisionState::Broken,
-            _ => return Ok(()),
-        };
-        self.move_revision(revision, state, Some(reason)).await
-    }
-
-    async fn move_revision(
-        &self,
-        revision: &mut Revision,
-        to: RevisionState,
-        reason: Option<&str>,
-    ) -> Result<(), ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        tx.set_revision_state(revision.id, revision.state, to, reason)
-            .await?;
-        if let Some(description) = &revision.description {
-            tx.set_revision_description(revision.id, description)
-                .await?;
-        }
-        revision.state = to;
-        revision.reason = reason.map(str::to_owned);
-        if to != RevisionState::Validated {
-            tx.append_event_log(revision_event(revision, now));
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Moves every active pointer in one transaction.
-    async fn activate(
-        &self,
-        prepared: &BTreeMap<(String, String), Prepared>,
-    ) -> Result<(), ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        for plugin in prepared.values().filter(|plugin| plugin.is_new) {
-            if plugin.revision.state != RevisionState::Ready {
-                continue;
-            }
-            tx.activate_revision(plugin.revision.id, now).await?;
-            let (scope, name) = (&plugin.revision.scope, &plugin.revision.plugin);
-            tx.prune_revisions(scope, name, REVISIONS_KEPT).await?;
-            let active = Revision {
-                state: RevisionState::Active,
-                ..plugin.revision.clone()
-            };
-            tx.append_event_log(revision_event(&active, now));
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
     async fn tell_of_folder(&self, error: Option<&ReloadError>) -> Result<(), ReloadError> {
         let now = self.clock.now();
         let subject = Subject {
@@ -321,190 +220,5 @@ impl App {
         }
         tx.commit().await?;
         Ok(())
-    }
-}
-
-fn revision_event(revision: &Revision, now: host_domain::time::Millis) -> NewLogEntry {
-    let data = json!({
-        "scope": revision.scope, "plugin": revision.plugin, "generation": revision.generation,
-        "digest": revision.digest, "state": revision.state, "reason": revision.reason,
-    });
-    let chain = (revision.scope != NOTIFICATIONS).then(|| revision.scope.clone());
-    NewLogEntry {
-        kind: "plugin".to_owned(),
-        node_id: None,
-        chain,
-        at: now,
-        payload: data,
-    }
-}
-
-/// Every plugin that something uses, with all its uses.
-fn wanted(chains: &ChainSet) -> Vec<Wanted<'_>> {
-    let mut all = Vec::new();
-    for (scope, chain) in &chains.chains {
-        for (name, kind, plugin) in chain.plugin_uses() {
-            let observation = &chain.observation;
-            let collectors = observation
-                .collectors
-                .iter()
-                .filter(|used| used.plugin == name);
-            let policies = observation
-                .policies
-                .iter()
-                .filter(|used| used.plugin == name);
-            let settings = json!({
-                "collectors": collectors.clone().collect::<Vec<_>>(),
-                "policies": policies.clone().collect::<Vec<_>>(),
-            });
-            let uses = collectors
-                .map(|used| (used.name.as_str(), &used.with))
-                .chain(policies.map(|used| (used.name.as_str(), &used.with)));
-            all.push(Wanted {
-                scope,
-                name,
-                kind,
-                plugin,
-                uses: uses.collect(),
-                settings,
-            });
-        }
-    }
-    let told = &chains.notifications;
-    for (name, plugin) in &told.plugins {
-        let receivers = told
-            .receivers
-            .iter()
-            .filter(|receiver| receiver.plugin == *name);
-        let settings = json!({ "receivers": receivers.clone().collect::<Vec<_>>() });
-        let uses = receivers
-            .map(|receiver| (receiver.name.as_str(), &receiver.with))
-            .collect();
-        let kind = PluginKind::Notifier;
-        all.push(Wanted {
-            scope: NOTIFICATIONS,
-            name,
-            kind,
-            plugin,
-            uses,
-            settings,
-        });
-    }
-    all
-}
-
-fn merged(config: &Map<String, Value>, with: &Map<String, Value>) -> Map<String, Value> {
-    config
-        .iter()
-        .chain(with)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
-fn catalogue_of(
-    folder: ChainFolder,
-    mut prepared: BTreeMap<(String, String), Prepared>,
-) -> Catalogue {
-    let mut catalogue = Catalogue {
-        version: folder.version,
-        ..Catalogue::default()
-    };
-    let mut take = |scope: &str, plugin: &str, used: &str| {
-        let key = (scope.to_owned(), plugin.to_owned());
-        let loaded = prepared
-            .get_mut(&key)
-            .and_then(|prepared| prepared.loaded.remove(used));
-        loaded.unwrap_or_else(|| Err(format!("plugin `{plugin}` is not loaded")))
-    };
-    for (scope, chain) in &folder.set.chains {
-        let policies = chain.observation.policies.iter().map(|settings| {
-            let plugin = take(scope, &settings.plugin, &settings.name);
-            let columns = plugin.as_ref().map_or_else(|_| Ok(Vec::new()), columns_of);
-            let (plugin, columns) = match columns {
-                Ok(columns) => (plugin, columns),
-                Err(reason) => (Err(reason), Vec::new()),
-            };
-            ActivePolicy {
-                settings: settings.clone(),
-                plugin,
-                columns,
-            }
-        });
-        catalogue.policies.insert(scope.clone(), policies.collect());
-    }
-    for receiver in &folder.set.notifications.receivers {
-        let plugin = take(NOTIFICATIONS, &receiver.plugin, &receiver.name);
-        let active = ActiveReceiver {
-            plugin_name: receiver.plugin.clone(),
-            plugin,
-        };
-        catalogue.receivers.insert(receiver.name.clone(), active);
-    }
-    for (scope, chain) in &folder.set.chains {
-        let collectors = chain.observation.collectors.iter().filter_map(|settings| {
-            let revision = &prepared
-                .get(&(scope.clone(), settings.plugin.clone()))?
-                .revision;
-            let plugin = chain.profile.plugins.get(&settings.plugin)?;
-            let mut limits = revision.terms.limits.clone();
-            limits.wall = settings
-                .timeout
-                .map_or(limits.wall, |timeout| timeout.min(limits.wall));
-            Some(ActiveCollector {
-                settings: settings.clone(),
-                digest: revision.digest.clone(),
-                config: Value::Object(merged(&plugin.config, &settings.with)),
-                grants: revision.terms.grants.clone(),
-                limits,
-            })
-        });
-        catalogue
-            .collectors
-            .insert(scope.clone(), collectors.collect());
-    }
-    let told = &folder.set.notifications;
-    catalogue.routes = told.routes.iter().map(route_of).collect();
-    catalogue.silences = told.silences.iter().map(silence_of).collect();
-    catalogue.chains = folder.set;
-    catalogue
-}
-
-fn columns_of(plugin: &Plugin) -> Result<Vec<host_domain::health::Column>, String> {
-    let reads = plugin.description().reads.iter();
-    let columns: Result<Vec<_>, _> = reads.map(|column| column.parse()).collect();
-    columns.map_err(|error: host_domain::health::BadColumn| error.to_string())
-}
-
-fn route_of(route: &notifications::Route) -> Route {
-    Route {
-        name: route.name.clone(),
-        matcher: matcher_of(&route.matches),
-        receiver: route.receiver.clone(),
-        group_wait: route.group_wait,
-        repeat_interval: route.repeat_interval,
-        rate_burst: route.rate_limit.burst,
-        rate_period: route.rate_limit.per,
-    }
-}
-
-fn silence_of(silence: &notifications::Silence) -> Silence {
-    Silence {
-        matcher: matcher_of(&silence.matches),
-        until: silence.until.0,
-    }
-}
-
-/// An empty list in YAML accepts everything.
-fn matcher_of(matches: &notifications::LabelMatch) -> Matcher {
-    let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-    let severities = matches.severity.iter();
-    let severities = severities
-        .filter_map(|name| Severity::parse(name.as_str()))
-        .collect::<Vec<_>>();
-    Matcher {
-        chain: some(&matches.chain),
-        node_type: some(&matches.node_type),
-        severity: (!severities.is_empty()).then_some(severities),
-        category: some(&matches.category),
     }
 }
