@@ -12,6 +12,7 @@ use host_server::ops::Scope;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use sqlx::Connection;
 use tempfile::TempDir;
 
 /// A running host; the folder goes away with it.
@@ -28,20 +29,8 @@ impl Bed {
         // The first caller sets it for the whole binary.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
-        let chains = dir.path().join("chain-configs");
-        toy_chain(&chains);
-        let mut config = Config {
-            state_dir: dir.path().join(".bellwether"),
-            ..Config::default()
-        };
-        config.chains.dir = chains;
-        config.http.listen = "127.0.0.1:0".parse().unwrap();
-        config.gateway.listen = "127.0.0.1:0".parse().unwrap();
-        let options = HostOptions {
-            compile: CompileMode::InProcess,
-            clock: Arc::new(SystemClock),
-        };
-        let host = Host::start(config, options).await.unwrap();
+        toy_chain(&dir.path().join("chain-configs"));
+        let host = start_host(dir.path()).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut bed = Self {
             host,
@@ -100,6 +89,25 @@ impl Bed {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// Ends the host and starts another one on what it left, at other addresses.
+    pub(super) async fn restart(mut self) -> Self {
+        self.host.stop().await;
+        self.host = start_host(self.dir.path()).await;
+        self
+    }
+
+    /// Runs a statement on the host's own database, beside the host.
+    pub(super) async fn sql(&self, file: &str, statement: &'static str) {
+        let path = self.dir.path().join(".bellwether").join(file);
+        let url = format!("sqlite://{}", path.display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub(super) async fn stop(self) {
         self.host.stop().await;
     }
@@ -120,6 +128,21 @@ pub(super) async fn problem(response: Response, status: u16, code: &str) -> Valu
     assert!(!body["title"].as_str().unwrap().is_empty());
     assert!(!body["detail"].as_str().unwrap().is_empty());
     body
+}
+
+async fn start_host(dir: &Path) -> Host {
+    let mut config = Config {
+        state_dir: dir.join(".bellwether"),
+        ..Config::default()
+    };
+    config.chains.dir = dir.join("chain-configs");
+    config.http.listen = "127.0.0.1:0".parse().unwrap();
+    config.gateway.listen = "127.0.0.1:0".parse().unwrap();
+    let options = HostOptions {
+        compile: CompileMode::InProcess,
+        clock: Arc::new(SystemClock),
+    };
+    Host::start(config, options).await.unwrap()
 }
 
 fn toy_chain(dir: &Path) {

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::Value;
 use tokio::process::Command;
 
 use super::bed::Bed;
+use crate::support::wait::{WAIT_MAX, eventually};
 
 /// The binary lies beside the folder of the test's own.
 fn binary() -> PathBuf {
@@ -84,6 +86,65 @@ async fn a_person_makes_lists_and_removes_a_node() {
     let (code, out, err) = run(&below, &["node", "terminate", "alice"]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("is being removed"), "{out}");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_a_node_that_is_still_being_made_is_done_when_it_is_undone() {
+    let bed = bed().await;
+    bed.node("alice").await;
+    let (code, out, err) = run(bed.dir.path(), &["node", "terminate", "alice", "--wait"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("it was still being made")
+            && out.contains("`failed` and nothing of it is left"),
+        "{out}"
+    );
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_node_sees_over_a_restart_of_the_host_to_its_end() {
+    let bed = bed().await;
+    let dir = bed.dir.path().to_owned();
+    let node = bed.node("alice").await;
+    let (id, operation) = (&node["node_id"], node["operation"]["id"].as_str().unwrap());
+    let arguments = ["node", "watch", "alice", "--output", "json"];
+    let watching = tokio::spawn(async move { run(&dir, &arguments).await });
+    // It has to be there before the host goes: the host counts the requests for its stream.
+    let stream = "http_requests_total{method=\"GET\",route=\"/api/v1/events\",status=\"200\"}";
+    eventually("the command watches", WAIT_MAX, async || {
+        let metrics = bed.bare(Method::GET, "/metrics").send().await.ok()?;
+        let text = metrics.text().await.ok()?;
+        text.contains(stream).then_some(())
+    })
+    .await;
+    // The new host is found by its folder only when everything has happened already.
+    let bed = bed.restart().await;
+    let terminate = bed.request(Method::POST, "/api/v1/nodes/alice/terminate");
+    assert_eq!(terminate.send().await.unwrap().status(), 202);
+    let over = format!("/api/v1/operations/{operation}?wait=30s");
+    assert_eq!(bed.get(&over).await["state"], "cancelled");
+    let host = bed.dir.path().join(".bellwether/host");
+    std::fs::write(host, bed.url("\n")).unwrap();
+    let (code, out, err) = watching.await.unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    let events = out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events: Vec<Value> = events.collect();
+    let seqs: Vec<i64> = events
+        .iter()
+        .map(|event| event["seq"].as_i64().unwrap())
+        .collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "each once: {seqs:?}");
+    assert!(events.iter().all(|event| event["node_id"] == *id), "{out}");
+    let last = events.last().unwrap();
+    assert_eq!(last["data"]["to"], "failed", "{out}");
+    let undoing = |event: &Value| event["data"]["state"] == "undoing";
+    assert!(events.iter().any(undoing), "nothing is missed: {out}");
+    assert_eq!(err.matches("waiting for it").count(), 1, "{err}");
+    assert!(err.contains("The host is back"), "{err}");
     bed.stop().await;
 }
 

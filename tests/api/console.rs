@@ -35,12 +35,35 @@ async fn machines_can_ask_how_the_host_does() {
     assert_eq!(health["status"], "ok");
     let ready = bed.get("/readyz").await;
     assert_eq!(ready["status"], "ready", "{ready}");
+    let parts = ready["components"].as_array().unwrap().iter();
+    let parts: Vec<_> = parts.map(|part| part["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        parts,
+        ["database", "engine", "gateway", "chains", "process"]
+    );
     let metrics = bed.bare(Method::GET, "/metrics").send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(
         metrics.contains("http_requests_total{method=\"GET\",route=\"/health\",status=\"200\"}"),
         "{metrics}"
     );
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_workflow_engine_is_away_is_not_ready() {
+    let bed = Bed::start().await;
+    bed.sql("engine.db", "ALTER TABLE history RENAME TO away")
+        .await;
+    let response = bed.bare(Method::GET, "/readyz").send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    let ready: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(ready["status"], "degraded");
+    for part in ready["components"].as_array().unwrap() {
+        assert_eq!(part["is_ready"], part["name"] != "engine", "{ready}");
+    }
+    bed.sql("engine.db", "ALTER TABLE away RENAME TO history")
+        .await;
     bed.stop().await;
 }
 

@@ -8,3 +8,4 @@ mod console;
 mod document;
 mod events;
 mod nodes;
+mod once;

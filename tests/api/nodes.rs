@@ -30,6 +30,24 @@ async fn making_a_node_answers_with_an_operation_that_can_be_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_happened_to_a_node_has_its_changes_of_state() {
+    let bed = Bed::start().await;
+    let node = bed.node("alice").await;
+    let id = node["node_id"].as_str().unwrap();
+    let terminate = bed.request(Method::POST, "/api/v1/nodes/alice/terminate");
+    assert_eq!(terminate.send().await.unwrap().status(), 202);
+    let operation = node["operation"]["id"].as_str().unwrap();
+    bed.get(&format!("/api/v1/operations/{operation}?wait=30s"))
+        .await;
+    let events = bed.get(&format!("/api/v1/nodes/{id}/events")).await;
+    let newest = &events["items"][0];
+    assert_eq!(newest["kind"], "state_changed", "{events}");
+    let message = newest["message"].as_str().unwrap();
+    assert!(message.starts_with("provisioning → failed"), "{message}");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_parts_of_a_list_hold_each_item_once() {
     let bed = Bed::start().await;
     for n in 0..5 {

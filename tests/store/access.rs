@@ -1,7 +1,7 @@
 //! API keys, idempotent answers and the audit log.
 
 use host_domain::time::Millis;
-use host_server::store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError};
+use host_server::store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError, UNANSWERED};
 
 use crate::support::database::TestDb;
 
@@ -81,10 +81,33 @@ async fn an_answer_is_given_once(db: &Db) {
         None
     );
     assert!(put("c", 100).await, "the old one is over");
+    let complete = async |body_hash: &str| {
+        let answered = IdempotentAnswer {
+            status: 202,
+            ..answer(body_hash)
+        };
+        let mut tx = db.begin().await.unwrap();
+        let completed = tx.complete_idempotent_answer(&answered).await.unwrap();
+        tx.commit().await.unwrap();
+        completed
+    };
+    assert!(!complete("c").await, "an answer that was given stays");
+    let claim = IdempotentAnswer {
+        status: UNANSWERED,
+        expires_at: Millis(300),
+        ..answer("d")
+    };
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(tx.prune_idempotent_answers(Millis(99), 9).await.unwrap(), 0);
+    assert!(tx.put_idempotent_answer(&claim, Millis(200)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(!complete("e").await, "another request is none of it");
+    assert!(complete("d").await);
+    let found = db.idempotent_answer("admin", "k", Millis(200)).await;
+    assert_eq!(found.unwrap().unwrap().status, 202);
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(tx.prune_idempotent_answers(Millis(299), 9).await.unwrap(), 0);
     assert_eq!(
-        tx.prune_idempotent_answers(Millis(100), 9).await.unwrap(),
+        tx.prune_idempotent_answers(Millis(300), 9).await.unwrap(),
         1
     );
     tx.commit().await.unwrap();

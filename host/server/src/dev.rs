@@ -145,6 +145,7 @@ fn admin() -> Principal {
     Principal {
         name: "admin".to_owned(),
         scopes: BTreeSet::from([Scope::Admin]),
+        request: None,
     }
 }
 

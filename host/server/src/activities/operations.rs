@@ -70,8 +70,7 @@ pub(super) async fn edit_in(
     }
     change(&mut operation, now);
     let operation = save_operation(tx, operation, now).await?;
-    log_operation(tx, &operation, now);
-    Ok(())
+    log_operation(tx, &operation, now).await
 }
 
 fn set_step(operation: &mut Operation, name: &str, state: StepState, message: &str, now: Millis) {

@@ -12,9 +12,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use host_domain::ids::NodeId;
 use http::HeaderMap;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -22,9 +21,14 @@ use uuid::Uuid;
 use super::auth::{Allowed, NodesRead};
 use super::extract::Params;
 use super::problem::Problem;
-use super::wire;
 use crate::app::App;
 use crate::ops::{LiveEvent, LiveFilter, LiveItem};
+
+mod views;
+
+pub use views::{
+    EventData, EventView, IncidentMoved, IncidentSubject, NodeMoved, OperationMoved, RevisionMoved,
+};
 
 /// A comment keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -116,10 +120,11 @@ fn written(sent: Sent) -> Event {
             .data("{}"),
         Sent::Event(event) => {
             let seq = event.seq;
+            let kind = event.what.kind();
             let view = EventView::from(event);
             // JSON escapes line breaks, so the data is always one line.
             let json = serde_json::to_string(&view).unwrap_or_default();
-            let written = Event::default().event(&view.kind).data(json);
+            let written = Event::default().event(kind).data(json);
             match seq {
                 Some(seq) => written.id(seq.to_string()),
                 None => written,
@@ -163,36 +168,4 @@ fn kinds(text: Option<&str>) -> Result<Vec<String>, Problem> {
             Err(Problem::parameter("kind", detail))
         })
         .collect()
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Event)]
-pub struct EventView {
-    /// Its number, by which a stream resumes; observations have none.
-    pub seq: Option<i64>,
-    /// One of the kinds.
-    pub kind: String,
-    /// The node that it is about.
-    pub node_id: Option<Uuid>,
-    /// The chain that it is about.
-    pub chain: Option<String>,
-    /// When.
-    pub at: Timestamp,
-    /// What; its form depends on the kind.
-    #[schema(value_type = Object)]
-    pub data: serde_json::Value,
-}
-
-impl From<LiveEvent> for EventView {
-    fn from(event: LiveEvent) -> Self {
-        Self {
-            seq: event.seq,
-            kind: event.kind,
-            node_id: event.node_id.map(|id| id.0),
-            chain: event.chain,
-            at: wire::time(event.at),
-            data: event.data,
-        }
-    }
 }

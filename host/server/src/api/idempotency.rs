@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: the first answer to a write is given to its repeats for 24 hours.
 //!
-//! Answers with secrets (`Cache-Control: no-store`) and failures of the host are not kept: the first must not lie in the
+//! The use-case takes the key in the transaction of its effect, and the answer is kept here afterwards: a repeat after a crash
+//! between the two is told what was done and does it no second time. Answers with secrets (`Cache-Control: no-store`) and failures of the host are not kept: the first must not lie in the
 //! database, and the second are worth another try.
 
 use std::collections::HashSet;
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::extract::read_body;
 use super::problem::{Code, PROBLEM_JSON, Problem, RETRY_SOON};
 use crate::app::App;
-use crate::ops::{KeptAnswer, Principal};
+use crate::ops::{Kept, Principal, RequestKey};
 
 /// Chosen by the client, unique for each thing that it wants done once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -86,18 +87,30 @@ async fn answer_once(
             "Wait for the answer to the first request, or repeat this one in a few seconds.";
         return Err(Problem::new(Code::IdempotencyInProgress, detail).retry_after(RETRY_SOON));
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = read_body(body).await?;
     let target = parts
         .uri
         .path_and_query()
         .map_or("", http::uri::PathAndQuery::as_str);
     let fingerprint = fingerprint(target, &body);
-    if let Some(kept) = app.kept_answer(who, &key).await? {
-        return replay(kept, &fingerprint);
-    }
+    let effect = match app.kept_answer(who, &key).await? {
+        Some((first, _)) if first != fingerprint => return Err(mismatch()),
+        Some((_, Kept::Answer { status, body })) => return replay(status, body),
+        Some((_, Kept::Effect(effect))) => Some(effect),
+        None => None,
+    };
+    let request = RequestKey {
+        key,
+        fingerprint,
+        effect,
+    };
+    parts.extensions.insert(Principal {
+        request: Some(request.clone()),
+        ..who.clone()
+    });
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    keep(app, who, key, fingerprint, response).await
+    keep(app, who, &request, response).await
 }
 
 fn check_key(key: &HeaderValue) -> Result<String, Problem> {
@@ -117,20 +130,21 @@ fn fingerprint(target: &str, body: &[u8]) -> String {
     hex::encode(hash.finalize())
 }
 
-fn replay(kept: KeptAnswer, fingerprint: &str) -> Result<Response, Problem> {
-    if kept.fingerprint != fingerprint {
-        let detail =
-            "Another path or body came with this key before; choose a new key for a new request.";
-        return Err(Problem::new(Code::IdempotencyMismatch, detail));
-    }
-    let status = StatusCode::from_u16(kept.status)
+fn mismatch() -> Problem {
+    let detail =
+        "Another path or body came with this key before; choose a new key for a new request.";
+    Problem::new(Code::IdempotencyMismatch, detail)
+}
+
+fn replay(status: u16, body: String) -> Result<Response, Problem> {
+    let status = StatusCode::from_u16(status)
         .map_err(|error| Problem::internal(anyhow::Error::new(error)))?;
     let media = if status.is_client_error() {
         PROBLEM_JSON
     } else {
         "application/json"
     };
-    let mut response = (status, kept.body).into_response();
+    let mut response = (status, body).into_response();
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
@@ -143,8 +157,7 @@ fn replay(kept: KeptAnswer, fingerprint: &str) -> Result<Response, Problem> {
 async fn keep(
     app: &App,
     who: &Principal,
-    key: String,
-    fingerprint: String,
+    request: &RequestKey,
     response: Response,
 ) -> Result<Response, Problem> {
     let is_secret = response
@@ -158,13 +171,9 @@ async fn keep(
     let (parts, body) = response.into_parts();
     let bytes = read_body(body).await?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let kept = KeptAnswer {
-        fingerprint,
-        status: parts.status.as_u16(),
-        body: text,
-    };
+    let status = parts.status.as_u16();
     // The work is done: a client is better off with its answer than with an error about the record of it.
-    if let Err(error) = app.keep_answer(who, &key, kept).await {
+    if let Err(error) = app.keep_answer(who, request, status, text).await {
         tracing::error!("an answer could not be kept for repeats: {error:#?}");
     }
     Ok(Response::from_parts(parts, Body::from(bytes)))

@@ -31,7 +31,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use agents::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView};
 pub use chains::ChainView;
-pub use events::{EventView, KINDS};
+pub use events::{
+    EventData, EventView, IncidentMoved, IncidentSubject, KINDS, NodeMoved, OperationMoved,
+    RevisionMoved,
+};
 pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
 pub use me::MeView;
 pub use nodes::{

@@ -42,6 +42,8 @@ wire_enums! {
     SyncStatus = host_domain::node::SyncStatus { Unknown, Syncing, Synced }
     /// What health policies say of a node.
     ApplicationHealth = host_domain::node::ApplicationHealth { Unknown, Ok, Degraded, Critical }
+    /// Which part of a node's condition.
+    Dimension = host_domain::event::Dimension { State, ApplicationHealth, SyncStatus }
     /// How bad an incident is.
     Severity = host_domain::incident::Severity { Info, Warning, Critical }
     /// Where an incident stands.

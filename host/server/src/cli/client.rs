@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::connection::Connection;
 use super::error::CliError;
 use super::sse::{Parser, ServerEvent};
-use crate::api::{EventView, OperationView, ProblemBody};
+use crate::api::{OperationView, ProblemBody};
 
 /// Until a host takes the connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -185,11 +185,6 @@ impl Client {
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
     let read = serde_json::from_value(value);
     Ok(read.context("the answer has another form than this version expects; use the host's version of this program")?)
-}
-
-/// The event's JSON, for kinds that have one.
-pub(crate) fn event_view(event: &ServerEvent) -> Option<EventView> {
-    serde_json::from_str(&event.data).ok()
 }
 
 /// A name or id as one segment of a path.

@@ -17,6 +17,7 @@ mod plugin;
 mod plugin_build;
 mod process;
 mod sse;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use comfy_table::Cell;
-use futures_util::StreamExt;
 use serde_json::Value as Json;
 
-use super::client::{event_view, segment, typed};
+use super::client::{segment, typed};
 use super::error::CliError;
 use super::output::{self, ago, plain, word};
-use super::{Session, operation};
-use crate::api::{CreateNodeRequest, EventView, Measured, NodeAccepted, NodeView, Value};
+use super::{Session, operation, watch};
+use crate::api::{
+    CreateNodeRequest, Measured, NodeAccepted, NodeView, OperationKind, OperationState, Value,
+};
 
 /// What to do with nodes.
 #[derive(Debug, Subcommand)]
@@ -25,7 +26,7 @@ pub(crate) enum NodeCommand {
         /// Id or name.
         node: String,
     },
-    /// Follows what happens to a node until Ctrl-C.
+    /// Follows what happens to a node until it is removed or has failed; comes back when the host was away.
     Watch {
         /// Id or name.
         node: String,
@@ -88,7 +89,7 @@ pub(crate) async fn run(command: NodeCommand, session: &Session) -> Result<(), C
         NodeCommand::Create(args) => create(args, session).await,
         NodeCommand::List(args) => list(args, session).await,
         NodeCommand::Get { node } => get(&node, session).await,
-        NodeCommand::Watch { node } => watch(&node, session).await,
+        NodeCommand::Watch { node } => watch::run(&node, session).await,
         NodeCommand::Terminate { node, wait } => terminate(&node, wait, session).await,
     }
 }
@@ -110,7 +111,39 @@ async fn create(args: CreateArgs, session: &Session) -> Result<(), CliError> {
 async fn terminate(node: &str, wait: bool, session: &Session) -> Result<(), CliError> {
     let path = format!("/api/v1/nodes/{}/terminate", segment(node));
     let value = session.client()?.post(&path, None).await?;
-    accepted(value, wait, "is being removed", session).await
+    let begun: NodeAccepted = typed(value.clone())?;
+    if begun.operation.kind != OperationKind::ProvisionNode {
+        return accepted(value, wait, "is being removed", session).await;
+    }
+    let doing = "is being removed: it was still being made, and what was done is being undone";
+    if !wait {
+        return accepted(value, wait, doing, session).await;
+    }
+    if !session.is_json() {
+        let name = plain(&begun.name);
+        output::say(&format!("Node {name} ({}) {doing}.", begun.node_id));
+    }
+    undone(&begun, session).await
+}
+
+/// Waits until a node that was still being made is gone; that its making was cancelled is what was asked for.
+async fn undone(begun: &NodeAccepted, session: &Session) -> Result<(), CliError> {
+    let (value, operation) = operation::until_over(session, begun.operation.id).await?;
+    if session.is_json() {
+        output::json(&value)?;
+    }
+    if operation.state != OperationState::Cancelled {
+        return Err(operation::failure(&operation));
+    }
+    if !session.is_json() {
+        let path = format!("/api/v1/nodes/{}", begun.node_id);
+        let node: NodeView = typed(session.client()?.get(&path).await?)?;
+        let state = word(node.state);
+        output::say(&format!(
+            "Done: the node is `{state}` and nothing of it is left."
+        ));
+    }
+    Ok(())
 }
 
 async fn accepted(value: Json, wait: bool, doing: &str, session: &Session) -> Result<(), CliError> {
@@ -216,14 +249,14 @@ async fn get(node: &str, session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-fn height(node: &NodeView) -> String {
+pub(super) fn height(node: &NodeView) -> String {
     node.observations
         .get("node.height")
         .map(measured)
         .unwrap_or_default()
 }
 
-fn measured(seen: &Measured) -> String {
+pub(super) fn measured(seen: &Measured) -> String {
     match &seen.value {
         None => "absent".to_owned(),
         Some(Value::Flag(value)) => value.to_string(),
@@ -231,74 +264,4 @@ fn measured(seen: &Measured) -> String {
         Some(Value::Real(value)) => format!("{value:.3}"),
         Some(Value::Text(value)) => value.clone(),
     }
-}
-
-/// Follows the stream and comes again where it was left, until the person ends it.
-async fn watch(node: &str, session: &Session) -> Result<(), CliError> {
-    let client = session.client()?;
-    let value = client
-        .get(&format!("/api/v1/nodes/{}", segment(node)))
-        .await?;
-    let view: NodeView = typed(value)?;
-    if !session.is_json() {
-        let name = plain(&view.name);
-        output::say(&format!(
-            "{name} is {}, height {}. Ctrl-C ends this.",
-            view.display_state,
-            height(&view)
-        ));
-    }
-    let query = [("node", view.id.to_string())];
-    let mut last: Option<String> = None;
-    loop {
-        let events = client.events(&query, last.as_deref()).await?;
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            let event = event?;
-            if event.id.is_some() {
-                last.clone_from(&event.id);
-            }
-            if let Some(event) = event_view(&event) {
-                tell(&event, session)?;
-            }
-        }
-    }
-}
-
-fn tell(event: &EventView, session: &Session) -> Result<(), CliError> {
-    if session.is_json() {
-        // One line each, so that a program can read it as it comes.
-        let line = serde_json::to_string(event).map_err(anyhow::Error::new)?;
-        output::say(&line);
-        return Ok(());
-    }
-    let text = |pointer: &str| {
-        let value = event.data.pointer(pointer);
-        value
-            .map(|value| {
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned)
-            })
-            .unwrap_or_default()
-    };
-    let what = match event.kind.as_str() {
-        "observation" if text("/name") != "node.height" => return Ok(()),
-        "observation" => format!("height {}", text("/value")),
-        "node_transition" => format!(
-            "{} → {} ({})",
-            text("/before"),
-            text("/after"),
-            text("/cause")
-        ),
-        "node_event" => format!("{}: {}", text("/kind"), text("/message")),
-        "incident" => format!("incident {}: {}", text("/state"), text("/title")),
-        _ => format!("{} {}", event.kind, event.data),
-    };
-    output::say(&format!(
-        "{}  {}",
-        event.at.strftime("%H:%M:%S"),
-        plain(&what)
-    ));
-    Ok(())
 }

@@ -80,21 +80,7 @@ fn show(session: &Session, value: Value) -> Result<(), CliError> {
 
 /// Shows progress until the operation is over; a failed operation is a failed command.
 pub(crate) async fn follow(session: &Session, id: Uuid) -> Result<(), CliError> {
-    let bar = progress_bar(session);
-    let client = session.client()?;
-    let followed = client
-        .follow_operation(id, |operation| draw(&bar, operation))
-        .await;
-    bar.finish_and_clear();
-    let (value, operation) = followed?;
-    let failed = || {
-        let error = operation
-            .error
-            .clone()
-            .unwrap_or_else(|| "it gave no reason".to_owned());
-        let state = word(operation.state);
-        CliError::Failed(format!("the operation {id} {state}: {}", plain(&error)))
-    };
+    let (value, operation) = until_over(session, id).await?;
     if session.is_json() {
         output::json(&value)?;
     }
@@ -103,8 +89,29 @@ pub(crate) async fn follow(session: &Session, id: Uuid) -> Result<(), CliError> 
         OperationState::Failed
         | OperationState::Cancelled
         | OperationState::Running
-        | OperationState::Undoing => Err(failed()),
+        | OperationState::Undoing => Err(failure(&operation)),
     }
+}
+
+/// Shows progress until the operation is over, however it ended.
+pub(crate) async fn until_over(
+    session: &Session,
+    id: Uuid,
+) -> Result<(Value, OperationView), CliError> {
+    let bar = progress_bar(session);
+    let client = session.client()?;
+    let followed = client
+        .follow_operation(id, |operation| draw(&bar, operation))
+        .await;
+    bar.finish_and_clear();
+    followed
+}
+
+/// The error of a command whose operation did not do what was wanted.
+pub(crate) fn failure(operation: &OperationView) -> CliError {
+    let error = operation.error.as_deref().unwrap_or("it gave no reason");
+    let (id, state) = (operation.id, word(operation.state));
+    CliError::Failed(format!("the operation {id} {state}: {}", plain(error)))
 }
 
 fn progress_bar(session: &Session) -> ProgressBar {

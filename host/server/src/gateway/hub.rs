@@ -30,6 +30,7 @@ pub struct Sessions {
 struct Inner {
     sessions: HashMap<AgentId, Arc<Wakes>>,
     draining: bool,
+    is_served: bool,
     generation: u64,
 }
 
@@ -79,6 +80,16 @@ impl Sessions {
     /// How many agents are connected to this process.
     pub fn connected(&self) -> usize {
         self.lock().sessions.len()
+    }
+
+    /// Whether agents can connect: the gateway listens.
+    pub fn is_served(&self) -> bool {
+        self.lock().is_served
+    }
+
+    /// Says that the gateway listens, or that it ended.
+    pub(super) fn set_served(&self, is_served: bool) {
+        self.lock().is_served = is_served;
     }
 
     /// Lets every session send its agent's assignments anew; an older generation than the last one changes nothing.

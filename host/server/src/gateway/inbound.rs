@@ -217,6 +217,7 @@ impl<'a> Inbound<'a> {
             if !observations.is_empty() {
                 updates.push(Arc::new(ObservationUpdate {
                     node_id,
+                    chain: self.scope.chain_of(node_id).map(str::to_owned),
                     observations,
                 }));
             }

@@ -21,6 +21,8 @@ const FEED: usize = 1_024;
 pub struct ObservationUpdate {
     /// The node.
     pub node_id: NodeId,
+    /// Its chain.
+    pub chain: Option<String>,
     /// Its new observations.
     pub observations: Vec<Observation>,
 }

@@ -98,8 +98,11 @@ impl Gateway {
             ingester,
         });
         tasks.spawn(run_writers(Arc::clone(&shared), queue));
+        shared.parts.sessions.set_served(true);
         tasks.spawn(async move {
-            if let Err(error) = serve(&shared, listener, local_addr, tls, renew_at).await {
+            let served = serve(&shared, listener, local_addr, tls, renew_at).await;
+            shared.parts.sessions.set_served(false);
+            if let Err(error) = served {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(
                     error,

@@ -7,9 +7,8 @@ use host_domain::incident::{Cause, Severity, category};
 use host_domain::node::Reason;
 use host_domain::operation::{OperationKind, OperationState, StepState};
 use host_workflows::provision_node;
-use serde_json::json;
 
-use super::{LiveEvent, NodeFilter, OpError, PAGE_MAX, Subject, raise, save_operation};
+use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, Subject, raise, save_operation};
 use crate::app::App;
 use crate::gateway::{
     AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
@@ -59,23 +58,12 @@ impl GatewayEvents for App {
         let Some(newest) = update.observations.iter().map(|one| one.at).max() else {
             return;
         };
-        let values: serde_json::Map<_, _> = update
-            .observations
-            .iter()
-            .map(|one| {
-                (
-                    one.name.clone(),
-                    json!({ "value": one.value, "at": one.at }),
-                )
-            })
-            .collect();
         self.events.send(LiveEvent {
             seq: None,
-            kind: "observation".to_owned(),
             node_id: Some(update.node_id),
-            chain: None,
+            chain: update.chain.clone(),
             at: newest,
-            data: values.into(),
+            what: LiveData::Observation(update.observations.clone()),
         });
     }
 }
@@ -180,7 +168,7 @@ impl App {
             step.fraction = overall(progress);
             step.at = Some(now);
             let operation = save_operation(&mut tx, operation, now).await?;
-            super::log_operation(&mut tx, &operation, now);
+            super::log_operation(&mut tx, &operation, now).await?;
         }
         tx.commit().await?;
         Ok(())

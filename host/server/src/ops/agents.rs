@@ -37,7 +37,7 @@ impl App {
         let issued = self.issue_token(&mut tx, &row, None, now).await?;
         audit(
             &mut tx,
-            &who.name,
+            who,
             "issue_enrolment_token",
             format!("host/{}", row.id),
             now,
@@ -50,18 +50,15 @@ impl App {
     /// Cuts an agent off for good; its session ends with its next beat.
     pub async fn revoke_agent(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
         let now = self.clock.now();
+        if who.effect_on("agent") == Some(id) {
+            self.sessions.cut_off(id);
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
         if !tx.revoke_agent(id, now).await? {
             return Err(OpError::not_found("agent", id));
         }
-        audit(
-            &mut tx,
-            &who.name,
-            "revoke_agent",
-            format!("agent/{id}"),
-            now,
-        )
-        .await?;
+        audit(&mut tx, who, "revoke_agent", format!("agent/{id}"), now).await?;
         tx.commit().await?;
         self.sessions.cut_off(id);
         Ok(())

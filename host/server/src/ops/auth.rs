@@ -45,6 +45,7 @@ impl App {
         Ok(Some(Principal {
             name: row.name,
             scopes,
+            request: None,
         }))
     }
 
@@ -70,9 +71,14 @@ impl App {
         };
         let mut tx = self.db.begin().await?;
         tx.insert_api_key(&row).await?;
+        let host = Principal {
+            name: "host".to_owned(),
+            scopes: BTreeSet::new(),
+            request: None,
+        };
         audit(
             &mut tx,
-            "host",
+            &host,
             "create_api_key",
             format!("api_key/{}", row.prefix),
             now,

@@ -93,21 +93,8 @@ impl App {
                 break;
             };
             last = newest;
-            events.extend(rows.into_iter().map(LiveEvent::from));
+            events.extend(rows.into_iter().filter_map(LiveEvent::read));
         }
         Ok(events)
-    }
-}
-
-impl From<crate::store::LogEntry> for LiveEvent {
-    fn from(row: crate::store::LogEntry) -> Self {
-        Self {
-            seq: Some(row.seq),
-            kind: row.entry.kind,
-            node_id: row.entry.node_id,
-            chain: row.entry.chain,
-            at: row.entry.at,
-            data: row.entry.payload,
-        }
     }
 }

@@ -8,14 +8,14 @@ use host_domain::incident::{
 };
 use host_domain::notification::{DeliveryState, Notification, NotificationStatus, plan};
 use host_domain::time::Millis;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::audit::audit;
+use super::live::{IncidentMoved, IncidentSubject, LiveData};
 use super::{IncidentFilter, IncidentHistoryRow, OpError, Page, PageRequest, Principal};
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::store::{IncidentHistoryEntry, NewLogEntry, Tx};
+use crate::store::{IncidentHistoryEntry, Tx};
 
 /// Newest messages of an incident that are looked at to tell which routes heard of it.
 const MESSAGES_LOOKED_AT: u32 = 200;
@@ -204,21 +204,25 @@ async fn record(
     if event == IncidentEvent::Repeated {
         return Ok(());
     }
-    let data = json!({
-        "id": incident.id, "event": event, "state": incident.state, "severity": incident.severity,
-        "category": incident.key.category, "title": incident.title,
-        "subject": { "kind": incident.key.subject_kind, "id": incident.key.subject_id, "name": incident.subject_name },
-    });
-    let node_id = (incident.key.subject_kind == SubjectKind::Node)
-        .then(|| incident.key.subject_id.parse().ok())
+    let subject = &incident.key;
+    let node_id = (subject.subject_kind == SubjectKind::Node)
+        .then(|| subject.subject_id.parse().ok())
         .flatten();
-    tx.append_event_log(NewLogEntry {
-        kind: "incident".to_owned(),
-        node_id,
-        chain: incident.labels.get("chain").cloned(),
-        at: now,
-        payload: data,
-    });
+    let moved = IncidentMoved {
+        id: incident.id,
+        event,
+        state: incident.state,
+        severity: incident.severity,
+        category: subject.category.clone(),
+        title: incident.title.clone(),
+        subject: IncidentSubject {
+            kind: subject.subject_kind,
+            id: subject.subject_id.clone(),
+            name: incident.subject_name.clone(),
+        },
+    };
+    let chain = incident.labels.get("chain").cloned();
+    tx.append_event_log(LiveData::Incident(moved).entry(node_id, chain, now));
     Ok(())
 }
 
@@ -332,6 +336,9 @@ impl App {
             .incident(id)
             .await?
             .ok_or_else(|| OpError::not_found("incident", id))?;
+        if who.effect_on("incident") == Some(id) {
+            return Ok(incident);
+        }
         if if_version.is_some_and(|version| version != incident.version) {
             return Err(OpError::stale("incident", id));
         }
@@ -345,7 +352,7 @@ impl App {
         let next = step(&mut tx, &self.catalogue(), incident, event, &who.name, now).await?;
         audit(
             &mut tx,
-            &who.name,
+            who,
             &format!("incident_{event}"),
             format!("incident/{id}"),
             now,

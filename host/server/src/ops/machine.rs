@@ -4,11 +4,11 @@ use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::ids::EventId;
 use host_domain::node::{ApplicationHealth, Condition, Node, NodeEvent, Reason, SyncStatus};
 use host_domain::time::Millis;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::OpError;
-use crate::store::{NewLogEntry, Tx};
+use super::live::{LiveData, NamedNode, NodeMoved};
+use crate::store::{NodeEventEntry, Tx};
 
 /// What is asked of a node in one transaction; absent parts stay.
 #[derive(Clone, Debug, Default)]
@@ -120,17 +120,42 @@ async fn record(
             node.condition.sync_status.as_str(),
         ),
     };
-    let data = json!({
-        "node": { "id": node.id, "name": node.name },
-        "dimension": dimension, "from": from, "to": to, "cause": cause,
-        "display_state": node.condition.display_state(), "reasons": node.reasons,
-    });
-    tx.append_event_log(NewLogEntry {
-        kind: "node_transition".to_owned(),
-        node_id: Some(node.id),
-        chain: Some(node.chain_profile_id.clone()),
-        at: node.updated_at,
-        payload: data,
-    });
+    let moved = NodeMoved {
+        node: NamedNode {
+            id: node.id,
+            name: node.name.clone(),
+        },
+        dimension,
+        from: from.to_owned(),
+        to: to.to_owned(),
+        cause: cause.to_owned(),
+        display_state: node.condition.display_state().to_owned(),
+        reasons: node.reasons.clone(),
+    };
+    // The stream tells of the transition itself; this row is for whoever asks later what happened to the node.
+    tx.append_node_event(&history(&moved, node.updated_at))
+        .await?;
+    let entry = LiveData::NodeTransition(moved).entry(
+        Some(node.id),
+        Some(node.chain_profile_id.clone()),
+        node.updated_at,
+    );
+    tx.append_event_log(entry);
     Ok(())
+}
+
+/// A transition as a line of the node's history.
+fn history(moved: &NodeMoved, at: Millis) -> NodeEventEntry {
+    let mut message = format!("{} → {} ({})", moved.from, moved.to, moved.cause);
+    for reason in &moved.reasons {
+        message.push_str("; ");
+        message.push_str(&reason.message);
+    }
+    NodeEventEntry {
+        id: Uuid::now_v7().to_string(),
+        node_id: moved.node.id,
+        at,
+        kind: format!("{}_changed", moved.dimension),
+        message,
+    }
 }

@@ -17,6 +17,7 @@ mod chains;
 mod events;
 mod idempotency;
 mod incidents;
+mod live;
 mod machine;
 mod nodes;
 mod operations;
@@ -25,7 +26,8 @@ mod readiness;
 mod types;
 
 pub use events::LiveItem;
-pub use idempotency::KeptAnswer;
+pub use idempotency::Kept;
+pub use live::*;
 pub use readiness::PartReadiness;
 pub use types::*;
 

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::audit::audit;
 use super::operations::log_operation;
 use super::{
-    CreateNode, HealthExplanation, NodeDetails, NodeEventRow, NodeFilter, OpError, Page,
-    PageRequest, Principal, ProcessView,
+    CreateNode, HealthExplanation, NodeDetails, NodeEventRow, NodeFilter, OpError, OperationFilter,
+    PAGE_MAX, Page, PageRequest, Principal, ProcessView,
 };
 use crate::app::App;
 use new_node::new_node;
@@ -31,6 +31,9 @@ impl App {
         who: &Principal,
         request: CreateNode,
     ) -> Result<(Node, Operation), OpError> {
+        if let Some(made) = who.effect_on("node") {
+            return self.made_before(made).await;
+        }
         let catalogue = self.catalogue();
         let chain = catalogue.chains.chains.get(&request.chain).ok_or_else(|| {
             let known: Vec<_> = catalogue.chains.chains.keys().map(String::as_str).collect();
@@ -57,10 +60,10 @@ impl App {
             .await
             .map_err(|error| name_taken(error, &node.name))?;
         tx.insert_operation(&operation).await?;
-        log_operation(&mut tx, &operation, now);
+        log_operation(&mut tx, &operation, now).await?;
         audit(
             &mut tx,
-            &who.name,
+            who,
             "create_node",
             format!("node/{}", node.id),
             now,
@@ -69,6 +72,24 @@ impl App {
         tx.commit().await?;
         // The row is the truth: a start that is lost here is made up for by the watch over workflows.
         self.start_workflow(&operation).await?;
+        Ok((node, operation))
+    }
+
+    /// A node that an earlier request under the same key made, with the operation that makes it.
+    async fn made_before(&self, id: NodeId) -> Result<(Node, Operation), OpError> {
+        let node = self.node(id).await?.node;
+        let filter = OperationFilter {
+            node: Some(id),
+            state: None,
+        };
+        let operations = self.db.list_operations(&filter, None, PAGE_MAX).await?;
+        let making = operations
+            .into_iter()
+            .find(|operation| operation.kind == OperationKind::ProvisionNode);
+        let operation = making.ok_or_else(|| OpError::not_found("operation of the node", id))?;
+        if !operation.state.is_over() {
+            self.start_workflow(&operation).await?;
+        }
         Ok((node, operation))
     }
 
@@ -173,7 +194,12 @@ impl App {
             .node(id)
             .await?
             .ok_or_else(|| OpError::not_found("node", id))?;
-        if if_version.is_some_and(|version| version != node.state_version) {
+        if let Some(cancelled) = who.effect_on("operation") {
+            drop(tx);
+            return self.cancel_operation(who, cancelled).await;
+        }
+        let is_repeat = who.effect_on("node") == Some(id);
+        if !is_repeat && if_version.is_some_and(|version| version != node.state_version) {
             return Err(OpError::stale("node", id));
         }
         let current = match node.operation_id {
@@ -205,15 +231,8 @@ impl App {
         );
         tx.insert_operation(&operation).await?;
         tx.set_operation(id, Some(operation.id)).await?;
-        log_operation(&mut tx, &operation, now);
-        audit(
-            &mut tx,
-            &who.name,
-            "terminate_node",
-            format!("node/{id}"),
-            now,
-        )
-        .await?;
+        log_operation(&mut tx, &operation, now).await?;
+        audit(&mut tx, who, "terminate_node", format!("node/{id}"), now).await?;
         tx.commit().await?;
         self.start_workflow(&operation).await?;
         Ok(operation)

@@ -5,12 +5,12 @@ use std::time::Duration;
 use host_domain::ids::OperationId;
 use host_domain::operation::{Operation, OperationKind, OperationState};
 use host_domain::time::Millis;
-use serde_json::json;
 
 use super::audit::audit;
+use super::live::{LiveData, OperationMoved};
 use super::{OpError, OperationFilter, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::{NewLogEntry, Tx};
+use crate::store::Tx;
 
 /// The longest wait of one request.
 const WAIT_MAX: Duration = Duration::from_mins(1);
@@ -71,6 +71,10 @@ impl App {
             .operation(id)
             .await?
             .ok_or_else(|| OpError::not_found("operation", id))?;
+        if who.effect_on("operation") == Some(id) {
+            drop(tx);
+            return self.stop_workflow(who, operation).await;
+        }
         if operation.state.is_over() {
             let state = operation.state;
             return Err(OpError::Conflict(format!(
@@ -84,16 +88,28 @@ impl App {
         }
         operation.state = OperationState::Undoing;
         let operation = save_operation(&mut tx, operation, now).await?;
-        log_operation(&mut tx, &operation, now);
+        log_operation(&mut tx, &operation, now).await?;
         audit(
             &mut tx,
-            &who.name,
+            who,
             "cancel_operation",
             format!("operation/{id}"),
             now,
         )
         .await?;
         tx.commit().await?;
+        self.stop_workflow(who, operation).await
+    }
+
+    /// Asks the workflow of a cancelled operation to undo; asking again changes nothing.
+    async fn stop_workflow(
+        &self,
+        who: &Principal,
+        operation: Operation,
+    ) -> Result<Operation, OpError> {
+        if operation.state.is_over() {
+            return Ok(operation);
+        }
         let reason = format!("cancelled by {}", who.name);
         self.engine()
             .cancel(&operation.workflow_id, &reason)
@@ -107,18 +123,23 @@ impl App {
 }
 
 /// Tells event streams how an operation stands.
-pub(crate) fn log_operation(tx: &mut Tx, operation: &Operation, now: Millis) {
-    let payload = json!({
-        "id": operation.id, "kind": operation.kind, "state": operation.state,
-        "progress": operation.progress(), "node_id": operation.node_id, "error": operation.error,
-    });
-    tx.append_event_log(NewLogEntry {
-        kind: "operation".to_owned(),
-        node_id: Some(operation.node_id),
-        chain: None,
-        at: now,
-        payload,
-    });
+pub(crate) async fn log_operation(
+    tx: &mut Tx,
+    operation: &Operation,
+    now: Millis,
+) -> Result<(), OpError> {
+    let node = tx.node(operation.node_id).await?;
+    let moved = OperationMoved {
+        id: operation.id,
+        kind: operation.kind,
+        state: operation.state,
+        progress: operation.progress(),
+        node_id: operation.node_id,
+        error: operation.error.clone(),
+    };
+    let chain = node.map(|node| node.chain_profile_id);
+    tx.append_event_log(LiveData::Operation(moved).entry(Some(operation.node_id), chain, now));
+    Ok(())
 }
 
 /// Writes an operation that was read in this transaction.

@@ -62,7 +62,7 @@ impl App {
             .await
             .map_err(|error| OpError::Conflict(error.to_string()))?;
         let mut tx = self.db.begin().await?;
-        audit(&mut tx, &who.name, "reload", "plugins".to_owned(), now).await?;
+        audit(&mut tx, who, "reload", "plugins".to_owned(), now).await?;
         tx.commit().await?;
         self.list_plugins().await
     }

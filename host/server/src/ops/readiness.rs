@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use crate::app::App;
 
-/// Longest time that the database may take to say something.
-const DATABASE_MAX: Duration = Duration::from_secs(2);
+/// Longest time that a part may take to say something.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// A workflow that is never started: asking for it shows that the engine's file answers, and reads one row at most.
+const NO_WORKFLOW: &str = "readiness";
 
 /// How one part does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartReadiness {
-    /// `database`, `chains`, `shutdown`.
+    /// `database`, `engine`, `gateway`, `chains`, `process`.
     pub part: &'static str,
     /// Whether it does its work.
     pub is_ready: bool,
@@ -23,23 +25,29 @@ impl App {
     pub async fn readiness(&self) -> Vec<PartReadiness> {
         vec![
             self.database_readiness().await,
+            self.engine_readiness().await,
+            self.gateway_readiness(),
             self.chains_readiness(),
             self.shutdown_readiness(),
         ]
     }
 
     async fn database_readiness(&self) -> PartReadiness {
-        let asked = tokio::time::timeout(DATABASE_MAX, self.db.event_log_last_seq()).await;
-        let (is_ready, detail) = match asked {
-            Ok(Ok(_)) => (true, "answers".to_owned()),
-            Ok(Err(_)) => (false, "answers with an error; the log has it".to_owned()),
-            Err(_) => (
-                false,
-                format!("did not answer within {} s", DATABASE_MAX.as_secs()),
-            ),
+        answers("database", self.db.event_log_last_seq()).await
+    }
+
+    async fn engine_readiness(&self) -> PartReadiness {
+        answers("engine", self.engine().status(NO_WORKFLOW)).await
+    }
+
+    fn gateway_readiness(&self) -> PartReadiness {
+        let is_ready = self.sessions.is_served();
+        let detail = match is_ready {
+            true => format!("{} agents connected", self.sessions.connected()),
+            false => "does not listen; the log says why, start the host again".to_owned(),
         };
         PartReadiness {
-            part: "database",
+            part: "gateway",
             is_ready,
             detail,
         }
@@ -70,5 +78,28 @@ impl App {
             is_ready,
             detail: detail.to_owned(),
         }
+    }
+}
+
+/// Asks a part something small, with a bound.
+async fn answers<T, E: std::fmt::Display>(
+    part: &'static str,
+    asked: impl Future<Output = Result<T, E>>,
+) -> PartReadiness {
+    let (is_ready, detail) = match tokio::time::timeout(ANSWER_MAX, asked).await {
+        Ok(Ok(_)) => (true, "answers".to_owned()),
+        Ok(Err(error)) => {
+            tracing::warn!(part, "not ready: {error:#}");
+            (false, "answers with an error; the log has it".to_owned())
+        }
+        Err(_) => (
+            false,
+            format!("did not answer within {} s", ANSWER_MAX.as_secs()),
+        ),
+    };
+    PartReadiness {
+        part,
+        is_ready,
+        detail,
     }
 }

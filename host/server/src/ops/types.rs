@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::str::FromStr;
 
-use host_domain::ids::NodeId;
 use host_domain::node::{Node, Reason};
 use host_domain::observation::Observation;
 use host_domain::revision::Revision;
 use host_domain::time::Millis;
 
+pub use super::idempotency::RequestKey;
 pub use crate::store::{
     IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow, NodeEventEntry as NodeEventRow,
     NodeFilter, OperationFilter,
@@ -24,6 +24,8 @@ pub struct Principal {
     pub name: String,
     /// What they may.
     pub scopes: BTreeSet<Scope>,
+    /// The key by which they ask for something to be done once.
+    pub request: Option<RequestKey>,
 }
 
 macro_rules! scopes {
@@ -249,44 +251,4 @@ pub struct IssuedToken {
     pub host: String,
     /// When it ends.
     pub expires_at: Millis,
-}
-
-/// What happened, live.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LiveEvent {
-    /// Its number, by which a stream resumes; observations have none.
-    pub seq: Option<i64>,
-    /// `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `observation`.
-    pub kind: String,
-    /// The node that it is about.
-    pub node_id: Option<NodeId>,
-    /// The chain that it is about.
-    pub chain: Option<String>,
-    /// When.
-    pub at: Millis,
-    /// What, as JSON.
-    pub data: serde_json::Value,
-}
-
-/// Which live events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LiveFilter {
-    /// Of one node.
-    pub node: Option<NodeId>,
-    /// Of one chain.
-    pub chain: Option<String>,
-    /// Of these kinds; empty for all.
-    pub kinds: Vec<String>,
-}
-
-impl LiveFilter {
-    /// Whether an event is wanted.
-    pub fn accepts(&self, event: &LiveEvent) -> bool {
-        self.node.is_none_or(|node| event.node_id == Some(node))
-            && self
-                .chain
-                .as_ref()
-                .is_none_or(|chain| event.chain.as_ref() == Some(chain))
-            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
-    }
 }

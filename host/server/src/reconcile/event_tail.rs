@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::app::App;
-use crate::ops::OpError;
+use crate::ops::{LiveEvent, OpError};
 
 /// Rows that are read at once.
 const PAGE: u32 = 500;
@@ -19,7 +19,9 @@ pub(crate) async fn round(app: App, told: &AtomicI64) -> Result<(), OpError> {
             return Ok(());
         };
         for row in rows {
-            app.events.send(row.into());
+            if let Some(event) = LiveEvent::read(row) {
+                app.events.send(event);
+            }
         }
         told.store(newest, Ordering::Release);
     }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use host_domain::ids::RevisionId;
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::wanted::Wanted;
 use super::{Prepared, ReloadError};
 use crate::app::App;
 use crate::catalogue::NOTIFICATIONS;
-use crate::ops::REVISIONS_KEPT;
+use crate::ops::{LiveData, REVISIONS_KEPT, RevisionMoved};
 use crate::store::NewLogEntry;
 
 impl App {
@@ -106,16 +105,14 @@ impl App {
 }
 
 fn revision_event(revision: &Revision, now: host_domain::time::Millis) -> NewLogEntry {
-    let data = json!({
-        "scope": revision.scope, "plugin": revision.plugin, "generation": revision.generation,
-        "digest": revision.digest, "state": revision.state, "reason": revision.reason,
-    });
+    let moved = RevisionMoved {
+        scope: revision.scope.clone(),
+        plugin: revision.plugin.clone(),
+        generation: revision.generation,
+        digest: revision.digest.clone(),
+        state: revision.state,
+        reason: revision.reason.clone(),
+    };
     let chain = (revision.scope != NOTIFICATIONS).then(|| revision.scope.clone());
-    NewLogEntry {
-        kind: "plugin".to_owned(),
-        node_id: None,
-        chain,
-        at: now,
-        payload: data,
-    }
+    LiveData::Plugin(moved).entry(None, chain, now)
 }

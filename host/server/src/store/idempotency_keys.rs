@@ -6,6 +6,9 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
+/// Status of a request whose effect is done and whose answer was not kept: the host died in between, or is about to answer.
+pub const UNANSWERED: u16 = 0;
+
 /// An answer that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotentAnswer {
@@ -15,9 +18,9 @@ pub struct IdempotentAnswer {
     pub key: String,
     /// Hash of the request: another request under the same key is refused.
     pub body_hash: String,
-    /// Status code of the answer.
+    /// Status code of the answer; [`UNANSWERED`] while only the effect is known.
     pub status: u16,
-    /// Body of the answer.
+    /// Body of the answer, or what the effect was about.
     pub response: String,
     /// Until when it is kept.
     pub expires_at: Millis,
@@ -55,7 +58,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps an answer, in the transaction of its effect. `false` when another request was faster under the same key: undo.
+    /// Keeps an answer, or takes the key in the transaction of the effect. `false` when another request was faster under the same key: undo.
     pub async fn put_idempotent_answer(
         &mut self,
         answer: &IdempotentAnswer,
@@ -74,6 +77,22 @@ impl Tx {
             .bind(&answer.response)
             .bind(answer.expires_at)
             .bind(now);
+        Ok(self.execute(stmt).await? == 1)
+    }
+
+    /// Gives the answer to a request whose effect took the key before. `false` when none did.
+    pub async fn complete_idempotent_answer(
+        &mut self,
+        answer: &IdempotentAnswer,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE idempotency_keys SET status = $4, response = $5
+            WHERE principal = $1 AND key = $2 AND body_hash = $3 AND status = 0";
+        let stmt = sql(SQL)
+            .bind(&answer.principal)
+            .bind(&answer.key)
+            .bind(&answer.body_hash)
+            .bind(i64::from(answer.status))
+            .bind(&answer.response);
         Ok(self.execute(stmt).await? == 1)
     }
 

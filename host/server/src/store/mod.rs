@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub use event_log::{LogEntry, NewLogEntry};
 pub use health::{HealthRow, JudgedNode};
 pub use heartbeats::{BeatRow, Heartbeat};
-pub use idempotency_keys::IdempotentAnswer;
+pub use idempotency_keys::{IdempotentAnswer, UNANSWERED};
 pub use incidents::{IncidentFilter, IncidentHistoryEntry};
 pub use leader_epochs::LeaderEpoch;
 pub use node_events::NodeEventEntry;
