@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::bed::Bed;
 
 /// Reads events until there are `n` with a number beside `connected`, within a bound.
-async fn read(bed: &Bed, path: &str, last: Option<i64>, n: usize) -> Vec<(i64, Value)> {
+pub(super) async fn read(bed: &Bed, path: &str, last: Option<i64>, n: usize) -> Vec<(i64, Value)> {
     let mut request = bed.request(Method::GET, path);
     if let Some(last) = last {
         request = request.header("last-event-id", last.to_string());

@@ -4,6 +4,7 @@ mod auth;
 mod bad_requests;
 mod bed;
 mod cli;
+mod client_page;
 mod console;
 mod document;
 mod events;

@@ -142,6 +142,14 @@ async fn a_second_session_replaces_the_first() {
 }
 
 #[tokio::test]
+async fn a_gateway_says_whether_agents_can_connect() {
+    let bed = Bed::start().await;
+    assert!(bed.sessions.is_served());
+    bed.shutdown.cancel();
+    until("the gateway's end", async || !bed.sessions.is_served()).await;
+}
+
+#[tokio::test]
 async fn the_hosts_end_ends_sessions_and_every_task() {
     let bed = Bed::start().await;
     let (agent, _) = bed.agent("one").await;

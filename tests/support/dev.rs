@@ -207,12 +207,17 @@ impl Dev {
         .success()
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Where the console is.
+    pub(crate) fn address(&self) -> String {
         let host = std::fs::read_to_string(self.path(".bellwether/host")).unwrap_or_default();
-        format!("{}/api/v1/{path}", host.trim())
+        host.trim().to_owned()
     }
 
-    fn key(&self) -> String {
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.address())
+    }
+
+    pub(crate) fn key(&self) -> String {
         std::fs::read_to_string(self.path(".bellwether/admin-key"))
             .unwrap_or_default()
             .trim()

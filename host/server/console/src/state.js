@@ -168,16 +168,8 @@ function touch(node) {
   if (node) touched.value = { ...touched.value, [node]: (touched.value[node] ?? 0) + 1 };
 }
 
-/** A live value is tagged with its type, `{"int": 7}`; a read one is plain. */
-export function plain(value) {
-  if (value === null || value === "absent" || value === undefined) return null;
-  return typeof value === "object" ? (Object.values(value)[0] ?? null) : value;
-}
-
 function takeObservation(event) {
-  const values = Object.fromEntries(
-    Object.entries(event.data).map(([name, one]) => [name, { value: plain(one.value), at: new Date(one.at).toISOString() }]),
-  );
+  const values = event.data;
   batch(() => {
     const node = nodes.value?.[event.node_id];
     if (node) {

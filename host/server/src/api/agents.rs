@@ -8,14 +8,14 @@ use http::{HeaderName, StatusCode, header};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{Admin, Allowed};
-use super::extract::{At, Params, Valid};
-use super::page::{PageView, page};
+use super::extract::{At, Everything, List, Valid};
+use super::page::{PageView, PartQuery};
 use super::problem::Problem;
 use super::wire;
 use crate::app::App;
@@ -27,26 +27,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revoke_agent))
 }
 
-/// Which part of the list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct AgentsQuery {
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
-}
-
 /// Lists agents, oldest first.
-#[utoipa::path(get, path = "/agents", tag = "agents", params(AgentsQuery),
+#[utoipa::path(get, path = "/agents", tag = "agents", params(PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<AgentView>)))]
 async fn list_agents(
     State(app): State<App>,
     _who: Allowed<Admin>,
-    Params(query): Params<AgentsQuery>,
+    List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<AgentView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let agents = app.list_agents(&part).await?;
     let view = |agent: Agent| {
         let is_connected = app.is_connected(agent.id);

@@ -22,7 +22,7 @@ use crate::app::App;
 #[allow_missing = true]
 struct Own;
 
-/// Modules of others, put there by set-up: what the import map of `index.html` and the reference page name, no more.
+/// Modules of others, put there by set-up: what the import maps of the two pages name, no more.
 #[derive(RustEmbed)]
 #[folder = "console/node_modules"]
 #[allow_missing = true]
@@ -31,14 +31,11 @@ struct Own;
 #[include = "htm/dist/htm.module.js"]
 #[include = "preact/dist/preact.mjs"]
 #[include = "preact/hooks/dist/hooks.mjs"]
-#[include = "rapidoc/dist/rapidoc-min.js"]
 #[include = "uplot/dist/uPlot.esm.js"]
 #[include = "uplot/dist/uPlot.min.css"]
 struct Vendor;
 
-/// The reference page's script.
-const RAPIDOC: &str = "rapidoc/dist/rapidoc-min.js";
-/// Without this one nothing of the console runs.
+/// Without this one no page runs.
 const FIRST_LIBRARY: &str = "preact/dist/preact.mjs";
 /// What brings the libraries.
 const SET_UP: &str = "cargo xtask setup";
@@ -51,14 +48,7 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn index(headers: HeaderMap) -> Response {
-    let is_whole = Vendor::get(FIRST_LIBRARY).is_some();
-    match Own::get("index.html").filter(|_| is_whole) {
-        Some(file) => {
-            let policy = policy(&String::from_utf8_lossy(&file.data), "'self'");
-            with_policy(send("index.html", file, &headers), &policy)
-        }
-        None => missing("The console"),
-    }
+    page("index.html", "The console", &headers)
 }
 
 /// Paths are as in the source: `/assets/app.js` is `console/src/app.js`, `/assets/vendor/…` is `console/node_modules/…`.
@@ -76,17 +66,20 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
 }
 
 /// The reference of the API, without anything from elsewhere.
-async fn reference() -> Response {
-    if Vendor::get(RAPIDOC).is_none() {
-        return missing("The reference page");
+async fn reference(headers: HeaderMap) -> Response {
+    page("docs.html", "The reference page", &headers)
+}
+
+/// A page of ours, or how to get it when its libraries were not there at the build.
+fn page(name: &str, what: &str, headers: &HeaderMap) -> Response {
+    let is_whole = Vendor::get(FIRST_LIBRARY).is_some();
+    match Own::get(name).filter(|_| is_whole) {
+        Some(file) => {
+            let policy = policy(&String::from_utf8_lossy(&file.data));
+            with_policy(send(name, file, headers), &policy)
+        }
+        None => missing(what),
     }
-    let page = include_str!("docs.html").replace("RAPIDOC", RAPIDOC);
-    // RapiDoc writes style elements into its shadow trees.
-    let policy = policy(&page, "'self' 'unsafe-inline'");
-    with_policy(
-        super::system::typed("text/html; charset=utf-8", page),
-        &policy,
-    )
 }
 
 fn missing(what: &str) -> Response {
@@ -152,13 +145,13 @@ fn with_policy(mut response: Response, policy: &str) -> Response {
 }
 
 /// Everything from here and nothing from elsewhere; scripts in the page itself (its import map) by their hash.
-fn policy(page: &str, styles: &str) -> String {
+fn policy(page: &str) -> String {
     let scripts = inline_scripts(page).fold(String::new(), |sources, script| {
         let digest = STANDARD.encode(Sha256::digest(script.as_bytes()));
         sources + " 'sha256-" + &digest + "'"
     });
     format!(
-        "default-src 'self'; script-src 'self'{scripts}; style-src {styles}; img-src 'self' data:; \
+        "default-src 'self'; script-src 'self'{scripts}; style-src 'self'; img-src 'self' data:; \
          object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
@@ -179,7 +172,7 @@ mod tests {
     fn scripts_in_the_page_are_allowed_by_their_hash_only() {
         let page = r#"<script src="/assets/app.js"></script><script type="importmap">{}</script>"#;
         assert_eq!(inline_scripts(page).collect::<Vec<_>>(), ["{}"]);
-        let policy = policy(page, "'self'");
+        let policy = policy(page);
         assert!(
             policy.contains(
                 "script-src 'self' 'sha256-RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=';"

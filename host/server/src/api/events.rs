@@ -98,7 +98,7 @@ async fn stream_events(
 
 enum Sent {
     Began(i64),
-    Event(LiveEvent),
+    Event(Box<LiveEvent>),
     Cut(&'static str),
 }
 
@@ -121,7 +121,7 @@ fn written(sent: Sent) -> Event {
         Sent::Event(event) => {
             let seq = event.seq;
             let kind = event.what.kind();
-            let view = EventView::from(event);
+            let view = EventView::from(*event);
             // JSON escapes line breaks, so the data is always one line.
             let json = serde_json::to_string(&view).unwrap_or_default();
             let written = Event::default().event(kind).data(json);

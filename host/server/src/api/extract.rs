@@ -2,17 +2,23 @@
 //!
 //! axum's own rejections are plain text and name no field; clients need a pointer to what they have to change.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use url::form_urlencoded;
+use utoipa::IntoParams;
 
+use super::page::{PartQuery, page};
 use super::problem::{Code, Problem};
+use crate::ops::PageRequest;
 
 /// Largest body of a request.
 pub(crate) const BODY_MAX: usize = 1024 * 1024;
@@ -164,19 +170,53 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(value) = Query::try_from_uri(&parts.uri).map_err(|rejection| {
-            type Tracked = serde_path_to_error::Error<serde::de::value::Error>;
-            let mut source = rejection.source();
-            while let Some(error) = source {
-                if let Some(tracked) = error.downcast_ref::<Tracked>() {
-                    return bad_query(&tracked.path().to_string(), &tracked.inner().to_string());
-                }
-                source = error.source();
-            }
-            bad_query(".", &rejection.body_text())
-        })?;
-        Ok(Self(value))
+        read_query(&parts.uri).map(Self)
     }
+}
+
+/// Which items of a list, and which part of them: every list has the same two parameters for its parts beside its own.
+#[derive(Debug)]
+pub(crate) struct List<F>(pub(crate) F, pub(crate) PageRequest);
+
+/// Of a list that is shown as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Everything {}
+
+impl<S: Send + Sync, F: DeserializeOwned> FromRequestParts<S> for List<F> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let (of_part, of_filter): (Vec<_>, Vec<_>) = form_urlencoded::parse(query.as_bytes())
+            .partition(|(name, _)| PartQuery::NAMES.contains(&name.as_ref()));
+        let filter = read_query(&only(&of_filter)?)?;
+        let part: PartQuery = read_query(&only(&of_part)?)?;
+        Ok(Self(filter, page(&part)?))
+    }
+}
+
+fn only(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<Uri, Problem> {
+    let mut query = form_urlencoded::Serializer::new("/?".to_owned());
+    let query = query.extend_pairs(pairs).finish();
+    query
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| Problem::internal(anyhow::Error::new(error)))
+}
+
+fn read_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    type Tracked = serde_path_to_error::Error<serde::de::value::Error>;
+    let read = Query::try_from_uri(uri).map(|Query(value)| value);
+    read.map_err(|rejection| {
+        let mut source = rejection.source();
+        while let Some(error) = source {
+            if let Some(tracked) = error.downcast_ref::<Tracked>() {
+                return bad_query(&tracked.path().to_string(), &tracked.inner().to_string());
+            }
+            source = error.source();
+        }
+        bad_query(".", &rejection.body_text())
+    })
 }
 
 fn bad_query(path: &str, text: &str) -> Problem {
@@ -186,6 +226,16 @@ fn bad_query(path: &str, text: &str) -> Problem {
         named.unwrap_or(path),
         text.replace("field `", "parameter `"),
     )
+}
+
+/// The header that [`IfMatch`] reads, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described; the extractor reads it")]
+pub(crate) struct IfMatchHeader {
+    /// Only if it is still at this version, the `ETag` of the last answer.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
 }
 
 /// The version that the client has seen (`If-Match`), when it says so.
@@ -216,8 +266,6 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]

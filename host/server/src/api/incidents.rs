@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::auth::{Allowed, IncidentsRead, IncidentsWrite};
 use super::edge::Tagged;
-use super::extract::{At, IfMatch, Params};
-use super::page::{PageView, page};
+use super::extract::{At, IfMatch, IfMatchHeader, List};
+use super::page::{PageView, PartQuery};
 use super::problem::Problem;
 use super::wire::{
     self, DeliveryState, IncidentEvent, IncidentState, NotificationStatus, Reason, Severity,
@@ -34,7 +34,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(resolve_incident))
 }
 
-/// Which incidents, and which part of the list.
+/// Which incident.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only described; `At` reads it")]
+struct IncidentPath {
+    /// Its id.
+    id: Uuid,
+}
+
+/// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -51,21 +60,16 @@ struct IncidentsQuery {
     category: Option<String>,
     /// The incidents of one node, by its id.
     node: Option<Uuid>,
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
 }
 
 /// Lists incidents, newest first.
-#[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery),
+#[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<IncidentView>)))]
 async fn list_incidents(
     State(app): State<App>,
     _who: Allowed<IncidentsRead>,
-    Params(query): Params<IncidentsQuery>,
+    List(query, part): List<IncidentsQuery>,
 ) -> Result<Json<PageView<IncidentView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let filter = IncidentFilter {
         state: query.state.map(Into::into),
         unresolved: query.unresolved.unwrap_or(false),
@@ -79,7 +83,7 @@ async fn list_incidents(
 
 /// Reads an incident with its history and the messages about it.
 #[utoipa::path(get, path = "/incidents/{id}", tag = "incidents",
-    params(("id" = Uuid, Path, description = "The incident")),
+    params(IncidentPath),
     responses((status = OK, description = "The incident; its `ETag` is the version for `If-Match`", body = IncidentDetails)))]
 async fn get_incident(
     State(app): State<App>,
@@ -96,12 +100,13 @@ async fn get_incident(
     Ok(Tagged::new(version, details))
 }
 
+fn tagged(incident: Incident) -> Tagged<IncidentView> {
+    Tagged::new(incident.version, incident.into())
+}
+
 /// Takes an incident, so that it does not escalate.
 #[utoipa::path(post, path = "/incidents/{id}/acknowledge", tag = "incidents",
-    params(
-        ("id" = Uuid, Path, description = "The incident"),
-        ("If-Match" = Option<String>, Header, description = "Only if it is still at this version"),
-    ),
+    params(IncidentPath, IfMatchHeader),
     responses((status = OK, description = "The incident", body = IncidentView)))]
 async fn acknowledge_incident(
     State(app): State<App>,
@@ -109,16 +114,13 @@ async fn acknowledge_incident(
     At(id): At<IncidentId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<IncidentView>, Problem> {
-    let incident = app.acknowledge_incident(&who.0, id, version).await?;
-    Ok(Tagged::new(incident.version, incident.into()))
+    let incident = app.acknowledge_incident(&who.0, id, version).await;
+    incident.map(tagged).map_err(Into::into)
 }
 
 /// Declares an incident to be over.
 #[utoipa::path(post, path = "/incidents/{id}/resolve", tag = "incidents",
-    params(
-        ("id" = Uuid, Path, description = "The incident"),
-        ("If-Match" = Option<String>, Header, description = "Only if it is still at this version"),
-    ),
+    params(IncidentPath, IfMatchHeader),
     responses((status = OK, description = "The incident", body = IncidentView)))]
 async fn resolve_incident(
     State(app): State<App>,
@@ -126,8 +128,8 @@ async fn resolve_incident(
     At(id): At<IncidentId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<IncidentView>, Problem> {
-    let incident = app.resolve_incident(&who.0, id, version).await?;
-    Ok(Tagged::new(incident.version, incident.into()))
+    let incident = app.resolve_incident(&who.0, id, version).await;
+    incident.map(tagged).map_err(Into::into)
 }
 
 /// An incident.

@@ -25,8 +25,13 @@ use std::future::Future;
 use axum::{Json, Router, middleware};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, Required,
+    ResponseBuilder,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use agents::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView};
@@ -132,7 +137,7 @@ pub fn openapi() -> OpenApi {
         API_KEY,
         Vec::<String>::new(),
     )]);
-    describe_problems(&mut document);
+    describe_what_all_have(&mut document);
     document
 }
 
@@ -141,8 +146,8 @@ pub fn openapi() -> OpenApi {
 #[openapi(components(schemas(ProblemBody, FieldError)))]
 struct ProblemDocument;
 
-/// Any operation can answer with a problem; said here once instead of at each.
-fn describe_problems(document: &mut OpenApi) {
+/// Any operation can answer with a problem, and any `POST` takes a key; said here once instead of at each.
+fn describe_what_all_have(document: &mut OpenApi) {
     let content = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("Problem")))
         .build();
@@ -151,12 +156,16 @@ fn describe_problems(document: &mut OpenApi) {
         .content(PROBLEM_JSON, content)
         .build();
     for item in document.paths.paths.values_mut() {
-        let operations = [
+        let mut operations = [
             &mut item.get,
             &mut item.post,
             &mut item.put,
             &mut item.delete,
         ];
+        if let Some(post) = &mut operations[1] {
+            let key = idempotency_key();
+            post.parameters.get_or_insert_default().push(key.into());
+        }
         for operation in operations.into_iter().flatten() {
             operation
                 .responses
@@ -164,4 +173,17 @@ fn describe_problems(document: &mut OpenApi) {
                 .insert("default".to_owned(), problem.clone().into());
         }
     }
+}
+
+fn idempotency_key() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Chosen by the client: a repeat with the same key is done once and gets the first answer",
+        ))
+        .schema(Some(text))
+        .build()
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use host_domain::node::Node;
+use host_domain::operation::Operation;
 use host_domain::time::Millis;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -16,9 +18,9 @@ use utoipa_axum::routes;
 
 use super::auth::{Allowed, NodesRead, NodesWrite};
 use super::edge::Tagged;
-use super::extract::{At, IfMatch, Params, Valid};
+use super::extract::{At, Everything, IfMatch, IfMatchHeader, List, Params, Valid};
 use super::operations::OperationView;
-use super::page::{PageView, page};
+use super::page::{PageView, PartQuery};
 use super::problem::Problem;
 use super::wire::{self, NodeState};
 use crate::app::App;
@@ -49,7 +51,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_node_observations))
 }
 
-/// Which nodes, and which part of the list.
+/// Which node.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only described; `At` reads it")]
+struct NodePath {
+    /// Id or name.
+    node: String,
+}
+
+/// Which nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -63,21 +74,16 @@ struct NodesQuery {
     display: Option<String>,
     /// Exact name.
     name: Option<String>,
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
 }
 
 /// Lists nodes.
-#[utoipa::path(get, path = "/nodes", tag = "nodes", params(NodesQuery),
+#[utoipa::path(get, path = "/nodes", tag = "nodes", params(NodesQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<NodeView>)))]
 async fn list_nodes(
     State(app): State<App>,
     who: Allowed<NodesRead>,
-    Params(query): Params<NodesQuery>,
+    List(query, part): List<NodesQuery>,
 ) -> Result<Json<PageView<NodeView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let state = query.state.map(Into::into);
     let filter = NodeFilter {
         chain: query.chain,
@@ -127,22 +133,35 @@ pub struct NodeAccepted {
     pub operation: OperationView,
 }
 
+/// 202, where to look, and what was begun.
+type Accepted = (
+    StatusCode,
+    [(header::HeaderName, HeaderValue); 1],
+    Json<NodeAccepted>,
+);
+
+fn accepted(node: Node, operation: Operation) -> Accepted {
+    let location = super::operations::location(operation.id);
+    let accepted = NodeAccepted {
+        node_id: node.id.0,
+        name: node.name,
+        operation: operation.into(),
+    };
+    (
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(accepted),
+    )
+}
+
 /// Begins to make a node.
 #[utoipa::path(post, path = "/nodes", tag = "nodes", request_body = CreateNodeRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer")),
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn create_node(
     State(app): State<App>,
     who: Allowed<NodesWrite>,
     Valid(wanted): Valid<CreateNodeRequest>,
-) -> Result<
-    (
-        StatusCode,
-        [(header::HeaderName, HeaderValue); 1],
-        Json<NodeAccepted>,
-    ),
-    Problem,
-> {
+) -> Result<Accepted, Problem> {
     let wanted = CreateNode {
         chain: wanted.chain,
         node_type: wanted.node_type.unwrap_or_default(),
@@ -152,23 +171,12 @@ async fn create_node(
         inputs: wanted.inputs,
     };
     let (node, operation) = app.create_node(&who.0, wanted).await?;
-    let location = super::operations::location(operation.id);
-    let operation = operation.into();
-    let accepted = NodeAccepted {
-        node_id: node.id.0,
-        name: node.name,
-        operation,
-    };
-    Ok((
-        StatusCode::ACCEPTED,
-        [(header::LOCATION, location)],
-        Json(accepted),
-    ))
+    Ok(accepted(node, operation))
 }
 
 /// Reads a node.
 #[utoipa::path(get, path = "/nodes/{node}", tag = "nodes",
-    params(("node" = String, Path, description = "Id or name")),
+    params(NodePath),
     responses((status = OK, description = "The node; its `ETag` is the version for `If-Match`", body = NodeView)))]
 async fn get_node(
     State(app): State<App>,
@@ -185,44 +193,22 @@ async fn get_node(
 
 /// Begins to remove a node.
 #[utoipa::path(post, path = "/nodes/{node}/terminate", tag = "nodes",
-    params(
-        ("node" = String, Path, description = "Id or name"),
-        ("If-Match" = Option<String>, Header, description = "Only if the node is still at this version"),
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer"),
-    ),
+    params(NodePath, IfMatchHeader),
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn terminate_node(
     State(app): State<App>,
     who: Allowed<NodesWrite>,
     At(node): At<String>,
     IfMatch(version): IfMatch,
-) -> Result<
-    (
-        StatusCode,
-        [(header::HeaderName, HeaderValue); 1],
-        Json<NodeAccepted>,
-    ),
-    Problem,
-> {
+) -> Result<Accepted, Problem> {
     let node = app.find_node(&node).await?.node;
     let operation = app.terminate_node(&who.0, node.id, version).await?;
-    let location = super::operations::location(operation.id);
-    let operation = operation.into();
-    let accepted = NodeAccepted {
-        node_id: node.id.0,
-        name: node.name,
-        operation,
-    };
-    Ok((
-        StatusCode::ACCEPTED,
-        [(header::LOCATION, location)],
-        Json(accepted),
-    ))
+    Ok(accepted(node, operation))
 }
 
 /// Explains why a node's health is what it is.
 #[utoipa::path(get, path = "/nodes/{node}/health", tag = "nodes",
-    params(("node" = String, Path, description = "Id or name")),
+    params(NodePath),
     responses((status = OK, description = "Every input of the judgement", body = HealthView)))]
 async fn explain_node_health(
     State(app): State<App>,
@@ -233,28 +219,16 @@ async fn explain_node_health(
     Ok(Json(app.node_health(node.id).await?.into()))
 }
 
-/// Which part of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PartQuery {
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
-}
-
 /// Lists what happened to a node, newest first.
 #[utoipa::path(get, path = "/nodes/{node}/events", tag = "nodes",
-    params(("node" = String, Path, description = "Id or name"), PartQuery),
+    params(NodePath, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<NodeEventView>)))]
 async fn list_node_events(
     State(app): State<App>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
-    Params(query): Params<PartQuery>,
+    List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<NodeEventView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let node = app.find_node(&node).await?.node;
     let events = app.node_events(node.id, &part).await?;
     Ok(Json(PageView::of(events, Into::into)))
@@ -262,15 +236,14 @@ async fn list_node_events(
 
 /// Lists the commands that a node's agent got, newest first.
 #[utoipa::path(get, path = "/nodes/{node}/commands", tag = "nodes",
-    params(("node" = String, Path, description = "Id or name"), PartQuery),
+    params(NodePath, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<CommandView>)))]
 async fn list_node_commands(
     State(app): State<App>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
-    Params(query): Params<PartQuery>,
+    List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<CommandView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let node = app.find_node(&node).await?.node;
     let commands = app.node_commands(node.id, &part).await?;
     Ok(Json(PageView::of(commands, Into::into)))
@@ -293,7 +266,7 @@ struct SeriesQuery {
 
 /// Reads one of a node's observations over time, oldest first.
 #[utoipa::path(get, path = "/nodes/{node}/observations", tag = "nodes",
-    params(("node" = String, Path, description = "Id or name"), SeriesQuery),
+    params(NodePath, SeriesQuery),
     responses((status = OK, description = "The values", body = Vec<SampleView>)))]
 async fn list_node_observations(
     State(app): State<App>,

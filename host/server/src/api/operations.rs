@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{Allowed, NodesRead, NodesWrite};
-use super::extract::{At, Params};
-use super::page::{PageView, page};
+use super::extract::{At, List, Params};
+use super::page::{PageView, PartQuery};
 use super::problem::Problem;
 use super::wire::{self, OperationKind, OperationState, StepState};
 use crate::app::App;
@@ -40,7 +40,7 @@ pub(super) fn location(id: OperationId) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("/api/v1/operations"))
 }
 
-/// Which operations, and which part of the list.
+/// Which operations.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -50,21 +50,16 @@ struct OperationsQuery {
     /// One state.
     #[param(inline)]
     state: Option<OperationState>,
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
 }
 
 /// Lists operations, newest first.
-#[utoipa::path(get, path = "/operations", tag = "operations", params(OperationsQuery),
+#[utoipa::path(get, path = "/operations", tag = "operations", params(OperationsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<OperationView>)))]
 async fn list_operations(
     State(app): State<App>,
     _who: Allowed<NodesRead>,
-    Params(query): Params<OperationsQuery>,
+    List(query, part): List<OperationsQuery>,
 ) -> Result<Json<PageView<OperationView>>, Problem> {
-    let part = page(query.limit, query.cursor.as_deref())?;
     let state = query.state.map(Into::into);
     let filter = OperationFilter {
         node: query.node.map(NodeId),

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::ops::{Page, PageRequest};
@@ -43,14 +43,30 @@ impl<T> PageView<T> {
     }
 }
 
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PartQuery {
+    /// At most so many items, 1 to 200; 50 when absent.
+    limit: Option<u32>,
+    /// `next` of the part before.
+    cursor: Option<String>,
+}
+
+impl PartQuery {
+    /// The names of the parameters.
+    pub(crate) const NAMES: [&str; 2] = ["limit", "cursor"];
+}
+
 /// Checks the two parameters that every list has.
-pub(crate) fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+pub(crate) fn page(part: &PartQuery) -> Result<PageRequest, Problem> {
+    let limit = part.limit.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 || limit > LIMIT_MAX {
         let detail = format!("`{limit}` is out of range; ask for 1 to {LIMIT_MAX} items");
         return Err(Problem::parameter("limit", detail));
     }
-    let cursor = cursor.map(read_cursor).transpose()?;
+    let cursor = part.cursor.as_deref().map(read_cursor).transpose()?;
     Ok(PageRequest { limit, cursor })
 }
 
@@ -75,7 +91,11 @@ mod tests {
             next: Some("0190/ü".to_owned()),
         };
         let view = PageView::of(sent, |item| item);
-        let request = page(None, view.next.as_deref()).unwrap();
+        let part = PartQuery {
+            limit: None,
+            cursor: view.next,
+        };
+        let request = page(&part).unwrap();
         assert_eq!(
             request,
             PageRequest {
@@ -93,7 +113,8 @@ mod tests {
             (None, Some("!"), "cursor"),
             (None, Some("eDox"), "cursor"),
         ] {
-            let problem = page(limit, cursor).unwrap_err();
+            let cursor = cursor.map(str::to_owned);
+            let problem = page(&PartQuery { limit, cursor }).unwrap_err();
             let error = problem.body("").errors.remove(0);
             assert_eq!(error.parameter.as_deref(), Some(name));
         }

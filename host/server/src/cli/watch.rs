@@ -104,7 +104,7 @@ impl Watch<'_> {
     async fn connected(&mut self, client: &Client, seq: Option<i64>) -> Result<bool, CliError> {
         self.failures = 0;
         if self.last.is_some() {
-            self.note("The host is back; nothing was missed.");
+            note("The host is back; nothing was missed.");
             return Ok(false);
         }
         self.last = seq;
@@ -112,12 +112,11 @@ impl Watch<'_> {
         let node: NodeView = typed(client.get(&path).await?)?;
         let (name, state) = (plain(&node.name), &node.display_state);
         let is_over = is_terminal(node.state);
-        self.say(&match is_over {
-            true => format!("{name} is `{state}`; nothing more will happen to it."),
-            false => format!(
-                "{name} is {state}, height {}. Ctrl-C ends this.",
-                height(&node)
-            ),
+        let height = height(&node);
+        self.say(&if is_over {
+            format!("{name} is `{state}`; nothing more will happen to it.")
+        } else {
+            format!("{name} is {state}, height {height}. Ctrl-C ends this.")
         });
         Ok(is_over)
     }
@@ -129,15 +128,9 @@ impl Watch<'_> {
         }
     }
 
-    /// For a person, beside the events: a program that reads them does not get it.
-    #[expect(clippy::print_stderr, reason = "this is the command line")]
-    fn note(&self, text: &str) {
-        eprintln!("{text}");
-    }
-
     async fn pause(&mut self) {
         if self.failures == 0 {
-            self.note("The host does not answer; waiting for it to come back. Ctrl-C ends this.");
+            note("The host does not answer; waiting for it to come back. Ctrl-C ends this.");
         }
         let pause = PAUSE_FIRST
             .saturating_mul(1 << self.failures.min(8))
@@ -145,6 +138,11 @@ impl Watch<'_> {
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(pause).await;
     }
+}
+
+/// For a person, beside the events: a program that reads them does not get it.
+fn note(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Whether the same request may work later.

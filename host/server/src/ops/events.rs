@@ -39,7 +39,7 @@ pub enum LiveItem {
     /// The stream begins after this number.
     Began(i64),
     /// Something happened.
-    Event(LiveEvent),
+    Event(Box<LiveEvent>),
     /// The reader was too slow; it should come again with the number of the last event that it has.
     TooSlow,
 }
@@ -62,7 +62,8 @@ impl App {
         // What was not read again would be a gap between the replay and what is live: such a reader comes again at once.
         let is_cut = replayed.len() >= WAITING_MAX;
         let newest = replayed.last().and_then(|event| event.seq).unwrap_or(after);
-        let live = live.map(|event| event.map_or(LiveItem::TooSlow, LiveItem::Event));
+        let live = live
+            .map(|event| event.map_or(LiveItem::TooSlow, |event| LiveItem::Event(Box::new(event))));
         let live = live.filter(move |item| {
             let is_new = match item {
                 LiveItem::Event(event) => event.seq.is_none_or(|seq| seq > newest),
@@ -77,7 +78,11 @@ impl App {
         let began = std::iter::once(LiveItem::Began(after));
         let cut = is_cut.then_some(LiveItem::TooSlow);
         let read = began
-            .chain(replayed.into_iter().map(LiveItem::Event))
+            .chain(
+                replayed
+                    .into_iter()
+                    .map(|event| LiveItem::Event(Box::new(event))),
+            )
             .chain(cut);
         let all = stream::iter(read).chain(live);
         Ok(all.filter(move |item| std::future::ready(wanted(item))))

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::store::{IdempotentAnswer, Tx, UNANSWERED};
 
 /// How long a repeat gets the first answer.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+const KEPT_FOR: Duration = Duration::from_hours(24);
 
 /// The key of a request that is to be done once.
 #[derive(Clone, Debug, PartialEq, Eq)]

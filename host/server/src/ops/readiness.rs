@@ -42,9 +42,10 @@ impl App {
 
     fn gateway_readiness(&self) -> PartReadiness {
         let is_ready = self.sessions.is_served();
-        let detail = match is_ready {
-            true => format!("{} agents connected", self.sessions.connected()),
-            false => "does not listen; the log says why, start the host again".to_owned(),
+        let detail = if is_ready {
+            format!("{} agents connected", self.sessions.connected())
+        } else {
+            "does not listen; the log says why, start the host again".to_owned()
         };
         PartReadiness {
             part: "gateway",
