@@ -122,9 +122,9 @@ function Processes({ list }) {
       : list.map(
           (one) => html`<dl key=${one.name} class="pairs">
             <dt><strong>${one.name}</strong></dt><dd><${Badge} state=${one.state} /></dd>
-            <dt>Running for</dt><dd><${Age} at=${one.started_at} suffix="" /></dd>
+            ${one.state === "running" && html`<dt>Running for</dt><dd><${Age} at=${one.started_at} suffix="" /></dd>`}
             <dt>Restarts</dt><dd class="number">${one.restarts}</dd>
-            <dt>Process id</dt><dd class="number">${one.pid}</dd>
+            ${one.pid > 0 && html`<dt>Process id</dt><dd class="number">${one.pid}</dd>`}
           </dl>`,
         )}
   </section>`;
