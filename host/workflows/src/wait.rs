@@ -12,8 +12,12 @@ use crate::flow::Flow;
 
 /// The first pause between two checks that no message asks for.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest such pause.
-pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// The pauses of a wait grow up to its limit divided by this, so that its checks stay about as few.
+const CHECKS: u32 = 240;
+/// The longest pause of a short wait: what a lost message may cost there.
+const LONGEST_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// The longest pause of any wait.
+const LONGEST_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What a message costs of the limit: a flood of them ends the wait instead of filling the history.
 const NUDGE_COST: Duration = Duration::from_millis(100);
 
@@ -31,6 +35,7 @@ where
 {
     let mut waited = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
+    let longest = longest_pause(limit);
     loop {
         if let Some(value) = check().await? {
             return Ok(value);
@@ -46,7 +51,42 @@ where
             waited += NUDGE_COST;
         } else {
             waited += slice;
-            pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
+            pause = pause.mul_f64(1.5).min(longest);
         }
+    }
+}
+
+/// What a lost message may cost a wait of this limit: 10 s up to 40 minutes, 15 s of an hour, never more than a minute.
+fn longest_pause(limit: Duration) -> Duration {
+    (limit / CHECKS).clamp(LONGEST_PAUSE_MIN, LONGEST_PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a wait looks when no message ever comes.
+    fn checks(limit: Duration) -> u32 {
+        let (mut waited, mut pause, mut n) = (Duration::ZERO, FIRST_PAUSE, 1);
+        while waited < limit {
+            waited += pause.min(limit - waited);
+            pause = pause.mul_f64(1.5).min(longest_pause(limit));
+            n += 1;
+        }
+        n
+    }
+
+    #[test]
+    fn a_lost_message_costs_little_and_a_long_wait_stays_short_in_the_history() {
+        let pause = |minutes| longest_pause(Duration::from_mins(minutes)).as_secs();
+        assert_eq!(
+            [1, 40, 60, 240, 1440, 14_400].map(pause),
+            [10, 10, 15, 60, 60, 60]
+        );
+        for minutes in [1, 10, 60, 240] {
+            let n = checks(Duration::from_mins(minutes));
+            assert!(n <= CHECKS + 10, "{minutes} min: {n} checks");
+        }
+        assert!(checks(Duration::from_hours(24)) < 1_500);
     }
 }
