@@ -7,6 +7,7 @@ use host_domain::config::recipe::Retry;
 use host_domain::config::step::{RenderedAction, RenderedStep};
 use host_domain::time::Clock;
 use host_server::gateway::{AgentAssignments, NodeAssignment, Order};
+use host_server::store::{Db, DbOptions};
 use proto::v1;
 use proto::v1::agent_message::Message as Say;
 use tonic::Code;
@@ -102,6 +103,45 @@ async fn a_revoked_agent_is_cut_off_at_its_next_beat() {
     })
     .await;
     assert_eq!(bed.beats(node).await, 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_another_process_revoked_is_cut_off_too() {
+    let bed = Bed::start_with(|config| config.beat_interval = Duration::from_millis(100)).await;
+    let (agent, node) = bed.agent("one").await;
+    let session = agent.connect().await.unwrap();
+    let url = format!("sqlite://{}", bed.folder.path().join("test.db").display());
+    let other_process = Db::open(&url, &DbOptions::default()).await.unwrap();
+    let mut tx = other_process.begin().await.unwrap();
+    assert!(tx.revoke_agent(agent.id, bed.clock.now()).await.unwrap());
+    tx.commit().await.unwrap();
+    until("the session to end", async || {
+        session.beat(&[node]).await;
+        !bed.sessions.is_connected(agent.id)
+    })
+    .await;
+    let status = session.end().await;
+    assert!(status.message().contains("was revoked"), "{status}");
+}
+
+#[tokio::test]
+async fn a_beat_asks_the_database_nothing() {
+    let bed = Bed::start().await;
+    let (agent, node) = bed.agent("one").await;
+    let mut session = agent.connect().await.unwrap();
+    session.hear_assignments().await;
+    session.beat(&[node]).await;
+    until("the first beat", async || bed.beats(node).await == 1).await;
+
+    bed.db.close().await;
+    session.beat(&[node]).await;
+    session.say(Say::Hello(v1::Hello::default())).await;
+    let status = session.end().await;
+    assert_eq!(
+        status.code(),
+        Code::InvalidArgument,
+        "the beat needed a database that is away: {status}"
+    );
 }
 
 #[tokio::test]

@@ -59,11 +59,13 @@ async fn the_newest_agent_of_a_host_counts(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     assert!(tx.set_agent_version(second.id, "0.2.0").await.unwrap());
     assert!(tx.renew_agent(second.id, Millis(99)).await.unwrap());
+    assert_eq!((db.revoked_agents().await.unwrap(), db.revocations()), (0, 0));
     assert!(tx.revoke_agent(second.id, Millis(7)).await.unwrap());
     assert!(!tx.revoke_agent(second.id, Millis(8)).await.unwrap());
     assert!(!tx.set_agent_version(second.id, "0.3.0").await.unwrap());
     assert!(!tx.renew_agent(second.id, Millis(100)).await.unwrap());
     tx.commit().await.unwrap();
+    assert_eq!((db.revoked_agents().await.unwrap(), db.revocations()), (1, 1));
     let revoked = Agent {
         version: "0.2.0".to_owned(),
         certificate_not_after: Millis(99),

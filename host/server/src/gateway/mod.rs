@@ -34,6 +34,7 @@ mod peer;
 mod scope;
 mod server;
 mod session;
+mod standing;
 mod steps;
 
 pub use assignments::is_measured;

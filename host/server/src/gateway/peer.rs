@@ -13,6 +13,8 @@ use crate::store::StoreError;
 pub(super) struct Peer {
     pub(super) agent: Agent,
     pub(super) certificate_not_after: Millis,
+    /// What [`Standing::number`](super::standing::Standing::number) was when the row was read.
+    standing: u64,
 }
 
 /// Finds out who calls, by the certificate and by the agent's row.
@@ -30,6 +32,7 @@ pub(super) async fn authorize<T>(shared: &Shared, request: &Request<T>) -> Resul
             "the certificate is not an agent's; enrol anew",
         ));
     };
+    let standing = shared.standing.number(&shared.parts.db);
     let agent = shared
         .parts
         .db
@@ -45,27 +48,22 @@ pub(super) async fn authorize<T>(shared: &Shared, request: &Request<T>) -> Resul
     let peer = Peer {
         agent,
         certificate_not_after: identity.not_after,
+        standing,
     };
     check_standing(&peer, shared.now())?;
     Ok(peer)
 }
 
-/// Whether an open session may go on: the same questions again, with the agent's row of now.
+/// Whether an open session may go on. The agent's row is read only when somebody was revoked since it was read last.
 pub(super) async fn recheck(shared: &Shared, peer: &mut Peer) -> Result<(), Status> {
-    let agent = shared
-        .parts
-        .db
-        .agent(peer.agent.id)
-        .await
-        .map_err(|e| store_status(&e))?;
-    match agent {
-        Some(agent) => peer.agent = agent,
-        None => {
-            return Err(refused(
-                "unknown_agent",
-                "this agent is not known here; enrol anew",
-            ));
-        }
+    let db = &shared.parts.db;
+    let standing = shared.standing.number(db);
+    if standing != peer.standing {
+        let agent = db.agent(peer.agent.id).await;
+        let agent = agent.map_err(|error| store_status(&error))?;
+        peer.agent = agent
+            .ok_or_else(|| refused("unknown_agent", "this agent is not known here; enrol anew"))?;
+        peer.standing = standing;
     }
     check_standing(peer, shared.now())
 }

@@ -25,6 +25,7 @@ use super::ca::CaError;
 use super::hub::NoSeat;
 use super::ingest::{self, IngestQueue, Ingester};
 use super::peer::authorize;
+use super::standing::Standing;
 use super::{GatewayConfig, GatewayParts, components, delivery, enroll, inbound, session};
 
 /// The most that one message may have, in either direction.
@@ -69,6 +70,7 @@ pub(super) struct Shared {
     pub(super) config: GatewayConfig,
     pub(super) parts: GatewayParts,
     pub(super) beats: BeatWriter,
+    pub(super) standing: Standing,
     pub(super) ingester: Ingester,
 }
 
@@ -95,6 +97,7 @@ impl Gateway {
             config,
             parts,
             beats,
+            standing: Standing::default(),
             ingester,
         });
         tasks.spawn(run_writers(Arc::clone(&shared), queue));
@@ -127,6 +130,9 @@ async fn run_writers(shared: Arc<Shared>, queue: IngestQueue) {
             shared.config.beat_flush_interval,
             &parts.shutdown
         ),
+        shared
+            .standing
+            .run(&parts.db, shared.config.beat_interval, &parts.shutdown),
         ingest::run(queue, &parts.db, &parts.observations, &parts.shutdown),
     );
 }

@@ -44,6 +44,13 @@ impl Reader {
         self.first(sql(SQL).bind(host)).await
     }
 
+    /// How many agents were ever cut off, by any process. It only rises.
+    pub async fn revoked_agents(&self) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT count(*) AS number FROM agents WHERE revoked_at IS NOT NULL";
+        let n = self.number(sql(SQL)).await?.unwrap_or(0);
+        Ok(u64::try_from(n).unwrap_or(0))
+    }
+
     /// Agents in the order of enrolment, beginning behind `after`.
     pub async fn list_agents(
         &self,
@@ -123,6 +130,8 @@ impl Tx {
     /// Cuts an agent off for good; `false` when it was before or is unknown.
     pub async fn revoke_agent(&mut self, id: AgentId, at: Millis) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE agents SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
-        Ok(self.execute(sql(SQL).bind(at).bind(id)).await? == 1)
+        let is_new = self.execute(sql(SQL).bind(at).bind(id)).await? == 1;
+        self.revoked += u64::from(is_new);
+        Ok(is_new)
     }
 }

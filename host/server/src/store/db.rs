@@ -8,6 +8,7 @@
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -99,6 +100,7 @@ pub struct Db {
     reader: Arc<Reader>,
     pools: Pools,
     changes: Arc<watch::Sender<u64>>,
+    revocations: Arc<AtomicU64>,
 }
 
 /// A transaction. Dropping it undoes it.
@@ -106,7 +108,10 @@ pub struct Db {
 pub struct Tx {
     reader: Reader,
     changes: Arc<watch::Sender<u64>>,
+    revocations: Arc<AtomicU64>,
     pub(super) log: Vec<NewLogEntry>,
+    /// Agents that it cuts off.
+    pub(super) revoked: u64,
 }
 
 impl Deref for Db {
@@ -145,6 +150,7 @@ impl Db {
             reader: Arc::new(reader),
             pools,
             changes: Arc::new(watch::Sender::new(0)),
+            revocations: Arc::default(),
         })
     }
 
@@ -161,7 +167,9 @@ impl Db {
         Ok(Tx {
             reader: Reader { source },
             changes: Arc::clone(&self.changes),
+            revocations: Arc::clone(&self.revocations),
             log: Vec::new(),
+            revoked: 0,
         })
     }
 
@@ -169,6 +177,12 @@ impl Db {
     /// not seen here, so every waiter also looks by itself from time to time.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// How many agents this process has cut off since it opened the database: whoever remembers that an agent may speak
+    /// asks for its row again when the number has changed. Other processes' are in [`Reader::revoked_agents`].
+    pub fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
     }
 
     /// Ends every connection; SQLite tidies its statistics.
@@ -200,6 +214,9 @@ impl Tx {
             Source::SqliteTx(tx) => tx.into_inner().commit().await?,
             Source::PostgresTx(tx) => tx.into_inner().commit().await?,
             Source::Pools(_) => {}
+        }
+        if self.revoked > 0 {
+            self.revocations.fetch_add(self.revoked, Ordering::Release);
         }
         self.changes
             .send_modify(|commits| *commits = commits.wrapping_add(1));
