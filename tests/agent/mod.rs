@@ -2,8 +2,11 @@
 
 mod bed;
 mod crash;
+mod debian;
 mod packages;
 mod processes;
+mod python;
 mod recipes;
 mod refusals;
 mod session;
+mod swap;

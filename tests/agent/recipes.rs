@@ -128,6 +128,49 @@ async fn what_a_failed_recipe_replaced_is_put_back() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_undone_is_told_and_left_for_a_person() {
+    let mut bed = Bed::new().await;
+    bed.prepare().await;
+    let old = bed.install(vec![file("config", "old")]);
+    bed.gateway.run_well(old).await;
+    let mut never = wait_for("never");
+    never.timeout_ms = 2_000;
+    let command = bed.install(vec![file("config", "new"), directory("data"), never]);
+    let config = bed.root().join("config");
+    let (result, ()) = tokio::join!(bed.gateway.run(command.clone()), async {
+        let waits = |message: &proto::v1::agent_message::Message| match message {
+            proto::v1::agent_message::Message::Progress(p) if p.step == "never" => Some(()),
+            _ => None,
+        };
+        bed.gateway.wait("the last step", waits).await;
+        // Somebody puts a folder in the place to which the old file has to go back.
+        std::fs::remove_file(&config).unwrap();
+        std::fs::create_dir(&config).unwrap();
+        std::fs::write(config.join("theirs"), "").unwrap();
+    });
+    assert_eq!(result.outcome(), Outcome::Stuck, "{result:#?}");
+    assert_eq!(result.step, "never", "the step that failed first");
+    for part in [
+        "did not end within 2 s",
+        "`config` can't be undone",
+        "look at the node's folder",
+    ] {
+        assert!(result.error.contains(part), "{result:#?}");
+    }
+    assert_eq!(bed.files(), ["config"], "what came after it is undone");
+    assert!(config.join("theirs").exists());
+
+    bed.gateway.forget();
+    bed.restart_agent();
+    let again = bed.gateway.run(command).await;
+    assert_eq!(again.outcome(), Outcome::Stuck, "{again:#?}");
+    assert!(
+        config.join("theirs").exists(),
+        "it is not tried again by itself"
+    );
+}
+
+#[tokio::test]
 async fn a_step_is_tried_as_often_as_its_recipe_says() {
     let bed = Bed::new().await;
     bed.prepare().await;

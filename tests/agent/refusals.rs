@@ -84,6 +84,45 @@ fn extract(archive: &str, strip: u32) -> pb::Step {
     )
 }
 
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut gzip = std::process::Command::new("gzip")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    gzip.stdin.take().unwrap().write_all(content).unwrap();
+    let output = gzip.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[tokio::test]
+async fn a_packed_file_is_unpacked_by_its_name_and_what_is_not_known_refused() {
+    let bed = Bed::new().await;
+    bed.prepare().await;
+    let zst = zstd::encode_all(b"the program".as_slice(), 0).unwrap();
+    for (name, content) in [("tool.zst", zst), ("tool.gz", gzip(b"the program"))] {
+        std::fs::write(bed.root().join(name), content).unwrap();
+        let command = bed.install(vec![extract(name, 0)]);
+        bed.gateway.run_well(command).await;
+        let content = std::fs::read_to_string(bed.root().join("out/tool")).unwrap();
+        assert_eq!(content, "the program", "{name}");
+        std::fs::remove_dir_all(bed.root().join("out")).unwrap();
+        std::fs::remove_file(bed.root().join(name)).unwrap();
+    }
+    for (name, magic) in [
+        ("a.zip", b"PK\x03\x04".as_slice()),
+        ("a.tar.xz", b"\xfd7zXZ\0"),
+        ("a.tar.bz2", b"BZh9"),
+        ("empty.tar", b""),
+    ] {
+        std::fs::write(bed.root().join(name), magic).unwrap();
+        refused(&bed, extract(name, 0), "neither a tar archive nor packed").await;
+        assert_eq!(bed.files(), [name], "nothing is left");
+        std::fs::remove_file(bed.root().join(name)).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn archives_are_unpacked_and_hostile_ones_refused() {
     let bed = Bed::new().await;
@@ -115,14 +154,10 @@ async fn archives_are_unpacked_and_hostile_ones_refused() {
     entry(&mut archive, "top/link", b'2', "sub/file", b"");
     let archive = end(archive);
     std::fs::write(bed.root().join("plain.tar"), &archive).unwrap();
-    let mut gzip = std::process::Command::new("gzip")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::fs::File::create(bed.root().join("good.tar.gz")).unwrap())
-        .spawn()
-        .unwrap();
-    gzip.stdin.take().unwrap().write_all(&archive).unwrap();
-    assert!(gzip.wait().unwrap().success());
-    for name in ["plain.tar", "good.tar.gz"] {
+    std::fs::write(bed.root().join("good.tar.gz"), gzip(&archive)).unwrap();
+    let zst = zstd::encode_all(archive.as_slice(), 0).unwrap();
+    std::fs::write(bed.root().join("good.tar.zst"), zst).unwrap();
+    for name in ["plain.tar", "good.tar.gz", "good.tar.zst"] {
         let _ = std::fs::remove_dir_all(bed.root().join("out"));
         bed.gateway
             .run_well(bed.install(vec![extract(name, 1)]))

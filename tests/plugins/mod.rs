@@ -5,5 +5,5 @@ mod hostile;
 mod http;
 mod load;
 mod policy;
-mod support;
+pub(crate) mod support;
 mod work;

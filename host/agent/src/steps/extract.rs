@@ -127,7 +127,7 @@ impl Job {
     }
 
     fn unpack(&self, to: &Dir) -> anyhow::Result<()> {
-        let mut bytes = open(self.root.dir.open(&self.archive)?.into_std())?;
+        let (mut bytes, is_packed) = open(self.root.dir.open(&self.archive)?.into_std())?;
         let mut head = Vec::new();
         (&mut bytes).take(512).read_to_end(&mut head)?;
         let is_tar = head.len() >= 262 && &head[257..262] == b"ustar";
@@ -135,6 +135,10 @@ impl Job {
         if is_tar {
             self.unpack_tar(&mut Archive::new(whole), to)?;
         } else {
+            anyhow::ensure!(
+                is_packed,
+                "it is neither a tar archive nor packed by gzip or zstd; xz, bzip2 and zip are not unpacked"
+            );
             let name = self
                 .archive
                 .file_stem()
@@ -263,15 +267,19 @@ impl Job {
     }
 }
 
-fn open(file: File) -> anyhow::Result<Box<dyn Read>> {
+/// The bytes as they were before gzip or zstd packed them, and whether one of them did.
+fn open(file: File) -> anyhow::Result<(Box<dyn Read>, bool)> {
     let mut file = BufReader::with_capacity(128 * 1024, file);
     let head = io::BufRead::fill_buf(&mut file)?;
     Ok(if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(file))
+        (Box::new(flate2::bufread::MultiGzDecoder::new(file)), true)
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::stream::read::Decoder::with_buffer(file)?)
+        (
+            Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+            true,
+        )
     } else {
-        Box::new(file)
+        (Box::new(file), false)
     })
 }
 

@@ -15,6 +15,8 @@ use super::{StepContext, Trace, binary, tool};
 use crate::node_root::{checked, sibling};
 
 const PACKAGES_DIR: &str = "packages";
+/// Where pip puts a package inside its folder; the arguments name it too.
+const PIP_CONTENT: &str = "content";
 
 pub(super) fn plan(ctx: &StepContext, spec: &pb::Package) -> anyhow::Result<Trace> {
     let wanted = Wanted::read(spec)?;
@@ -83,7 +85,7 @@ impl<'a> Wanted<'a> {
         let integrity = Integrity::parse(&spec.integrity)?;
         let (word, content) = match (manager, &integrity) {
             (Manager::Npm, Integrity::Sha512(_)) => ("npm", format!("node_modules/{}", spec.name)),
-            (Manager::Pip, Integrity::Sha256(_)) => ("pip", "content".to_owned()),
+            (Manager::Pip, Integrity::Sha256(_)) => ("pip", PIP_CONTENT.to_owned()),
             (Manager::Apt, Integrity::Sha256(_)) => ("apt", "content".to_owned()),
             (Manager::Unspecified, _) => anyhow::bail!("package `{}` has no manager", spec.name),
             (Manager::Npm | Manager::Pip | Manager::Apt, _) => anyhow::bail!(
@@ -142,10 +144,41 @@ async fn fetch(ctx: &StepContext, wanted: &Wanted<'_>, folder: PathBuf) -> anyho
                         --only-binary :all: --require-hashes --dest fetched -r requirements.txt";
             tool::run(ctx, &folder, "python3", args.split_ascii_whitespace()).await?;
         }
-        Manager::Apt => tool::run(ctx, &folder, "apt-get", ["download", "-q", &at("=")]).await?,
+        Manager::Apt => fetch_deb(ctx, &folder, &at("=")).await?,
         Manager::Unspecified => anyhow::bail!("a package without a manager can't be fetched"),
     }
     find_archive(&folder)
+}
+
+/// Downloads without installing, which needs no root. The machine's package lists may be missing or older than the
+/// version that is pinned, and are root's to renew: then the agent reads lists of its own from the machine's sources.
+async fn fetch_deb(ctx: &StepContext, folder: &Path, pinned: &str) -> anyhow::Result<()> {
+    let known = tool::run(ctx, folder, "apt-get", ["download", "-q", pinned]).await;
+    if known.is_ok() {
+        return Ok(());
+    }
+    ctx.report.progress(
+        None,
+        "the machine's package lists lack it; reading lists anew",
+    );
+    for part in ["lists/partial", "cache/archives/partial"] {
+        tokio::fs::create_dir_all(folder.join(part)).await?;
+    }
+    let own = [
+        format!("Dir::State::Lists={}", folder.join("lists").display()),
+        format!("Dir::Cache={}", folder.join("cache").display()),
+        // The folder is this user's alone; another one that apt would change to can't enter it.
+        "APT::Sandbox::User=".to_owned(),
+    ];
+    let own = || own.iter().flat_map(|option| ["-o", option]);
+    tool::run(ctx, folder, "apt-get", own().chain(["update", "-q"])).await?;
+    tool::run(
+        ctx,
+        folder,
+        "apt-get",
+        own().chain(["download", "-q", pinned]),
+    )
+    .await
 }
 
 fn find_archive(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -208,11 +241,34 @@ async fn install(ctx: &StepContext, wanted: &Wanted<'_>, archive: &Path) -> anyh
             wanted.version,
             inside.display()
         );
+        if wanted.manager == Manager::Pip {
+            let content = stage.join(PIP_CONTENT);
+            let depth = inside.strip_prefix(&content)?.components().count();
+            find_modules(ctx, &inside, depth)?;
+        }
     }
     ctx.root
         .dir
         .rename(&stage, &ctx.root.dir, &wanted.folder)
         .context("the package can't be put in place")
+}
+
+/// Lets a script of Python find its package, `depth` folders up: the folder is none that Python knows.
+fn find_modules(ctx: &StepContext, script: &Path, depth: usize) -> anyhow::Result<()> {
+    let Ok(text) = ctx.root.dir.read_to_string(script) else {
+        // Not a text: a program that needs no help.
+        return Ok(());
+    };
+    let Some((first, rest)) = text.split_once('\n') else {
+        return Ok(());
+    };
+    if first.starts_with("#!") && first.contains("python") {
+        let up =
+            "os.path.dirname(".repeat(depth) + "os.path.realpath(__file__)" + &")".repeat(depth);
+        let text = format!("{first}\nimport os, sys; sys.path.insert(0, {up})\n{rest}");
+        ctx.root.dir.write(script, text)?;
+    }
+    Ok(())
 }
 
 /// Removes what broken tries left; commands of one node run one at a time.
