@@ -69,7 +69,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         None => Ok(()),
     };
     tasks.end().await;
-    agent.observations.spill();
+    agent.observations.spill().await;
     ended
 }
 
@@ -93,6 +93,7 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
         .timeout(Duration::from_secs(5));
     let parts = ExecutorParts {
         layout: layout.clone(),
+        artefact_bytes_max: config.artefact_bytes_max,
         supervisor: Arc::clone(&supervisor),
         http: http.build().map_err(AgentError::Http)?,
         local_http: local_http.build().map_err(AgentError::Http)?,

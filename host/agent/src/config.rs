@@ -26,6 +26,8 @@ pub struct AgentConfig {
     pub beat_interval: Duration,
     /// Disk for observations while the agent is cut off.
     pub spool_bytes_max: u64,
+    /// Disk for downloads that nodes share; what was not used for the longest time goes first.
+    pub artefact_bytes_max: u64,
     /// Where components are compiled; without it a child of the running binary, which must answer
     /// [`host_runtime::COMPILE_COMMAND`].
     pub compile: Option<CompileMode>,
@@ -43,6 +45,7 @@ impl AgentConfig {
             token_file: None,
             beat_interval: Duration::from_secs(15),
             spool_bytes_max: 256 * 1024 * 1024,
+            artefact_bytes_max: 10 * 1024 * 1024 * 1024,
             compile: None,
         }
     }

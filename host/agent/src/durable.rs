@@ -1,6 +1,7 @@
 //! Writing the agent's own state so that a crash leaves the old file or the new one, never half of one.
 //!
-//! The files are small, therefore these calls block; what they write is on the disk when they return.
+//! These calls block, and what they write is on the disk when they return. A disk may take seconds for that, so what
+//! is called often goes through [`blocking`], away from the threads that keep the session and the processes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +9,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
+
+/// Runs `work` on a thread that may wait for the disk. It is done to its end, also when nobody waits for it any more.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).flatten()
+}
 
 /// Replaces `path` by `bytes`, readable by this user only.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

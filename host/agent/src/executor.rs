@@ -70,6 +70,7 @@ pub(crate) struct Executor {
 /// What an executor is made of.
 pub(crate) struct ExecutorParts {
     pub(crate) layout: Layout,
+    pub(crate) artefact_bytes_max: u64,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) http: reqwest::Client,
     pub(crate) local_http: reqwest::Client,
@@ -85,6 +86,7 @@ impl Executor {
     pub(crate) fn open(parts: ExecutorParts) -> io::Result<Self> {
         let ExecutorParts {
             layout,
+            artefact_bytes_max,
             supervisor,
             http,
             local_http,
@@ -94,7 +96,7 @@ impl Executor {
         Ok(Self {
             journal: Journal::open(layout.clone())?,
             ports: Ports::open(layout.ports())?,
-            artefacts: Arc::new(Artefacts::open(layout.artefacts())?),
+            artefacts: Arc::new(Artefacts::open(layout.artefacts(), artefact_bytes_max)?),
             layout,
             supervisor,
             http,
@@ -118,7 +120,7 @@ impl Executor {
     }
 
     /// Takes a command that the host delivers, perhaps again.
-    pub(crate) fn submit(self: &Arc<Self>, command: pb::Command) -> Result<(), Refused> {
+    pub(crate) async fn submit(self: &Arc<Self>, command: pb::Command) -> Result<(), Refused> {
         let id: CommandId = command.id.parse().map_err(Refused::BadId)?;
         let node: NodeId = command.node_id.parse().map_err(Refused::BadId)?;
         if self
@@ -128,13 +130,22 @@ impl Executor {
         {
             return Err(Refused::Full);
         }
-        if self.journal.accept(id, command).map_err(Refused::Journal)? {
+        let accepted = self.journal.accept(id, command).await;
+        if accepted.map_err(Refused::Journal)? || self.is_forgotten(node, id) {
             self.enqueue(node, id);
         } else {
-            self.journal.reopen(id).map_err(Refused::Journal)?;
+            let reopened = self.journal.reopen(id).await;
+            reopened.map_err(Refused::Journal)?;
             self.finished.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether a command was written down and never queued: the session that brought it ended in between.
+    fn is_forgotten(&self, node: NodeId, id: CommandId) -> bool {
+        let is_absent = |queue: &VecDeque<CommandId>| !queue.contains(&id);
+        let is_queued_nowhere = self.lock().get(&node).is_none_or(is_absent);
+        is_queued_nowhere && self.journal.is_unfinished(id)
     }
 
     fn enqueue(self: &Arc<Self>, node: NodeId, id: CommandId) {
@@ -191,7 +202,8 @@ impl Executor {
         let result = result_of(id, &self.journal, ended);
         tracing::info!(command.id = %id, outcome = ?result.outcome(), error = result.error, "the command ended");
         self.journal
-            .update(id, |record| record.phase = Phase::Finished(result))?;
+            .update(id, |record| record.phase = Phase::Finished(result))
+            .await?;
         self.finished.notify_one();
         Ok(())
     }

@@ -2,11 +2,12 @@
 //!
 //! Each change is on the disk before the agent acts on it, so that after a crash a finished step is never run
 //! again and a begun one can be undone. Records stay for a while after their result is stored, because a host
-//! may deliver a command twice.
+//! may deliver a command twice. One write runs at a time, on a thread of its own; it goes to its end with the record
+//! in memory, whoever stops waiting for it, so that memory and disk never tell different things.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use host_domain::ids::CommandId;
@@ -79,6 +80,12 @@ pub(crate) struct Failure {
 
 /// All records.
 pub(crate) struct Journal {
+    inner: Arc<Inner>,
+    /// Held from the look at a record to the end of its write.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Inner {
     layout: Layout,
     records: Mutex<BTreeMap<CommandId, Record>>,
 }
@@ -98,52 +105,65 @@ impl Journal {
                 None => durable::remove(&path)?,
             }
         }
-        let journal = Self {
+        let inner = Inner {
             layout,
             records: Mutex::new(records),
         };
-        journal.prune();
-        Ok(journal)
+        inner.prune();
+        Ok(Self {
+            inner: Arc::new(inner),
+            turn: Arc::default(),
+        })
     }
 
     /// Writes down a command. `false` when it is known already.
-    pub(crate) fn accept(&self, id: CommandId, command: pb::Command) -> io::Result<bool> {
-        if self.lock().contains_key(&id) {
-            return Ok(false);
-        }
-        let (accepted_at, steps) = (time::now(), Vec::new());
-        self.write(
-            id,
-            Record {
+    pub(crate) async fn accept(&self, id: CommandId, command: pb::Command) -> io::Result<bool> {
+        let accept = |known: Option<Record>| {
+            known.is_none().then(|| Record {
                 command,
-                accepted_at,
-                steps,
+                accepted_at: time::now(),
+                steps: Vec::new(),
                 phase: Phase::Forward,
-            },
-        )?;
-        Ok(true)
+            })
+        };
+        self.change(id, accept).await
     }
 
     /// A copy of a record.
     pub(crate) fn get(&self, id: CommandId) -> Option<Record> {
-        self.lock().get(&id).cloned()
+        self.inner.lock().get(&id).cloned()
+    }
+
+    /// Whether a command is known and has no result.
+    pub(crate) fn is_unfinished(&self, id: CommandId) -> bool {
+        let record = self.get(id);
+        record.is_some_and(|one| matches!(one.phase, Phase::Forward | Phase::Undoing(_)))
     }
 
     /// Changes a record, on the disk first.
-    pub(crate) fn update(&self, id: CommandId, change: impl FnOnce(&mut Record)) -> io::Result<()> {
-        let Some(mut record) = self.get(id) else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the command has no record",
-            ));
+    pub(crate) async fn update(
+        &self,
+        id: CommandId,
+        change: impl FnOnce(&mut Record),
+    ) -> io::Result<()> {
+        let change = |known: Option<Record>| {
+            let mut record = known?;
+            change(&mut record);
+            Some(record)
         };
-        change(&mut record);
-        self.write(id, record)
+        if self.change(id, change).await? {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the command has no record",
+        ))
     }
 
     /// The commands without a result, in the order in which they were accepted.
     pub(crate) fn unfinished(&self) -> Vec<(CommandId, Record)> {
         let mut open: Vec<_> = self
+            .inner
             .lock()
             .iter()
             .filter(|(_, record)| matches!(record.phase, Phase::Forward | Phase::Undoing(_)))
@@ -159,13 +179,14 @@ impl Journal {
             Phase::Finished(result) => Some(result.clone()),
             Phase::Forward | Phase::Undoing(_) | Phase::Stored(..) => None,
         };
-        self.lock().values().filter_map(result).collect()
+        self.inner.lock().values().filter_map(result).collect()
     }
 
     /// The commands that have no stored result.
     pub(crate) fn open_ids(&self) -> Vec<String> {
         let open = |record: &Record| !matches!(record.phase, Phase::Stored(..));
-        self.lock()
+        self.inner
+            .lock()
             .iter()
             .filter(|(_, r)| open(r))
             .map(|(id, _)| id.to_string())
@@ -173,45 +194,65 @@ impl Journal {
     }
 
     /// The host has stored a result.
-    pub(crate) fn stored(&self, id: CommandId) -> io::Result<()> {
-        let Some(record) = self.get(id) else {
-            return Ok(());
+    pub(crate) async fn stored(&self, id: CommandId) -> io::Result<()> {
+        let store = |known: Option<Record>| match known? {
+            Record {
+                command,
+                accepted_at,
+                phase: Phase::Finished(result),
+                ..
+            } => Some(Record {
+                command,
+                accepted_at,
+                steps: Vec::new(),
+                phase: Phase::Stored(result, time::now()),
+            }),
+            _ => None,
         };
-        if let Phase::Finished(result) = record.phase {
-            let phase = Phase::Stored(result, time::now());
-            self.write(
-                id,
-                Record {
-                    phase,
-                    steps: Vec::new(),
-                    ..record
-                },
-            )?;
-            self.prune();
-        }
-        Ok(())
+        self.change(id, store).await.map(drop)
     }
 
     /// The host delivered a command again whose result it had stored: it gets the result again.
-    pub(crate) fn reopen(&self, id: CommandId) -> io::Result<()> {
-        let Some(record) = self.get(id) else {
-            return Ok(());
-        };
-        match record.phase {
-            Phase::Stored(result, _) => {
-                let phase = Phase::Finished(result);
-                self.write(id, Record { phase, ..record })
+    pub(crate) async fn reopen(&self, id: CommandId) -> io::Result<()> {
+        let reopen = |known: Option<Record>| {
+            let record = known?;
+            match record.phase {
+                Phase::Stored(result, _) => Some(Record {
+                    phase: Phase::Finished(result),
+                    ..record
+                }),
+                Phase::Forward | Phase::Undoing(_) | Phase::Finished(_) => None,
             }
-            Phase::Forward | Phase::Undoing(_) | Phase::Finished(_) => Ok(()),
-        }
+        };
+        self.change(id, reopen).await.map(drop)
     }
 
-    fn write(&self, id: CommandId, record: Record) -> io::Result<()> {
-        durable::write_json(&self.layout.journal_of(id), &record)?;
-        self.lock().insert(id, record);
-        Ok(())
+    /// Writes what `change` makes of a record, and says whether it made anything.
+    async fn change(
+        &self,
+        id: CommandId,
+        change: impl FnOnce(Option<Record>) -> Option<Record>,
+    ) -> io::Result<bool> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let Some(record) = change(self.get(id)) else {
+            return Ok(false);
+        };
+        let inner = Arc::clone(&self.inner);
+        durable::blocking(move || {
+            let _turn = turn;
+            let is_stored = matches!(record.phase, Phase::Stored(..));
+            durable::write_json(&inner.layout.journal_of(id), &record)?;
+            inner.lock().insert(id, record);
+            if is_stored {
+                inner.prune();
+            }
+            Ok(true)
+        })
+        .await
     }
+}
 
+impl Inner {
     fn prune(&self) {
         let now = time::now();
         let mut records = self.lock();
@@ -265,8 +306,8 @@ mod message {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_survives_and_a_command_is_accepted_once() {
+    #[tokio::test]
+    async fn a_record_survives_and_a_command_is_accepted_once() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::open(dir.path()).unwrap();
         let id = CommandId(uuid::Uuid::now_v7());
@@ -280,7 +321,7 @@ mod tests {
         };
 
         let journal = Journal::open(layout.clone()).unwrap();
-        assert!(journal.accept(id, command.clone()).unwrap());
+        assert!(journal.accept(id, command.clone()).await.unwrap());
         let step = StepRecord {
             index: 0,
             name: "download".to_owned(),
@@ -289,10 +330,11 @@ mod tests {
         };
         journal
             .update(id, |record| record.steps.push(step.clone()))
+            .await
             .unwrap();
 
         let journal = Journal::open(layout.clone()).unwrap();
-        assert!(!journal.accept(id, command.clone()).unwrap());
+        assert!(!journal.accept(id, command.clone()).await.unwrap());
         let open = journal.unfinished();
         assert_eq!(open.len(), 1);
         assert_eq!(
@@ -302,16 +344,17 @@ mod tests {
 
         journal
             .update(id, |record| record.phase = Phase::Finished(result.clone()))
+            .await
             .unwrap();
         assert_eq!(journal.results(), std::slice::from_ref(&result));
-        journal.stored(id).unwrap();
+        journal.stored(id).await.unwrap();
         let journal = Journal::open(layout).unwrap();
         assert!(journal.results().is_empty() && journal.open_ids().is_empty());
         assert!(
-            !journal.accept(id, command).unwrap(),
+            !journal.accept(id, command).await.unwrap(),
             "a late second delivery is not run again"
         );
-        journal.reopen(id).unwrap();
+        journal.reopen(id).await.unwrap();
         assert_eq!(journal.results(), [result]);
     }
 }

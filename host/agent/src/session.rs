@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use crate::agent::Agent;
 use crate::config::AgentError;
 use crate::identity::Identity;
-use crate::{facts, time};
+use crate::{durable, facts, time};
 
 /// Messages on their way into the stream.
 const OUT_MAX: usize = 64;
@@ -68,7 +68,7 @@ pub(crate) async fn keep(agent: &Arc<Agent>, mut identity: Identity) -> Result<(
             broken = run(agent, channel) => Err(broken),
         };
         agent.link.send_replace(None);
-        agent.observations.spill();
+        agent.observations.spill().await;
         match ended {
             Ok(renewed) => {
                 tracing::info!("the certificate is renewed");
@@ -203,7 +203,7 @@ impl Session {
         match message.message {
             Some(In::Command(command)) => {
                 let command_id = command.id.clone();
-                match agent.executor.submit(command) {
+                match agent.executor.submit(command).await {
                     Ok(()) => {
                         // A result that was sent in this session may be the one that the host missed.
                         self.results.remove(&command_id);
@@ -217,20 +217,25 @@ impl Session {
             }
             Some(In::ResultStored(stored)) => {
                 self.results.remove(&stored.command_id);
-                let known = stored.command_id.parse().ok();
-                if let Some(Err(error)) = known.map(|id| agent.executor.journal.stored(id)) {
+                if let Ok(id) = stored.command_id.parse()
+                    && let Err(error) = agent.executor.journal.stored(id).await
+                {
                     tracing::warn!(%error, "the journal can't be written; check the disk");
                 }
             }
             Some(In::ObservationsStored(stored)) => {
                 self.batches = self.batches.saturating_sub(1);
-                agent.observations.stored(stored.sequence);
+                agent.observations.stored(stored.sequence).await;
             }
             Some(In::EventsStored(stored)) => {
-                agent.events.stored(&stored.ids);
-                for id in stored.ids {
-                    self.events.remove(&id);
-                }
+                self.events.retain(|id| !stored.ids.contains(id));
+                let events = Arc::clone(&agent.events);
+                let forgotten = durable::blocking(move || {
+                    events.stored(&stored.ids);
+                    Ok(())
+                });
+                // Nothing in it fails: a file that stays is sent once more after a restart.
+                let _ = forgotten.await;
             }
             Some(In::Assignments(assignments)) => agent.collectors.assign(assignments),
             // A second welcome changes nothing; what this agent does not know it can't answer.
@@ -255,7 +260,7 @@ impl Session {
                 .await?;
         }
         while self.batches < BATCHES_MAX && self.out.capacity() > OUT_RESERVED {
-            let Some(batch) = agent.observations.next() else {
+            let Some(batch) = agent.observations.next().await else {
                 break;
             };
             self.batches += 1;

@@ -2,8 +2,8 @@
 //!
 //! Loading goes on in the background until it succeeds or nobody wants it any more.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -156,6 +156,7 @@ impl Inner {
     async fn component(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
         let path = self.folder.join(format!("{}.wasm", digest.hex()));
         if let Some(bytes) = durable::read(&path)?.filter(|bytes| Digest::of(bytes) == digest) {
+            touch(&path);
             return Ok(bytes);
         }
         let fetched = tokio::time::timeout(FETCH_MAX, self.fetch(digest)).await;
@@ -167,10 +168,20 @@ impl Inner {
             "the host sent another component than {digest}"
         );
         durable::write(&path, &bytes).context("the component can't be kept; check the disk")?;
-        if let Err(error) = forget_oldest(&self.folder) {
+        if let Err(error) = forget_oldest(&self.folder, &self.wanted()) {
             tracing::warn!(%error, "old components can't be removed");
         }
         Ok(bytes)
+    }
+
+    /// The files of the components that somebody wants.
+    fn wanted(&self) -> BTreeSet<String> {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = by_key.iter().filter(|(_, slot)| slot.strong_count() > 0);
+        let digests = wanted.filter_map(|(key, _)| key.load_spec().ok());
+        digests
+            .map(|(digest, _)| format!("{}.wasm", digest.hex()))
+            .collect()
     }
 
     async fn fetch(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
@@ -215,24 +226,57 @@ impl Inner {
     }
 }
 
-fn forget_oldest(folder: &Path) -> io::Result<()> {
-    let mut kept = Vec::new();
+/// Bounds the folder: what was not used for the longest time goes, and nothing that is wanted.
+fn forget_oldest(folder: &Path, wanted: &BTreeSet<String>) -> io::Result<()> {
+    let mut idle = Vec::new();
+    let mut n_kept = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            kept.push((
-                entry
-                    .metadata()?
-                    .modified()
-                    .unwrap_or(SystemTime::UNIX_EPOCH),
-                entry.path(),
-            ));
+        n_kept += 1;
+        if !wanted.contains(&*entry.file_name().to_string_lossy()) {
+            let used = entry.metadata()?.modified();
+            idle.push((used.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
         }
     }
-    kept.sort();
-    let surplus = kept.len().saturating_sub(COMPONENTS_KEPT);
-    for (_, path) in kept.into_iter().take(surplus) {
+    idle.sort();
+    let surplus = usize::saturating_sub(n_kept, COMPONENTS_KEPT);
+    for (_, path) in idle.into_iter().take(surplus) {
         durable::remove(&path)?;
     }
     Ok(())
+}
+
+/// Marks a component as used now. Failing costs at most another fetch.
+fn touch(path: &Path) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is compared with the times that the file system gives"
+    )]
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    let _ = fs::File::open(path).and_then(|file| file.set_times(now));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_that_nobody_wants_go_the_longest_unused_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..COMPONENTS_KEPT + 3 {
+            let path = dir.path().join(format!("{n:03}.wasm"));
+            fs::write(&path, "").unwrap();
+            let then = SystemTime::UNIX_EPOCH + Duration::from_secs(n as u64);
+            let times = FileTimes::new().set_modified(then);
+            fs::File::open(&path).unwrap().set_times(times).unwrap();
+        }
+        touch(&dir.path().join("001.wasm"));
+        forget_oldest(dir.path(), &["000.wasm".to_owned()].into()).unwrap();
+        let kept = fs::read_dir(dir.path()).unwrap();
+        let kept: BTreeSet<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(kept.len(), COMPONENTS_KEPT);
+        for gone in ["002.wasm", "003.wasm", "004.wasm"] {
+            assert!(!kept.contains(std::ffi::OsStr::new(gone)), "{gone}");
+        }
+    }
 }

@@ -52,14 +52,20 @@ impl Collector {
                     target = next;
                     continue;
                 }
-                Ok(()) = loaded.changed() => {}
+                Ok(()) = loaded.changed() => {
+                    // The old one keeps its pace while the wanted one can't be called.
+                    let is_ready = matches!(&*loaded.borrow(), Loaded::Ready(_));
+                    if active.is_some() && !is_ready {
+                        continue;
+                    }
+                }
                 _ = ticks.tick() => {}
             }
             let state = loaded.borrow_and_update().clone();
             match state {
                 Loaded::Ready(plugin) => active = Some(plugin),
                 Loaded::Broken(error) if active.is_none() => {
-                    self.push(Vec::new(), error, true);
+                    self.push(Vec::new(), error, true).await;
                     continue;
                 }
                 Loaded::Broken(_) | Loaded::Loading => {}
@@ -72,7 +78,8 @@ impl Collector {
 
     async fn call(&self, plugin: &Plugin, target: &Target) {
         let Ok(id) = target.node_id.parse() else {
-            return self.push(Vec::new(), "the node's id is not a UUID".to_owned(), false);
+            let error = "the node's id is not a UUID".to_owned();
+            return self.push(Vec::new(), error, false).await;
         };
         let node = CollectNode {
             id,
@@ -85,27 +92,28 @@ impl Collector {
         };
         match plugin.collect(node, context).await {
             Ok(observations) => {
-                self.push(
-                    observations.into_iter().map(observation).collect(),
-                    String::new(),
-                    false,
-                );
+                let observations = observations.into_iter().map(observation).collect();
+                self.push(observations, String::new(), false).await;
             }
-            Err(error) => self.push(Vec::new(), error.to_string(), error.is_fault()),
+            Err(error) => {
+                self.push(Vec::new(), error.to_string(), error.is_fault())
+                    .await;
+            }
         }
     }
 
-    fn push(&self, observations: Vec<pb::Observation>, error: String, plugin_fault: bool) {
+    async fn push(&self, observations: Vec<pb::Observation>, error: String, plugin_fault: bool) {
         let (node_id, collector) = self.key.clone();
         let at_ms = time::now().0;
-        self.observations.push(pb::Collection {
+        let collection = pb::Collection {
             node_id,
             collector,
             at_ms,
             observations,
             error,
             plugin_fault,
-        });
+        };
+        self.observations.push(collection).await;
     }
 }
 

@@ -11,7 +11,7 @@ use proto::v1::command::Action;
 
 use super::Executor;
 use crate::adapters::process::{Supervisor, kill_marked};
-use crate::journal::{StepRecord, StepState};
+use crate::journal::{Record, StepRecord, StepState};
 use crate::node_root::NodeRoot;
 use crate::steps::Trace;
 
@@ -29,9 +29,9 @@ impl Executor {
             Action::Restart(pb::Restart {}) => {
                 let root = self.prepared(node)?;
                 // A restart that was cut off after its stop must not stop again what was started since.
-                if self.begin_once(id, "stop")? {
+                if self.begin_once(id, "stop").await? {
                     self.stop_all(&root).await?;
-                    self.finish_once(id)?;
+                    self.finish_once(id).await?;
                 }
                 self.start_all(&root).await?;
             }
@@ -98,7 +98,7 @@ impl Executor {
         })
     }
 
-    fn begin_once(&self, id: CommandId, name: &str) -> io::Result<bool> {
+    async fn begin_once(&self, id: CommandId, name: &str) -> io::Result<bool> {
         let known = self.journal.get(id).is_some_and(|record| {
             record
                 .steps
@@ -108,24 +108,24 @@ impl Executor {
         if known {
             return Ok(false);
         }
-        self.journal.update(id, |record| {
-            let (trace, name) = (Trace::default(), name.to_owned());
-            record.steps = vec![StepRecord {
-                index: 0,
-                name,
-                trace,
-                state: StepState::Begun,
-            }];
-        })?;
+        let begun = StepRecord {
+            index: 0,
+            name: name.to_owned(),
+            trace: Trace::default(),
+            state: StepState::Begun,
+        };
+        let begin = |record: &mut Record| record.steps = vec![begun];
+        self.journal.update(id, begin).await?;
         Ok(true)
     }
 
-    fn finish_once(&self, id: CommandId) -> io::Result<()> {
-        self.journal.update(id, |record| {
+    async fn finish_once(&self, id: CommandId) -> io::Result<()> {
+        let finish = |record: &mut Record| {
             for step in &mut record.steps {
                 step.state = StepState::Finished;
             }
-        })
+        };
+        self.journal.update(id, finish).await
     }
 }
 

@@ -74,7 +74,9 @@ impl Executor {
                 Err(failure) => {
                     tracing::warn!(command.id = %id, step = failure.step, error = failure.error, "undoing");
                     let phase = Phase::Undoing(failure.clone());
-                    self.journal.update(id, |record| record.phase = phase)?;
+                    self.journal
+                        .update(id, |record| record.phase = phase)
+                        .await?;
                     failure
                 }
             },
@@ -106,7 +108,8 @@ impl Executor {
                 }));
             }
             self.journal
-                .update(id, |record| set_state(record, index, StepState::Finished))?;
+                .update(id, |record| set_state(record, index, StepState::Finished))
+                .await?;
             ctx.report.progress(Some(1.0), "done");
         }
         Ok(Ok(()))
@@ -136,7 +139,9 @@ impl Executor {
                 trace,
                 state: StepState::Begun,
             };
-            self.journal.update(id, |record| record.steps.push(begun))?;
+            self.journal
+                .update(id, |record| record.steps.push(begun))
+                .await?;
         }
         ctx.report.progress(None, "begins");
         Ok(self.try_step(ctx, step, deadline).await)
@@ -206,9 +211,11 @@ impl Executor {
                 );
                 return Ok(failed);
             }
-            self.journal.update(id, |record| {
-                set_state(record, step.index, StepState::Undone);
-            })?;
+            self.journal
+                .update(id, |record| {
+                    set_state(record, step.index, StepState::Undone);
+                })
+                .await?;
         }
         let _ = root.remove(&saved_folder(id));
         Ok(failed)

@@ -1,12 +1,13 @@
 //! Observations on their way to the host: batched in memory while the host listens, on disk while it doesn't.
 //!
 //! When the host is slow, older values of the same collector give way to newer ones. While the agent is cut off,
-//! batches go to a bounded folder, and the oldest are dropped first.
+//! batches go to a bounded folder, and the oldest are dropped first. A batch stays in memory until it is on the disk, and
+//! files are read and written while nobody holds the queue, so that no collector and no session waits for the disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message as _;
 use proto::v1 as pb;
@@ -26,6 +27,8 @@ pub(crate) struct Observations {
     dir: PathBuf,
     bytes_max: u64,
     queue: Mutex<Queue>,
+    /// Held by the one thread that moves batches to the disk.
+    spilling: Mutex<()>,
     /// Woken by each new collection.
     pub(crate) added: Notify,
 }
@@ -78,26 +81,29 @@ impl Observations {
             dir,
             bytes_max,
             queue: Mutex::new(queue),
+            spilling: Mutex::default(),
             added: Notify::new(),
         })
     }
 
     /// Adds what a collector brought.
-    pub(crate) fn push(&self, collection: pb::Collection) {
-        {
+    pub(crate) async fn push(self: &Arc<Self>, collection: pb::Collection) {
+        let is_too_much = {
             let mut queue = self.lock();
             queue.open.push(collection);
             if queue.open.len() >= BATCH_MAX {
                 queue.seal();
             }
-            if queue.memory.len() > MEMORY_MAX {
-                match queue.sent {
-                    Some(sent) => queue.thin(sent),
-                    None => self.spill_queue(&mut queue),
-                }
+            let is_full = queue.memory.len() > MEMORY_MAX;
+            if let Some(sent) = queue.sent.filter(|_| is_full) {
+                queue.thin(sent);
             }
-        }
+            is_full && queue.sent.is_none()
+        };
         self.added.notify_one();
+        if is_too_much {
+            self.spill_memory().await;
+        }
     }
 
     /// A session begins: everything that is not stored is sent, the oldest first.
@@ -106,21 +112,22 @@ impl Observations {
     }
 
     /// The next batch to send in this session.
-    pub(crate) fn next(&self) -> Option<pb::ObservationBatch> {
-        let mut queue = self.lock();
-        let sent = queue.sent?;
-        while let Some(sequence) = queue.disk.iter().map(|f| f.sequence).find(|s| *s > sent) {
-            match read_batch(&self.file(sequence)) {
+    pub(crate) async fn next(&self) -> Option<pb::ObservationBatch> {
+        while let Some(sequence) = self.next_on_disk() {
+            let path = self.file(sequence);
+            match durable::blocking(move || read_batch(&path)).await {
                 Ok(batch) => {
-                    queue.sent = Some(sequence);
+                    self.lock().sent.as_mut().map(|sent| *sent = sequence)?;
                     return Some(batch);
                 }
                 Err(error) => {
                     tracing::warn!(%error, sequence, "observations on disk can't be read and are dropped");
-                    self.drop_from_disk(&mut queue, |file| file.sequence == sequence);
+                    self.drop_from_disk(|file| file.sequence == sequence).await;
                 }
             }
         }
+        let mut queue = self.lock();
+        let sent = queue.sent?;
         if !queue.memory.iter().any(|batch| batch.sequence > sent) {
             queue.seal();
         }
@@ -133,48 +140,111 @@ impl Observations {
         Some(batch)
     }
 
+    fn next_on_disk(&self) -> Option<u64> {
+        let queue = self.lock();
+        let sent = queue.sent?;
+        queue.disk.iter().map(|f| f.sequence).find(|s| *s > sent)
+    }
+
     /// The host has stored everything up to `sequence`.
-    pub(crate) fn stored(&self, sequence: u64) {
-        let mut queue = self.lock();
-        queue.memory.retain(|batch| batch.sequence > sequence);
-        self.drop_from_disk(&mut queue, |file| file.sequence <= sequence);
+    pub(crate) async fn stored(&self, sequence: u64) {
+        self.lock().memory.retain(|batch| batch.sequence > sequence);
+        self.drop_from_disk(|file| file.sequence <= sequence).await;
     }
 
     /// The session is over, or still is: what waits goes to the disk.
-    pub(crate) fn spill(&self) {
-        let mut queue = self.lock();
-        queue.sent = None;
-        queue.seal();
-        self.spill_queue(&mut queue);
+    pub(crate) async fn spill(self: &Arc<Self>) {
+        {
+            let mut queue = self.lock();
+            queue.sent = None;
+            queue.seal();
+        }
+        self.spill_memory().await;
     }
 
-    fn spill_queue(&self, queue: &mut Queue) {
-        while let Some(batch) = queue.memory.pop_front() {
-            match write_batch(&self.file(batch.sequence), &batch) {
-                Ok(bytes) => queue.disk.push_back(OnDisk {
-                    sequence: batch.sequence,
-                    bytes,
-                }),
-                Err(error) => tracing::warn!(%error, "observations are lost; check the disk"),
+    async fn spill_memory(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let spilled = durable::blocking(move || {
+            let _turn = this.spilling.lock();
+            while this.spill_one() {}
+            this.bound_disk();
+            Ok(())
+        });
+        // What it could not write it has told already.
+        let _ = spilled.await;
+    }
+
+    /// Moves the oldest batch to the disk. `false` when there is none, or a session wants them. Blocks.
+    fn spill_one(&self) -> bool {
+        let batch = {
+            let queue = self.lock();
+            queue
+                .memory
+                .front()
+                .filter(|_| queue.sent.is_none())
+                .cloned()
+        };
+        let Some(batch) = batch else {
+            return false;
+        };
+        let path = self.file(batch.sequence);
+        let written = write_batch(&path, &batch);
+        let mut queue = self.lock();
+        let is_still_there = queue.sent.is_none() && queue.memory.front() == Some(&batch);
+        match written {
+            Ok(bytes) if is_still_there => queue.disk.push_back(OnDisk {
+                sequence: batch.sequence,
+                bytes,
+            }),
+            Ok(_) => {
+                // A session began meanwhile and has it from memory.
+                drop(queue);
+                let _ = durable::remove(&path);
+                return false;
+            }
+            Err(error) => tracing::warn!(%error, "observations are lost; check the disk"),
+        }
+        if is_still_there {
+            queue.memory.pop_front();
+        }
+        is_still_there
+    }
+
+    /// Drops the oldest batches until the rest fits. Blocks.
+    fn bound_disk(&self) {
+        let mut surplus = Vec::new();
+        {
+            let mut queue = self.lock();
+            let mut total: u64 = queue.disk.iter().map(|file| file.bytes).sum();
+            while total > self.bytes_max
+                && let Some(oldest) = queue.disk.pop_front()
+            {
+                total = total.saturating_sub(oldest.bytes);
+                surplus.push(oldest.sequence);
             }
         }
-        let mut total: u64 = queue.disk.iter().map(|file| file.bytes).sum();
-        while total > self.bytes_max
-            && let Some(oldest) = queue.disk.pop_front()
-        {
-            total = total.saturating_sub(oldest.bytes);
-            let _ = durable::remove(&self.file(oldest.sequence));
+        for sequence in surplus {
+            let _ = durable::remove(&self.file(sequence));
         }
     }
 
-    fn drop_from_disk(&self, queue: &mut Queue, gone: impl Fn(&OnDisk) -> bool) {
-        queue.disk.retain(|file| {
+    async fn drop_from_disk(&self, gone: impl Fn(&OnDisk) -> bool) {
+        let mut paths = Vec::new();
+        self.lock().disk.retain(|file| {
             let gone = gone(file);
             if gone {
-                let _ = durable::remove(&self.file(file.sequence));
+                paths.push(self.file(file.sequence));
             }
             !gone
         });
+        if paths.is_empty() {
+            return;
+        }
+        let removed =
+            durable::blocking(move || paths.iter().try_for_each(|path| durable::remove(path)));
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "stored observations can't be removed; they are sent again after a restart");
+        }
     }
 
     fn file(&self, sequence: u64) -> PathBuf {
@@ -257,19 +327,27 @@ mod tests {
         batch.collections.iter().map(|c| c.at_ms).collect()
     }
 
-    #[test]
-    fn what_is_not_stored_survives_on_disk_and_is_sent_first() {
+    async fn all(log: &Observations) -> Vec<pb::ObservationBatch> {
+        let mut batches = Vec::new();
+        while let Some(batch) = log.next().await {
+            batches.push(batch);
+        }
+        batches
+    }
+
+    #[tokio::test]
+    async fn what_is_not_stored_survives_on_disk_and_is_sent_first() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
-        log.push(collection(1));
-        log.spill();
-        log.push(collection(2));
-        log.spill();
-        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
-        log.push(collection(3));
-        assert!(log.next().is_none(), "nothing is sent while cut off");
+        let log = Arc::new(Observations::open(dir.path().to_owned(), 1 << 20).unwrap());
+        log.push(collection(1)).await;
+        log.spill().await;
+        log.push(collection(2)).await;
+        log.spill().await;
+        let log = Arc::new(Observations::open(dir.path().to_owned(), 1 << 20).unwrap());
+        log.push(collection(3)).await;
+        assert!(log.next().await.is_none(), "nothing is sent while cut off");
         log.begin_session();
-        let batches: Vec<_> = std::iter::from_fn(|| log.next()).collect();
+        let batches = all(&log).await;
         assert_eq!(
             batches.iter().flat_map(times).collect::<Vec<_>>(),
             [1, 2, 3]
@@ -280,37 +358,38 @@ mod tests {
                 .all(|pair| pair[0].sequence < pair[1].sequence)
         );
 
-        log.stored(batches[1].sequence);
+        log.stored(batches[1].sequence).await;
         log.begin_session();
-        assert_eq!(log.next().map(|batch| times(&batch)), Some(vec![3]));
+        assert_eq!(log.next().await.map(|batch| times(&batch)), Some(vec![3]));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    #[test]
-    fn a_full_disk_spool_drops_the_oldest() {
+    #[tokio::test]
+    async fn a_full_disk_spool_drops_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Observations::open(dir.path().to_owned(), 100).unwrap();
+        let log = Arc::new(Observations::open(dir.path().to_owned(), 100).unwrap());
         for at in 0..50 {
-            log.push(collection(at));
-            log.spill();
+            log.push(collection(at)).await;
+            log.spill().await;
         }
         log.begin_session();
-        let kept: Vec<_> = std::iter::from_fn(|| log.next())
-            .flat_map(|b| times(&b))
-            .collect();
+        let kept: Vec<_> = all(&log).await.iter().flat_map(times).collect();
         assert!(!kept.is_empty() && kept.len() < 20, "{kept:?}");
         assert_eq!(kept.last(), Some(&49));
     }
 
-    #[test]
-    fn a_slow_host_gets_the_newest_of_each_collector() {
+    #[tokio::test]
+    async fn a_slow_host_gets_the_newest_of_each_collector() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Observations::open(dir.path().to_owned(), 1 << 20).unwrap();
+        let log = Arc::new(Observations::open(dir.path().to_owned(), 1 << 20).unwrap());
         log.begin_session();
         let n = i64::try_from((MEMORY_MAX + 1) * BATCH_MAX).unwrap();
         for at in 0..n {
-            log.push(collection(at));
+            log.push(collection(at)).await;
         }
-        assert_eq!(log.next().map(|batch| times(&batch)), Some(vec![n - 1]));
+        assert_eq!(
+            log.next().await.map(|batch| times(&batch)),
+            Some(vec![n - 1])
+        );
     }
 }

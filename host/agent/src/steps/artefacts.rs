@@ -2,27 +2,52 @@
 //!
 //! An entry is a folder with one file, moved into place when the file was checked; it is checked again at each
 //! use, because what lies on a disk for months may not be what was put there.
+//!
+//! The folder is bounded: what was not used for the longest time goes first, and never what a step is working with.
+//! Losing an entry costs one more download.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, FileTimes};
 use std::future::Future;
+use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 
 use super::integrity::Integrity;
 
+/// How the name of a download ends that is not whole yet.
+const PART: &str = ".part";
+
 /// The shared downloads.
 pub(crate) struct Artefacts {
     dir: PathBuf,
-    /// One fetch at a time per digest; entries die with their users.
-    fetching: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    bytes_max: u64,
+    /// What is fetched or used, by digest: one user at a time, and nothing of it is dropped. Entries die with their users.
+    in_use: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// A download that stays as long as this is held.
+pub(crate) struct Kept {
+    file: PathBuf,
+    _in_use: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Deref for Kept {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.file
+    }
 }
 
 impl Artefacts {
-    /// Kept in `dir`. What fetches of an earlier agent left half-done is removed.
-    pub(crate) fn open(dir: PathBuf) -> std::io::Result<Self> {
-        for entry in std::fs::read_dir(&dir)? {
+    /// Kept in `dir`, which holds about `bytes_max`. What fetches of an earlier agent left half-done is removed.
+    pub(crate) fn open(dir: PathBuf, bytes_max: u64) -> io::Result<Self> {
+        for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(".fetch-") {
                 remove(&entry.path())?;
@@ -30,7 +55,8 @@ impl Artefacts {
         }
         Ok(Self {
             dir,
-            fetching: Mutex::default(),
+            bytes_max,
+            in_use: Mutex::default(),
         })
     }
 
@@ -39,19 +65,50 @@ impl Artefacts {
         &self,
         integrity: &Integrity,
         fetch: impl FnOnce(PathBuf) -> F,
-    ) -> anyhow::Result<PathBuf> {
+    ) -> anyhow::Result<Kept> {
         let key = integrity.key();
-        let turn = self.turn(&key);
-        let _turn = turn.lock().await;
-        let entry = self.dir.join(&key);
-        if let Some(file) = only_file(&entry) {
-            match check(integrity, &file).await {
-                Ok(()) => return Ok(file),
-                Err(error) => {
-                    tracing::warn!(%error, key, "a kept download is damaged and fetched again");
-                }
+        let in_use = self.use_of(&key);
+        let file = {
+            let _turn = in_use.lock().await;
+            match self.find(integrity, &key).await {
+                Some(file) => file,
+                None => self.bring(integrity, &key, fetch).await?,
+            }
+        };
+        self.bound().await;
+        Ok(Kept {
+            file,
+            _in_use: in_use,
+        })
+    }
+
+    /// Where a download of this digest is collected until it is whole.
+    pub(crate) fn part(&self, integrity: &Integrity) -> PathBuf {
+        self.dir.join(format!("{}{PART}", integrity.key()))
+    }
+
+    async fn find(&self, integrity: &Integrity, key: &str) -> Option<PathBuf> {
+        let entry = self.dir.join(key);
+        let file = only_file(&entry)?;
+        match check(integrity, &file).await {
+            Ok(()) => {
+                touch(&entry);
+                Some(file)
+            }
+            Err(error) => {
+                tracing::warn!(%error, key, "a kept download is damaged and fetched again");
+                None
             }
         }
+    }
+
+    async fn bring<F: Future<Output = anyhow::Result<PathBuf>>>(
+        &self,
+        integrity: &Integrity,
+        key: &str,
+        fetch: impl FnOnce(PathBuf) -> F,
+    ) -> anyhow::Result<PathBuf> {
+        let entry = self.dir.join(key);
         remove(&entry)?;
         let stage = tempfile::Builder::new()
             .prefix(".fetch-")
@@ -62,27 +119,83 @@ impl Artefacts {
             .file_name()
             .context("the download has no name")?
             .to_owned();
-        std::fs::create_dir(stage.path().join("entry"))?;
-        std::fs::rename(&fetched, stage.path().join("entry").join(&name))?;
-        std::fs::rename(stage.path().join("entry"), &entry)?;
+        fs::create_dir(stage.path().join("entry"))?;
+        fs::rename(&fetched, stage.path().join("entry").join(&name))?;
+        fs::rename(stage.path().join("entry"), &entry)?;
         Ok(entry.join(name))
     }
 
-    /// Where a download of this digest is collected until it is whole.
-    pub(crate) fn part(&self, integrity: &Integrity) -> PathBuf {
-        self.dir.join(format!("{}.part", integrity.key()))
+    /// Drops what was not used for the longest time, until the rest fits.
+    async fn bound(&self) {
+        let (dir, bytes_max, in_use) = (self.dir.clone(), self.bytes_max, self.keys_in_use());
+        let dropped = tokio::task::spawn_blocking(move || drop_oldest(&dir, bytes_max, &in_use));
+        match dropped.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "old downloads can't be removed"),
+            Err(error) => tracing::warn!(%error, "removing old downloads broke off"),
+        }
     }
 
-    fn turn(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = fetching.get(key).and_then(Weak::upgrade) {
-            return turn;
+    fn use_of(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, one| one.strong_count() > 0);
+        if let Some(one) = all.get(key).and_then(Weak::upgrade) {
+            return one;
         }
-        let turn = Arc::new(tokio::sync::Mutex::new(()));
-        fetching.insert(key.to_owned(), Arc::downgrade(&turn));
-        turn
+        let one = Arc::new(tokio::sync::Mutex::new(()));
+        all.insert(key.to_owned(), Arc::downgrade(&one));
+        one
     }
+
+    fn keys_in_use(&self) -> BTreeSet<String> {
+        let all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = all.iter().filter(|(_, one)| one.strong_count() > 0);
+        used.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Blocks.
+fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &BTreeSet<String>) -> io::Result<()> {
+    let mut idle = Vec::new();
+    let mut total = 0_u64;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let bytes = size(&path);
+        total = total.saturating_add(bytes);
+        let key = name.strip_suffix(PART).unwrap_or(&name);
+        if !name.starts_with('.') && !in_use.contains(key) {
+            let used = entry.metadata()?.modified();
+            idle.push((used.unwrap_or(SystemTime::UNIX_EPOCH), path, bytes));
+        }
+    }
+    idle.sort();
+    for (_, path, bytes) in idle {
+        if total <= bytes_max {
+            return Ok(());
+        }
+        tracing::info!(path = %path.display(), bytes, "a download that nobody used for long is dropped");
+        remove(&path)?;
+        total = total.saturating_sub(bytes);
+    }
+    Ok(())
+}
+
+/// Bytes of a file, or of the file in an entry.
+fn size(path: &Path) -> u64 {
+    let file = only_file(path).unwrap_or_else(|| path.to_owned());
+    fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
+/// Marks an entry as used now. Failing costs at most a download.
+fn touch(entry: &Path) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is compared with the times that the file system gives"
+    )]
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    let _ = fs::File::open(entry).and_then(|entry| entry.set_times(now));
 }
 
 async fn check(integrity: &Integrity, file: &Path) -> anyhow::Result<()> {
@@ -93,16 +206,87 @@ async fn check(integrity: &Integrity, file: &Path) -> anyhow::Result<()> {
 }
 
 fn only_file(entry: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(entry)
+    fs::read_dir(entry)
         .ok()?
         .next()?
         .ok()
         .map(|file| file.path())
 }
 
-fn remove(entry: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(entry) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+fn remove(entry: &Path) -> io::Result<()> {
+    let removed = if entry.is_dir() {
+        fs::remove_dir_all(entry)
+    } else {
+        fs::remove_file(entry)
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pinned(content: &[u8]) -> Integrity {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
+        Integrity::parse(&format!("sha256:{}", hex::encode(digest))).unwrap()
+    }
+
+    /// Whether it had to be fetched.
+    async fn get(artefacts: &Artefacts, content: &'static [u8]) -> (bool, Kept) {
+        let mut fetched = false;
+        let pinned = pinned(content);
+        let kept = artefacts.get(&pinned, |folder| {
+            fetched = true;
+            async move {
+                fs::write(folder.join("file"), content)?;
+                Ok(folder.join("file"))
+            }
+        });
+        let kept = kept.await.unwrap();
+        assert_eq!(fs::read(&*kept).unwrap(), content);
+        (fetched, kept)
+    }
+
+    fn age(artefacts: &Artefacts, content: &[u8], seconds: u64) {
+        let then = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let entry = fs::File::open(artefacts.dir.join(pinned(content).key())).unwrap();
+        entry
+            .set_times(FileTimes::new().set_modified(then))
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_folder_drops_what_was_not_used_for_the_longest_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(dir.path().to_owned(), 10).unwrap();
+        for (content, seconds) in [(b"one.".as_slice(), 10), (b"two.", 20)] {
+            drop(get(&artefacts, content).await);
+            age(&artefacts, content, seconds);
+        }
+        assert!(!get(&artefacts, b"one.").await.0, "it fits and is kept");
+        drop(get(&artefacts, b"three").await);
+        assert!(!get(&artefacts, b"one.").await.0, "it was used last");
+        assert!(
+            get(&artefacts, b"two.").await.0,
+            "the one that nobody used is gone"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_step_works_with_stays_however_large_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(dir.path().to_owned(), 3).unwrap();
+        let (_, used) = get(&artefacts, b"larger than the bound").await;
+        age(&artefacts, b"larger than the bound", 10);
+        fs::write(artefacts.part(&pinned(b"half")), "a broken download").unwrap();
+        drop(get(&artefacts, b"two").await);
+        assert!(used.exists() && !artefacts.part(&pinned(b"half")).exists());
+        drop(used);
+        drop(get(&artefacts, b"two").await);
+        assert!(get(&artefacts, b"larger than the bound").await.0);
     }
 }
