@@ -20,3 +20,6 @@ mod catalogue;
 mod reconcile;
 mod reload;
 mod watch;
+
+#[cfg(test)]
+mod test_bed;

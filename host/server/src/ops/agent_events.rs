@@ -12,7 +12,7 @@ use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, Subject, raise, 
 use crate::app::App;
 use crate::gateway::{
     AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
-    GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
+    ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
 };
 use crate::store::NodeEventEntry;
 
@@ -47,6 +47,12 @@ impl GatewayEvents for App {
             && let Err(error) = self.tell_of_collector(&failure).await
         {
             tracing::warn!(node.id = %failure.node_id, "a broken collector is not told: {error:#}");
+        }
+    }
+
+    async fn component_reported(&self, agent_id: AgentId, report: ComponentReport) {
+        if let Err(error) = self.tell_of_component(agent_id, &report).await {
+            tracing::warn!(agent.id = %agent_id, "what an agent can't load is not told: {error:#}");
         }
     }
 

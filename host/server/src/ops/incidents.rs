@@ -43,7 +43,7 @@ impl Subject {
         }
     }
 
-    fn key(&self, category: &str) -> IncidentKey {
+    pub(super) fn key(&self, category: &str) -> IncidentKey {
         IncidentKey {
             subject_kind: self.kind,
             subject_id: self.id.clone(),

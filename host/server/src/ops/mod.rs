@@ -14,6 +14,7 @@ mod agents;
 mod audit;
 mod auth;
 mod chains;
+mod component_reports;
 mod events;
 mod idempotency;
 mod incidents;

@@ -1,0 +1,147 @@
+//! What tests of the host's insides stand on: an app on a real database, with a clock that is moved by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use host_domain::ids::{NodeId, SubscriptionId};
+use host_domain::incident::{Cause, Incident, Severity, category};
+use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
+use host_domain::time::{Clock, Millis};
+use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::app::{App, Opened};
+use crate::config::Config;
+use crate::ops::{IncidentFilter, OpError, Subject, raise};
+use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub(crate) struct Hand(Arc<AtomicI64>);
+
+impl Clock for Hand {
+    fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// An app without engine, chains and loops.
+pub(crate) struct Bed {
+    pub(crate) app: App,
+    pub(crate) clock: Hand,
+    _folder: TempDir,
+}
+
+impl Bed {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let db = Db::open(&url, &DbOptions::default()).await.unwrap();
+        db.migrate().await.unwrap();
+        let clock = Hand(Arc::new(AtomicI64::new(1_000_000_000)));
+        let services = Services {
+            clock: Arc::new(clock.clone()),
+            secrets: Arc::new(NoSecrets),
+            kv: Arc::new(MemoryKv::default()),
+        };
+        let runtime = RuntimeConfig::new(folder.path().join("cache"), CompileMode::InProcess);
+        let app = App::new(Opened {
+            config: Config::default(),
+            clock: Arc::new(clock.clone()),
+            db,
+            plugins: PluginHost::new(runtime, services).unwrap(),
+            pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
+            worker: "test".to_owned(),
+        });
+        Self {
+            app,
+            clock,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn wait(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn node(&self, state: NodeState) -> Node {
+        let now = self.clock.now();
+        let node = Node {
+            id: NodeId(Uuid::now_v7()),
+            subscription_id: SubscriptionId(Uuid::now_v7()),
+            name: Uuid::now_v7().to_string(),
+            chain_profile_id: "toy".to_owned(),
+            node_type: "full".to_owned(),
+            condition: Condition {
+                state,
+                ..Condition::NEW
+            },
+            reasons: Vec::new(),
+            placement: Placement::default(),
+            ports: BTreeMap::new(),
+            binary_versions: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            operation_id: None,
+            state_version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut tx = self.app.db.begin().await.unwrap();
+        tx.insert_node(&node).await.unwrap();
+        tx.expect_beats(node.id, now).await.unwrap();
+        tx.commit().await.unwrap();
+        node
+    }
+
+    pub(crate) async fn beat(&self, node: &Node) {
+        let beat = BeatRow {
+            node_id: node.id,
+            at: self.clock.now(),
+            processes_json: "[]".to_owned(),
+            processes_run: true,
+        };
+        let mut tx = self.app.db.begin().await.unwrap();
+        tx.record_beats(&[beat]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(crate) async fn claim(&self) -> Vec<ClaimedEvent> {
+        let lease = Duration::from_millis(1);
+        let mut tx = self.app.db.begin().await.unwrap();
+        let claimed = tx.claim_outbox("test", self.clock.now(), lease, 10).await;
+        tx.commit().await.unwrap();
+        claimed.unwrap()
+    }
+
+    pub(crate) async fn raise(&self, severity: Severity) {
+        let cause = Cause {
+            category: category::PLUGIN_ERROR.to_owned(),
+            severity,
+            title: "it broke".to_owned(),
+            reasons: vec![Reason::new("plugin_error", "it broke")],
+        };
+        let (subject, now) = (Subject::plugin("toy", severity.as_str()), self.clock.now());
+        let mut tx = self.app.db.begin().await.unwrap();
+        let catalogue = self.app.catalogue();
+        raise(&mut tx, &catalogue, &subject, &cause, now)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(crate) async fn incidents(&self) -> Vec<Incident> {
+        let filter = IncidentFilter::default();
+        self.app.db.list_incidents(&filter, None, 10).await.unwrap()
+    }
+
+    /// Whether a round committed anything, which would wake everybody who waits for changes.
+    pub(crate) async fn commits(&self, round: impl Future<Output = Result<(), OpError>>) -> bool {
+        let changes = self.app.db.changes();
+        round.await.unwrap();
+        changes.has_changed().unwrap()
+    }
+}
