@@ -26,11 +26,18 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) async fn start() -> Self {
-        // The first caller sets it for the whole binary.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         toy_chain(&dir.path().join("chain-configs"));
-        let host = start_host(dir.path()).await;
+        let bed = Self::start_in(dir).await.unwrap();
+        bed.know_local_machine().await;
+        bed
+    }
+
+    /// On a folder that has `chain-configs`, and perhaps the state of an earlier host.
+    pub(super) async fn start_in(dir: TempDir) -> anyhow::Result<Self> {
+        // The first caller sets it for the whole binary.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let host = start_host(dir.path()).await?;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut bed = Self {
             host,
@@ -39,8 +46,7 @@ impl Bed {
             http,
         };
         bed.admin = bed.key("admin", &[Scope::Admin]).await;
-        bed.know_local_machine().await;
-        bed
+        Ok(bed)
     }
 
     /// Records the machine of the provider `local`: without it making a node fails at once.
@@ -92,7 +98,7 @@ impl Bed {
     /// Ends the host and starts another one on what it left, at other addresses.
     pub(super) async fn restart(mut self) -> Self {
         self.host.stop().await;
-        self.host = start_host(self.dir.path()).await;
+        self.host = start_host(self.dir.path()).await.unwrap();
         self
     }
 
@@ -108,8 +114,9 @@ impl Bed {
         connection.close().await.unwrap();
     }
 
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(self) -> TempDir {
         self.host.stop().await;
+        self.dir
     }
 }
 
@@ -130,7 +137,7 @@ pub(super) async fn problem(response: Response, status: u16, code: &str) -> Valu
     body
 }
 
-async fn start_host(dir: &Path) -> Host {
+async fn start_host(dir: &Path) -> anyhow::Result<Host> {
     let mut config = Config {
         state_dir: dir.join(".bellwether"),
         ..Config::default()
@@ -142,10 +149,10 @@ async fn start_host(dir: &Path) -> Host {
         compile: CompileMode::InProcess,
         clock: Arc::new(SystemClock),
     };
-    Host::start(config, options).await.unwrap()
+    Host::start(config, options).await
 }
 
-fn toy_chain(dir: &Path) {
+pub(super) fn toy_chain(dir: &Path) {
     let put = |path: &str, text: &str| {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -8,5 +8,6 @@ mod client_page;
 mod console;
 mod document;
 mod events;
+mod last_good;
 mod nodes;
 mod once;

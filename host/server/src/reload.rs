@@ -4,6 +4,7 @@
 //! move the active pointers and one store switch the catalogue, between two ticks of whoever holds it.
 
 mod assemble;
+mod first;
 mod revisions;
 mod wanted;
 
@@ -61,41 +62,58 @@ impl App {
     /// Reads the folder again. Whatever is wrong with it changes nothing but the incident that tells of it.
     pub(crate) async fn reload_catalogue(&self) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
-        let outcome = self.load_and_switch(false).await;
+        let outcome = self.load_and_switch().await;
         self.tell_of_folder(outcome.as_ref().err()).await?;
         outcome
     }
 
-    /// Reads the folder at the start of the host. A plugin that can't be loaded is broken, and the rest works.
-    pub(crate) async fn load_first_catalogue(&self) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.reloading.lock().await;
-        self.load_and_switch(true).await
+    async fn load_and_switch(&self) -> Result<(), ReloadError> {
+        let folder = self.read_folder(self.config.chains.dir.clone()).await?;
+        if self.catalogue().version == folder.version {
+            return Ok(());
+        }
+        self.switch_to(folder, false).await
     }
 
-    async fn load_and_switch(&self, tolerate_broken: bool) -> Result<(), ReloadError> {
-        let config = &self.config.chains;
-        let dir = config.dir.clone();
-        let options = ValidateOptions {
-            dev: config.allow_undigested,
-        };
+    async fn read_folder(&self, dir: PathBuf) -> Result<ChainFolder, ReloadError> {
+        let options = self.validate_options();
         let read = move || chains::load_dir(&dir, options);
         let folder = tokio::task::spawn_blocking(read)
             .await
             .map_err(OpError::internal)?;
-        let folder = folder.map_err(|errors| ReloadError::Config(errors.to_string()))?;
-        let before = self.catalogue();
-        if before.version == folder.version && !tolerate_broken {
-            return Ok(());
+        folder.map_err(|errors| ReloadError::Config(errors.to_string()))
+    }
+
+    fn validate_options(&self) -> ValidateOptions {
+        ValidateOptions {
+            dev: self.config.chains.allow_undigested,
         }
+    }
+
+    /// Switches to a folder. With `tolerate_broken` a plugin that can't be loaded is broken, and the rest works.
+    async fn switch_to(
+        &self,
+        folder: ChainFolder,
+        tolerate_broken: bool,
+    ) -> Result<(), ReloadError> {
         let mut prepared = BTreeMap::new();
         for wanted in wanted(&folder.set) {
             let plugin = self.prepare(&folder, &wanted, tolerate_broken).await?;
             prepared.insert((wanted.scope.to_owned(), wanted.name.to_owned()), plugin);
         }
         self.activate(&prepared).await?;
-        let components = prepared
+        let is_whole = prepared
             .values()
-            .map(|plugin| (plugin.revision.digest.clone(), plugin.path.clone()));
+            .all(|plugin| plugin.loaded.values().all(Result::is_ok));
+        let root = if is_whole {
+            self.keep(&folder).await
+        } else {
+            folder.root.clone()
+        };
+        let components = folder
+            .components
+            .iter()
+            .map(|(path, digest)| (digest.clone(), root.join(path)));
         self.components.store(Arc::new(components.collect()));
         self.switch_catalogue(catalogue_of(folder, prepared));
         self.sessions.push_assignments(self.next_generation());

@@ -1,25 +1,22 @@
 //! Watches the configuration folder: a change that has settled is read, checked and switched to, or rejected with its reasons.
 
 use std::path::Path;
+use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::app::App;
 
+/// How long a folder that can't be watched is left alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// Watches until the app ends. Where the system can't watch, a reload by hand remains.
 pub(crate) async fn run(app: App) {
     // One place is enough: a full channel already says that something changed.
     let (changed, mut changes) = mpsc::channel::<()>(1);
-    let watched = watch(&app.config.chains.dir, changed);
-    let _watcher = match watched {
-        Ok(watcher) => watcher,
-        Err(error) => {
-            tracing::warn!(
-                "the configuration folder can't be watched ({error}); use `bellwether plugin reload`"
-            );
-            return;
-        }
+    let Some(_watcher) = watch_at_last(&app, changed).await else {
+        return;
     };
     loop {
         tokio::select! {
@@ -30,6 +27,34 @@ pub(crate) async fn run(app: App) {
         match app.reload_catalogue().await {
             Ok(()) => tracing::info!("the configuration folder was read again"),
             Err(error) => tracing::warn!("{error}"),
+        }
+    }
+}
+
+/// Watches as soon as it can: a host that started with its last good configuration may have no folder yet.
+async fn watch_at_last(app: &App, changed: mpsc::Sender<()>) -> Option<impl Watcher> {
+    let mut is_told = false;
+    loop {
+        match watch(&app.config.chains.dir, changed.clone()) {
+            Ok(watcher) => {
+                if is_told {
+                    // What came before it was watched is a change too.
+                    let _ = changed.try_send(());
+                }
+                drop(changed);
+                return Some(watcher);
+            }
+            Err(error) if !is_told => {
+                is_told = true;
+                tracing::warn!(
+                    "the configuration folder can't be watched ({error}); until it can, use `bellwether plugin reload`"
+                );
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = app.shutdown.cancelled() => return None,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
 }

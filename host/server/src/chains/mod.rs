@@ -5,6 +5,7 @@
 //! Everything here blocks and belongs on a blocking thread.
 
 mod folder;
+mod last_good;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use host_domain::config::diagnostics::{Diagnostic, Diagnostics};
 use host_domain::config::{ChainSet, ConfigFile, ValidateOptions, load};
 
 use folder::Folder;
+pub(crate) use last_good::LastGood;
 
 /// A folder that is right, as it was read.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// The smallest folder that is right.
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| put(dir.path(), path, text);
     let version = "schema_version: \"1.0\"\n";
@@ -34,7 +34,7 @@ fn folder() -> TempDir {
     dir
 }
 
-fn put(dir: &Path, path: &str, text: &str) {
+pub(super) fn put(dir: &Path, path: &str, text: &str) {
     let path = dir.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
