@@ -71,3 +71,6 @@ async fn run<E: std::fmt::Display>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,10 +80,16 @@ async fn tell_workflow(app: &App, event: &HealthTransitionEvent) {
     }
 }
 
-async fn put_off(app: &App, claimed: &ClaimedEvent, error: &OpError) -> Result<(), OpError> {
+/// Tries a failed event again later, or puts it aside and says so.
+pub(super) async fn put_off(
+    app: &App,
+    claimed: &ClaimedEvent,
+    error: &OpError,
+) -> Result<(), OpError> {
     let now = app.clock.now();
     let event = &claimed.event;
-    let attempts = claimed.attempts + 1;
+    // The claim has counted this try already.
+    let attempts = claimed.attempts;
     let text = format!("{error:#}");
     let mut tx = app.db.begin().await?;
     if attempts < ATTEMPTS_MAX {

@@ -1,0 +1,194 @@
+//! The rounds one by one, on a real database and with a clock that stands still until it is moved.
+
+use std::collections::BTreeMap;
+
+use host_domain::incident::{IncidentState, Severity, category};
+use host_domain::node::{Node, NodeState};
+use host_domain::time::Clock as _;
+
+use super::{escalations, heartbeats, outbox, retention};
+use crate::ops::OpError;
+use crate::store::NewLogEntry;
+use crate::test_bed::Bed;
+
+/// The node's state after one more round.
+async fn judged(bed: &Bed, node: &Node) -> NodeState {
+    heartbeats::round(bed.app.clone()).await.unwrap();
+    let node = bed.app.db.node(node.id).await.unwrap().unwrap();
+    node.condition.state
+}
+
+#[tokio::test]
+async fn three_missed_evaluations_take_a_node_down_and_two_beats_bring_it_back() {
+    use NodeState::{Down, Syncing};
+    let bed = Bed::new().await;
+    let node = bed.node(Syncing).await;
+    bed.beat(&node).await;
+    bed.wait(45);
+    assert_eq!(judged(&bed, &node).await, Syncing, "45 s are not too long");
+    bed.wait(1);
+    let expected = [Syncing, Syncing, Down, Down];
+    for (n, state) in expected.into_iter().enumerate() {
+        assert_eq!(judged(&bed, &node).await, state, "evaluation {n}");
+    }
+    assert!(
+        !bed.commits(heartbeats::round(bed.app.clone())).await,
+        "a node that stays down costs no row per evaluation"
+    );
+    bed.beat(&node).await;
+    assert_eq!(judged(&bed, &node).await, Down, "one beat is not enough");
+    bed.wait(15);
+    bed.beat(&node).await;
+    assert_ne!(judged(&bed, &node).await, Down);
+
+    let steps: Vec<_> = bed.claim().await.into_iter().map(|one| one.event).collect();
+    let [first] = steps.as_slice() else {
+        panic!("one event of a node at a time: {steps:?}")
+    };
+    assert_eq!((first.before.state, first.after.state), (Syncing, Down));
+}
+
+#[tokio::test]
+async fn a_beat_between_two_misses_begins_the_count_anew() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    for _ in 0..3 {
+        bed.wait(60);
+        for _ in 0..2 {
+            assert_eq!(judged(&bed, &node).await, NodeState::Syncing);
+        }
+        bed.beat(&node).await;
+        assert_eq!(judged(&bed, &node).await, NodeState::Syncing);
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_need_not_beat_are_left_alone() {
+    let bed = Bed::new().await;
+    for state in [
+        NodeState::Provisioning,
+        NodeState::Maintenance,
+        NodeState::Terminating,
+        NodeState::Terminated,
+        NodeState::Failed,
+    ] {
+        let node = bed.node(state).await;
+        bed.wait(3_600);
+        for _ in 0..4 {
+            assert_eq!(judged(&bed, &node).await, state);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_handled_is_put_aside_after_ten_tries() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    bed.wait(60);
+    for _ in 0..3 {
+        judged(&bed, &node).await;
+    }
+    let mut waited = Vec::new();
+    for number in 1..=10 {
+        // Pauses double up to five minutes; nothing is claimed before its time.
+        let mut seconds = 0;
+        let claimed = loop {
+            match bed.claim().await.pop() {
+                Some(claimed) => break claimed,
+                None => bed.wait(1),
+            }
+            seconds += 1;
+            assert!(seconds <= 300, "the event is never due again");
+        };
+        assert_eq!(claimed.attempts, number);
+        waited.push(seconds);
+        let error = OpError::stale("node", node.id);
+        outbox::put_off(&bed.app, &claimed, &error).await.unwrap();
+        let letters = bed.app.db.list_dead_letters(None, 10).await.unwrap();
+        assert_eq!(letters.len(), usize::from(number == 10), "try {number}");
+    }
+    assert_eq!(waited, [0, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
+    bed.wait(3_600);
+    assert!(
+        bed.claim().await.is_empty(),
+        "the node's next events may follow"
+    );
+    let [incident] = bed.incidents().await.try_into().unwrap();
+    assert_eq!(
+        (incident.key.category.as_str(), incident.severity),
+        (category::EVENT_DEAD_LETTER, Severity::Critical)
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_goes_down_is_one_incident_and_its_event_is_handled_once() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    bed.wait(60);
+    for _ in 0..3 {
+        judged(&bed, &node).await;
+    }
+    assert!(bed.commits(outbox::round(bed.app.clone())).await);
+    assert!(
+        !bed.commits(outbox::round(bed.app.clone())).await,
+        "a round that finds nothing wakes nobody"
+    );
+    let [incident] = bed.incidents().await.try_into().unwrap();
+    assert_eq!(
+        (incident.state, incident.occurrences),
+        (IncidentState::Open, 1)
+    );
+    assert_eq!(incident.key.subject_id, node.id.to_string());
+}
+
+#[tokio::test]
+async fn a_warning_that_nobody_took_becomes_critical_after_a_quarter_of_an_hour() {
+    let bed = Bed::new().await;
+    bed.raise(Severity::Warning).await;
+    bed.raise(Severity::Critical).await;
+    let round = || escalations::round(bed.app.clone());
+    bed.wait(899);
+    assert!(!bed.commits(round()).await);
+    bed.wait(1);
+    assert!(bed.commits(round()).await);
+    assert!(!bed.commits(round()).await, "once only");
+    let found = bed.incidents().await;
+    let found: BTreeMap<_, _> = found
+        .iter()
+        .map(|one| (one.key.subject_id.as_str(), (one.severity, one.state)))
+        .collect();
+    let states: Vec<_> = found.into_values().collect();
+    assert!(
+        states.contains(&(Severity::Critical, IncidentState::Escalated)),
+        "{states:?}"
+    );
+    assert!(
+        states.contains(&(Severity::Critical, IncidentState::Open)),
+        "{states:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_older_than_it_has_to_be_is_forgotten() {
+    let bed = Bed::new().await;
+    let log = async |kind: &str| {
+        let entry = NewLogEntry {
+            kind: kind.to_owned(),
+            node_id: None,
+            chain: None,
+            at: bed.clock.now(),
+            payload: serde_json::json!({}),
+        };
+        let mut tx = bed.app.db.begin().await.unwrap();
+        tx.append_event_log(entry);
+        tx.commit().await.unwrap();
+    };
+    let keep = bed.app.config.retention.events.as_secs();
+    log("old").await;
+    bed.wait(i64::try_from(keep).unwrap() + 1);
+    log("new").await;
+    retention::round(bed.app.clone()).await.unwrap();
+    let kept = bed.app.db.event_log_after(0, 10).await.unwrap();
+    let kinds: Vec<_> = kept.iter().map(|entry| entry.entry.kind.as_str()).collect();
+    assert_eq!(kinds, ["new"]);
+}
