@@ -16,4 +16,5 @@ mod spine;
 mod store;
 mod support;
 mod tidy;
+mod trouble;
 mod workflow;

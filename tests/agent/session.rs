@@ -153,6 +153,65 @@ async fn a_command_with_ids_that_are_none_does_no_harm() {
 }
 
 #[tokio::test]
+async fn a_collector_that_breaks_is_left_alone() {
+    let bed = Bed::new().await;
+    let bytes = crate::plugins::support::guest("hostile");
+    let digest = host_runtime::Digest::of(&bytes).to_string();
+    bed.gateway.offer_component(&digest, bytes);
+    let collector = |act: &str| pb::CollectorAssignment {
+        name: act.to_owned(),
+        plugin: act.to_owned(),
+        component_digest: digest.clone(),
+        config_json: format!(r#"{{"act":"{act}"}}"#),
+        every_ms: 50,
+        grants: Some(pb::Grants {
+            http: vec![pb::HttpGrant {
+                target: "node:rpc".to_owned(),
+                addresses: Vec::new(),
+            }],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let node = pb::NodeAssignment {
+        node_id: bed.node.clone(),
+        ports: [("rpc".to_owned(), 1)].into(),
+        collectors: vec![collector("trap"), collector("behave")],
+        ..Default::default()
+    };
+    let assignments = pb::Assignments {
+        generation: 1,
+        nodes: vec![node],
+    };
+    bed.gateway.send(In::Assignments(assignments)).await;
+
+    // At the same pace the good one measures far more often than the other is called.
+    let collections = |of: &str| -> Vec<pb::Collection> {
+        let received = bed.gateway.received().into_iter();
+        let batches = received.filter_map(|message| match message {
+            Out::Observations(batch) => Some(batch.collections),
+            _ => None,
+        });
+        batches
+            .flatten()
+            .filter(|collection| collection.collector == of)
+            .collect()
+    };
+    let failures_max = usize::try_from(host_domain::breaker::FAILURES_MAX).unwrap();
+    until("many collections", || {
+        let (bad, good) = (collections("trap"), collections("behave"));
+        let enough = bad.len() >= failures_max && good.len() >= 6 * failures_max;
+        enough.then_some(()).ok_or((bad.len(), good.len()))
+    })
+    .await;
+    let broke = collections("trap");
+    assert_eq!(broke.len(), failures_max, "{broke:#?}");
+    let (last, before) = broke.split_last().unwrap();
+    assert!(last.plugin_fault && last.paused, "{last:?}");
+    assert!(before.iter().all(|one| one.plugin_fault && !one.paused));
+}
+
+#[tokio::test]
 async fn a_component_that_is_not_one_is_reported_and_its_collector_says_so() {
     let bed = Bed::new().await;
     let bytes = b"not a component".to_vec();

@@ -28,6 +28,7 @@ fn batch(sequence: u64, node: &str, at: Millis, items: &[(&str, Value)]) -> Say 
         observations: items.iter().map(item).collect(),
         error: String::new(),
         plugin_fault: false,
+        paused: false,
     };
     Say::Observations(v1::ObservationBatch {
         sequence,
@@ -78,6 +79,7 @@ async fn a_failing_collector_is_told_with_whose_fault_it_is() {
         observations: Vec::new(),
         error: "ran out of time".to_owned(),
         plugin_fault: true,
+        paused: false,
     };
     let batch = v1::ObservationBatch {
         sequence: 1,

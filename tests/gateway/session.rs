@@ -55,6 +55,7 @@ async fn an_agent_speaks_for_the_nodes_of_its_own_host_only() {
         }],
         error: "and an error".to_owned(),
         plugin_fault: true,
+        paused: false,
     };
     let collections = vec![collection(&foreign.to_string()), collection("not an id")];
     session

@@ -60,6 +60,17 @@ impl Breaker {
         }
     }
 
+    /// From when on a call may pass; `None` when it may pass now.
+    pub fn rests_until(&self, now: Millis) -> Option<Millis> {
+        match self.state {
+            BreakerState::Closed { .. } => None,
+            BreakerState::Open { since } | BreakerState::HalfOpen { since } => {
+                let until = since.plus(self.pause);
+                (until > now).then_some(until)
+            }
+        }
+    }
+
     /// Asks for a call. After the pause one call may pass; if it never reports back, another may after one more pause.
     pub fn allow(&mut self, now: Millis) -> bool {
         match self.state {
@@ -141,6 +152,8 @@ mod tests {
     fn it_keeps_calls_away_for_the_pause_and_then_lets_one_through() {
         let mut breaker = open();
         assert!(!breaker.allow(at(9)));
+        assert_eq!(breaker.rests_until(at(9)), Some(at(10)));
+        assert_eq!(breaker.rests_until(at(10)), None);
         assert!(breaker.allow(at(10)));
         assert!(!breaker.allow(at(11)), "one is out already");
         assert!(breaker.allow(at(20)), "and never came back");

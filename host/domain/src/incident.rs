@@ -100,6 +100,14 @@ pub mod category {
     /// An event could not be handled.
     pub const EVENT_DEAD_LETTER: &str = "event_dead_letter";
 
+    /// What the categories of policies' own incidents begin with.
+    pub const OWN_PREFIX: &str = "x-";
+
+    /// Whether a category ends with the node it is about: what judges a node has no word on one that is gone.
+    pub fn ends_with_the_node(category: &str) -> bool {
+        category == NODE_FLAPPING || category.starts_with(OWN_PREFIX)
+    }
+
     /// The categories that follow from a node's condition alone.
     pub const OF_CONDITION: [&str; 3] = [NODE_DOWN, NODE_DEGRADED, NODE_CRITICAL];
 }

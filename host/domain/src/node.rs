@@ -129,6 +129,11 @@ impl NodeState {
         matches!(self, Self::Terminated | Self::Failed)
     }
 
+    /// Whether it is on its way out, or gone.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Terminating | Self::Terminated | Self::Failed)
+    }
+
     /// Whether heartbeats are expected and judged.
     pub fn expects_beats(self) -> bool {
         matches!(

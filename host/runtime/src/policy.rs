@@ -62,7 +62,7 @@ pub enum Sync {
 /// An incident that the policy raises itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncidentNote {
-    /// `x-<plugin>-<name>`, or one of the host's.
+    /// A name of the plugin's own, with or without `x-<plugin>-`.
     pub category: String,
     /// How bad it is.
     pub severity: Severity,

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::gateway::Sessions;
-use crate::ops::LiveEvents;
+use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use crate::store::Db;
 
 /// A running host, as its parts see it. Cheap to clone.
@@ -41,6 +41,10 @@ pub struct Parts {
     /// Where each component of the active catalogue lies, by digest.
     pub(crate) components: ArcSwap<BTreeMap<String, PathBuf>>,
     pub(crate) reloading: Mutex<()>,
+    /// What was told of plugins that broke or work again.
+    pub(crate) told: ToldOfPlugins,
+    /// What agents said of collectors that broke.
+    pub(crate) collectors: CollectorWatch,
     catalogue: ArcSwap<Catalogue>,
     engine: OnceLock<Arc<dyn Engine>>,
     tasks: TaskTracker,
@@ -78,6 +82,8 @@ impl App {
             shutdown: CancellationToken::new(),
             components: ArcSwap::default(),
             reloading: Mutex::new(()),
+            told: ToldOfPlugins::default(),
+            collectors: CollectorWatch::default(),
             catalogue: ArcSwap::default(),
             engine: OnceLock::new(),
             tasks: TaskTracker::new(),

@@ -12,6 +12,7 @@ use host_domain::notification::{Route, Silence};
 use host_domain::plugin::{Grants, Limits};
 use host_runtime::Plugin;
 
+use crate::guard::{Guard, Trouble};
 use crate::ops::PluginStats;
 
 /// Scope of the plugins that notification files declare.
@@ -42,6 +43,7 @@ pub(crate) struct ActivePolicy {
     pub(crate) plugin: Result<Plugin, String>,
     /// The columns of its sheet, in order.
     pub(crate) columns: Vec<Column>,
+    pub(crate) guard: Guard,
 }
 
 /// A collector at work on agents.
@@ -52,12 +54,15 @@ pub(crate) struct ActiveCollector {
     pub(crate) config: serde_json::Value,
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
+    /// Why this host could not load it; no agent will either.
+    pub(crate) broken: Option<String>,
 }
 
 /// A receiver at work. Without a plugin nothing can be delivered, for the reason given.
 pub(crate) struct ActiveReceiver {
     pub(crate) plugin_name: String,
     pub(crate) plugin: Result<Plugin, String>,
+    pub(crate) guard: Guard,
 }
 
 impl Catalogue {
@@ -66,16 +71,31 @@ impl Catalogue {
         let policies = self.policies.get(scope).into_iter().flatten();
         let policies = policies
             .filter(|policy| policy.settings.plugin == plugin)
-            .filter_map(|policy| policy.plugin.as_ref().ok());
+            .filter_map(|policy| Some((policy.plugin.as_ref().ok()?, &policy.guard)));
         let receivers = self
             .receivers
             .values()
             .filter(|receiver| scope == NOTIFICATIONS && receiver.plugin_name == plugin)
-            .filter_map(|receiver| receiver.plugin.as_ref().ok());
+            .filter_map(|receiver| Some((receiver.plugin.as_ref().ok()?, &receiver.guard)));
         policies
             .chain(receivers)
-            .fold(PluginStats::default(), |sum, plugin| {
-                add(sum, &plugin.stats())
+            .fold(PluginStats::default(), |sum, (plugin, guard)| {
+                let is_open = sum.is_open || guard.is_open();
+                PluginStats {
+                    is_open,
+                    ..add(sum, &plugin.stats())
+                }
+            })
+    }
+
+    /// What is wrong with a notifier, in any of its receivers.
+    pub(crate) fn notifier_trouble(&self, plugin: &str) -> Option<Trouble> {
+        let receivers = self.receivers.values();
+        receivers
+            .filter(|receiver| receiver.plugin_name == plugin)
+            .find_map(|receiver| match &receiver.plugin {
+                Ok(_) => receiver.guard.trouble(),
+                Err(reason) => Some(Trouble::broken(reason)),
             })
     }
 

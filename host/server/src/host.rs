@@ -246,6 +246,12 @@ async fn start_loops(app: &App, engine: &Arc<DuroxideEngine>) -> anyhow::Result<
     app.spawn(reconcile::notifications::run(app.clone()));
     app.spawn(every(
         app.clone(),
+        "collectors",
+        Duration::from_secs(2),
+        |app| async move { app.look_after_collectors().await },
+    ));
+    app.spawn(every(
+        app.clone(),
         "escalations",
         Duration::from_secs(30),
         reconcile::escalations::round,

@@ -17,6 +17,7 @@ pub mod store;
 
 mod activities;
 mod catalogue;
+mod guard;
 mod reconcile;
 mod reload;
 mod watch;

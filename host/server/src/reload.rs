@@ -201,7 +201,7 @@ impl App {
         self.plugins
             .load(bytes, spec)
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     }
 
     async fn tell_of_folder(&self, error: Option<&ReloadError>) -> Result<(), ReloadError> {

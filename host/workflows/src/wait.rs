@@ -69,7 +69,7 @@ mod tests {
     fn checks(limit: Duration) -> u32 {
         let (mut waited, mut pause, mut n) = (Duration::ZERO, FIRST_PAUSE, 1);
         while waited < limit {
-            waited += pause.min(limit - waited);
+            waited += pause.min(limit.saturating_sub(waited));
             pause = pause.mul_f64(1.5).min(longest_pause(limit));
             n += 1;
         }

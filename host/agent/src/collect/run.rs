@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_runtime::{CollectNode, FactSource, NodeContext, Plugin};
+use host_domain::breaker::Breaker;
+use host_domain::observation::Observation;
+use host_runtime::{CallError, CollectNode, FactSource, NodeContext, Plugin};
 use proto::v1 as pb;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -34,6 +36,9 @@ impl Collector {
         let mut loaded = slot.state.subscribe();
         // The plugin that is called: an older one as long as the wanted one can't be.
         let mut active: Option<Plugin> = None;
+        let mut breaker = Breaker::default();
+        // Whether the plugin that is called is the wanted one.
+        let mut is_called = false;
         let mut ticks = ticks(target.every);
         loop {
             tokio::select! {
@@ -47,6 +52,7 @@ impl Collector {
                     }
                     if next.plugin != target.plugin {
                         slot = self.slots.get(&next.plugin);
+                        is_called = false;
                         loaded = slot.state.subscribe();
                     }
                     target = next;
@@ -63,23 +69,34 @@ impl Collector {
             }
             let state = loaded.borrow_and_update().clone();
             match state {
-                Loaded::Ready(plugin) => active = Some(plugin),
+                Loaded::Ready(plugin) => {
+                    if !is_called {
+                        // What the old one did is not held against the new one.
+                        breaker = Breaker::default();
+                        is_called = true;
+                    }
+                    active = Some(plugin);
+                }
                 Loaded::Broken(error) if active.is_none() => {
-                    self.push(Vec::new(), error, true).await;
+                    self.push(Outcome::broke(error, false)).await;
                     continue;
                 }
                 Loaded::Broken(_) | Loaded::Loading => {}
             }
-            if let Some(plugin) = &active {
-                self.call(plugin, &target).await;
+            if let Some(plugin) = &active
+                && breaker.allow(time::now())
+            {
+                self.call(plugin, &target, &mut breaker).await;
             }
         }
     }
 
-    async fn call(&self, plugin: &Plugin, target: &Target) {
+    /// Measures once, and says what came of it.
+    async fn call(&self, plugin: &Plugin, target: &Target, breaker: &mut Breaker) {
         let Ok(id) = target.node_id.parse() else {
-            let error = "the node's id is not a UUID".to_owned();
-            return self.push(Vec::new(), error, false).await;
+            return self
+                .push(Outcome::failed("the node's id is not a UUID"))
+                .await;
         };
         let node = CollectNode {
             id,
@@ -90,20 +107,30 @@ impl Collector {
             ports: target.ports.clone(),
             facts: Some(Arc::clone(&self.facts)),
         };
-        match plugin.collect(node, context).await {
-            Ok(observations) => {
-                let observations = observations.into_iter().map(observation).collect();
-                self.push(observations, String::new(), false).await;
-            }
-            Err(error) => {
-                self.push(Vec::new(), error.to_string(), error.is_fault())
-                    .await;
-            }
+        let measured = plugin.collect(node, context).await;
+        let error = measured.as_ref().err();
+        if let Some(CallError::Busy) = error {
+            // The call was not made, which says nothing of the plugin, for or against it.
+            tracing::warn!(collector = self.key.1, "too many collectors run at once");
+            return;
         }
+        breaker.report(error.is_some_and(CallError::is_fault), time::now());
+        let outcome = match measured {
+            Ok(observations) => Outcome::measured(observations),
+            Err(error) if error.is_fault() => Outcome::broke(error.to_string(), breaker.is_open()),
+            Err(error) => Outcome::failed(&error.to_string()),
+        };
+        self.push(outcome).await;
     }
 
-    async fn push(&self, observations: Vec<pb::Observation>, error: String, plugin_fault: bool) {
+    async fn push(&self, outcome: Outcome) {
         let (node_id, collector) = self.key.clone();
+        let Outcome {
+            observations,
+            error,
+            plugin_fault,
+            paused,
+        } = outcome;
         let at_ms = time::now().0;
         let collection = pb::Collection {
             node_id,
@@ -112,8 +139,45 @@ impl Collector {
             observations,
             error,
             plugin_fault,
+            paused,
         };
         self.observations.push(collection).await;
+    }
+}
+
+/// What came of one call.
+#[derive(Default)]
+struct Outcome {
+    observations: Vec<pb::Observation>,
+    error: String,
+    plugin_fault: bool,
+    paused: bool,
+}
+
+impl Outcome {
+    fn measured(observations: Vec<Observation>) -> Self {
+        Self {
+            observations: observations.into_iter().map(observation).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The node or something else did not answer.
+    fn failed(error: &str) -> Self {
+        Self {
+            error: error.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The plugin itself broke, perhaps so often that it is called only now and then.
+    fn broke(error: String, paused: bool) -> Self {
+        Self {
+            error,
+            plugin_fault: true,
+            paused,
+            ..Self::default()
+        }
     }
 }
 

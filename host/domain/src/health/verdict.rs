@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::OwnIncidents;
 use crate::node::{ApplicationHealth, Reason, SyncStatus};
 use crate::time::Millis;
 
@@ -65,6 +66,9 @@ pub struct HealthTrack {
     pub changes: Vec<Millis>,
     /// Set while the node is held at its worst value.
     pub flapping: bool,
+    /// Incidents that policies raise themselves.
+    #[serde(default)]
+    pub own: OwnIncidents,
 }
 
 impl Default for HealthTrack {
@@ -75,6 +79,7 @@ impl Default for HealthTrack {
             pending: None,
             changes: Vec::new(),
             flapping: false,
+            own: OwnIncidents::default(),
         }
     }
 }

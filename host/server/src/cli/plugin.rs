@@ -9,7 +9,7 @@ use super::client::typed;
 use super::error::CliError;
 use super::output::{self, ago, plain, word};
 use super::{Session, plugin_build};
-use crate::api::PluginView;
+use crate::api::{PluginView, RevisionView};
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
@@ -83,12 +83,22 @@ fn show(session: &Session, value: serde_json::Value) -> Result<(), CliError> {
                 counted(format!("{:.1} ms", plugin.mean_ms)).into(),
                 ago(revision.created_at).into(),
                 revision.digest.chars().take(19).collect::<String>().into(),
-                plain(revision.reason.as_deref().unwrap_or_default()).into(),
+                plain(&reason_of(plugin, revision, is_active)).into(),
             ]);
         }
     }
     output::show(&table, "There is no plugin.");
     Ok(())
+}
+
+/// Why a revision is not in use, or why the active one is not called.
+fn reason_of(plugin: &PluginView, revision: &RevisionView, is_active: bool) -> String {
+    if is_active && plugin.is_open {
+        let error = plugin.last_error.as_deref();
+        let error = error.unwrap_or("see its incident");
+        return format!("breaker open: {error}");
+    }
+    revision.reason.clone().unwrap_or_default()
 }
 
 async fn build(args: BuildArgs) -> Result<()> {

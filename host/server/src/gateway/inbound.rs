@@ -221,11 +221,20 @@ impl<'a> Inbound<'a> {
                     observations,
                 }));
             }
-            if !collection.error.is_empty() {
+            if collection.error.is_empty() {
+                let collector = convert::label(collection.collector);
+                let told = &self.shared.parts.events;
+                hook(
+                    "collector_worked",
+                    told.collector_worked(node_id, &collector),
+                )
+                .await;
+            } else {
                 let failure = CollectorFailure {
                     node_id,
                     collector: convert::label(collection.collector),
                     plugin_fault: collection.plugin_fault,
+                    is_paused: collection.paused,
                     error: convert::collector_error(collection.error),
                     at,
                 };

@@ -124,6 +124,9 @@ pub trait GatewayEvents: Send + Sync + 'static {
     /// A collector brought nothing, or less than it should. Not stored by the gateway.
     async fn collector_failed(&self, failure: CollectorFailure);
 
+    /// A collector measured a node as it should.
+    async fn collector_worked(&self, _node_id: NodeId, _collector: &str) {}
+
     /// Something happened to a node's processes. Told again when the agent repeats itself.
     async fn node_event(&self, event: NodeEventEntry);
 
@@ -165,6 +168,8 @@ pub struct CollectorFailure {
     pub collector: String,
     /// Whether the plugin itself broke, as opposed to the node not answering.
     pub plugin_fault: bool,
+    /// Whether it broke so often that the agent calls it only now and then.
+    pub is_paused: bool,
     /// What went wrong.
     pub error: String,
     /// When, by the agent's clock.

@@ -2,13 +2,11 @@
 
 use async_trait::async_trait;
 use host_domain::command::Command;
-use host_domain::ids::{AgentId, CommandId};
-use host_domain::incident::{Cause, Severity, category};
-use host_domain::node::Reason;
+use host_domain::ids::{AgentId, CommandId, NodeId};
 use host_domain::operation::{OperationKind, OperationState, StepState};
 use host_workflows::provision_node;
 
-use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, Subject, raise, save_operation};
+use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, save_operation};
 use crate::app::App;
 use crate::gateway::{
     AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
@@ -42,11 +40,14 @@ impl GatewayEvents for App {
     }
 
     async fn collector_failed(&self, failure: CollectorFailure) {
-        // A node that does not answer is the policies' business; only a plugin that breaks is an incident of its own.
-        if failure.plugin_fault
-            && let Err(error) = self.tell_of_collector(&failure).await
-        {
-            tracing::warn!(node.id = %failure.node_id, "a broken collector is not told: {error:#}");
+        if let Err(error) = App::collector_failed(self, &failure).await {
+            tracing::warn!(node.id = %failure.node_id, "a failed collector is not told: {error:#}");
+        }
+    }
+
+    async fn collector_worked(&self, node_id: NodeId, collector: &str) {
+        if let Err(error) = App::collector_worked(self, node_id, collector).await {
+            tracing::debug!(node.id = %node_id, "a working collector is not told: {error:#}");
         }
     }
 
@@ -176,34 +177,6 @@ impl App {
             let operation = save_operation(&mut tx, operation, now).await?;
             super::log_operation(&mut tx, &operation, now).await?;
         }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn tell_of_collector(&self, failure: &CollectorFailure) -> Result<(), OpError> {
-        let node = self.db.node(failure.node_id).await?;
-        let node = node.ok_or_else(|| OpError::not_found("node", failure.node_id))?;
-        let catalogue = self.catalogue();
-        let collectors = catalogue
-            .collectors
-            .get(&node.chain_profile_id)
-            .into_iter()
-            .flatten();
-        let plugin = collectors
-            .map(|collector| &collector.settings)
-            .find(|settings| settings.name == failure.collector)
-            .map_or(failure.collector.as_str(), |settings| {
-                settings.plugin.as_str()
-            });
-        let subject = Subject::plugin(&node.chain_profile_id, plugin);
-        let cause = Cause {
-            category: category::PLUGIN_ERROR.to_owned(),
-            severity: Severity::Warning,
-            title: format!("collector plugin {} broke: {}", subject.name, failure.error),
-            reasons: vec![Reason::new("plugin_error", failure.error.clone())],
-        };
-        let mut tx = self.db.begin().await?;
-        raise(&mut tx, &catalogue, &subject, &cause, self.clock.now()).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -82,6 +82,7 @@ mod tests {
             config: serde_json::json!({}),
             grants: Grants::default(),
             limits: Limits::of(PluginKind::Collector),
+            broken: None,
         }
     }
 

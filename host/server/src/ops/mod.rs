@@ -14,6 +14,7 @@ mod agents;
 mod audit;
 mod auth;
 mod chains;
+mod collectors;
 mod component_reports;
 mod events;
 mod idempotency;
@@ -22,6 +23,7 @@ mod live;
 mod machine;
 mod nodes;
 mod operations;
+mod plugin_trouble;
 mod plugins;
 mod readiness;
 mod types;
@@ -33,10 +35,12 @@ pub use readiness::PartReadiness;
 pub use types::*;
 
 pub(crate) use agents::ensure_host;
+pub(crate) use collectors::CollectorWatch;
 pub(crate) use events::LiveEvents;
 pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};
 pub(crate) use machine::{Change, change_node};
 pub(crate) use operations::{log_operation, save_operation};
+pub(crate) use plugin_trouble::{PluginRef, ToldOfPlugins};
 pub(crate) use plugins::REVISIONS_KEPT;
 
 /// Why a use-case could not be done, in the product's words.

@@ -22,7 +22,8 @@ impl App {
                 .iter()
                 .find(|revision| revision.state == host_domain::revision::RevisionState::Active)
                 .cloned();
-            let stats = catalogue.stats_of(&scope, &plugin);
+            let mut stats = catalogue.stats_of(&scope, &plugin);
+            stats.is_open |= self.collectors.is_open(&scope, &plugin);
             views.push(PluginView {
                 scope,
                 plugin,

@@ -5,24 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::ids::NotificationId;
-use host_domain::incident::{Cause, Incident, Severity, category};
-use host_domain::node::Reason;
+use host_domain::incident::Incident;
 use host_domain::notification::{
     DELIVERY_ATTEMPTS_MAX, DeliveryState, Notification, TokenBucket, delivery_backoff,
 };
+use host_domain::plugin::PluginKind;
 use host_domain::time::Millis;
 use host_runtime::{CallError, Failure, IncidentView, LabelView};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::catalogue::{Catalogue, NOTIFICATIONS};
-use crate::ops::{OpError, Subject, raise, resolve};
+use crate::catalogue::{ActiveReceiver, Catalogue, NOTIFICATIONS};
+use crate::guard::{KeptAway, Trouble};
+use crate::ops::{OpError, PluginRef};
 
 /// Messages that are claimed at once.
 const BATCH: u32 = 50;
 /// How long a claim holds: longer than a notifier may take.
 const LEASE: Duration = Duration::from_mins(1);
+/// How long a message waits for a notifier that breaks.
+const WAITS_MAX: Duration = Duration::from_hours(24);
 
 /// Token buckets by route. A restart fills them, which allows one more burst.
 #[derive(Default)]
@@ -47,7 +50,8 @@ pub(crate) async fn run(app: App) {
     let buckets = Arc::new(Mutex::new(Buckets::default()));
     super::every(app, "notifications", LOOK_AGAIN, move |app| {
         let buckets = Arc::clone(&buckets);
-        async move { round(app, &mut *buckets.lock().await).await }
+        // On the heap: it holds a call of a plugin, which the loop would carry all the time.
+        async move { Box::pin(round(app, &mut *buckets.lock().await)).await }
     })
     .await;
 }
@@ -55,6 +59,7 @@ pub(crate) async fn run(app: App) {
 /// Delivers everything that is due.
 async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
     let catalogue = app.catalogue();
+    tell_of_broken(&app, &catalogue).await?;
     repeat(&app, &catalogue).await?;
     loop {
         let now = app.clock.now();
@@ -68,11 +73,7 @@ async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
         for notification in due {
             match buckets.take(&catalogue, &notification.route, app.clock.now()) {
                 Ok(()) => deliver(&app, &catalogue, &notification).await?,
-                Err(free_at) => {
-                    let mut tx = app.db.begin().await?;
-                    tx.postpone_notification(notification.id, free_at).await?;
-                    tx.commit().await?;
-                }
+                Err(free_at) => postpone(&app, &notification, free_at).await?,
             }
         }
     }
@@ -125,26 +126,80 @@ async fn deliver(
         )
         .await;
     }
-    let receiver = catalogue.receivers.get(&notification.receiver);
-    let outcome = match receiver.map(|receiver| (&receiver.plugin_name, &receiver.plugin)) {
-        Some((name, Ok(plugin))) => {
-            let message = message_of(notification, &incidents, app.clock.now());
-            let outcome = plugin.deliver(&message).await;
-            tell_of_plugin(app, catalogue, name, outcome.as_ref().err()).await?;
-            outcome
-                .map(|receipt| receipt.detail)
-                .map_err(|error| (is_permanent(&error), error.to_string()))
-        }
-        Some((_, Err(reason))) => Err((false, reason.clone())),
-        None => Err((
-            false,
-            format!("there is no receiver `{}` any more", notification.receiver),
-        )),
+    let Some(receiver) = catalogue.receivers.get(&notification.receiver) else {
+        let text = format!("there is no receiver `{}` any more", notification.receiver);
+        return try_again(app, notification, false, &text).await;
     };
-    match outcome {
-        Ok(detail) => finish(app, notification, DeliveryState::Delivered, &detail).await,
-        Err((is_permanent, text)) => try_again(app, notification, is_permanent, &text).await,
+    let plugin = match &receiver.plugin {
+        Ok(plugin) => plugin,
+        Err(reason) => return try_again(app, notification, false, reason).await,
+    };
+    if let Err(kept_away) = receiver.guard.allow(app.clock.now()) {
+        return put_off(app, notification, &kept_away).await;
     }
+    let message = message_of(notification, &incidents, app.clock.now());
+    let outcome = plugin.deliver(&message).await;
+    receiver
+        .guard
+        .report(outcome.as_ref().map(drop), app.clock.now());
+    tell_of_notifier(app, catalogue, receiver, outcome.as_ref().err()).await?;
+    match outcome {
+        Ok(receipt) => finish(app, notification, DeliveryState::Delivered, &receipt.detail).await,
+        Err(error) => {
+            let is_permanent = is_permanent(&error);
+            try_again(app, notification, is_permanent, &error.to_string()).await
+        }
+    }
+}
+
+/// A notifier that breaks is an incident of the plugin; a channel that does not answer is not.
+async fn tell_of_notifier(
+    app: &App,
+    catalogue: &Catalogue,
+    receiver: &ActiveReceiver,
+    error: Option<&CallError>,
+) -> Result<(), OpError> {
+    if error.is_some_and(|error| !error.is_fault()) {
+        return Ok(());
+    }
+    let name = &receiver.plugin_name;
+    let plugin = PluginRef::new(NOTIFICATIONS, name, PluginKind::Notifier);
+    let trouble = catalogue.notifier_trouble(name);
+    app.tell_of_plugin(catalogue, &plugin, trouble.as_ref())
+        .await
+}
+
+/// Tells of notifiers that could not be loaded, without a message that needs them.
+async fn tell_of_broken(app: &App, catalogue: &Catalogue) -> Result<(), OpError> {
+    for receiver in catalogue.receivers.values() {
+        if let Err(reason) = &receiver.plugin {
+            let plugin = PluginRef::new(NOTIFICATIONS, &receiver.plugin_name, PluginKind::Notifier);
+            let trouble = Trouble::broken(reason);
+            app.tell_of_plugin(catalogue, &plugin, Some(&trouble))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// A message whose notifier is kept from being called waits without losing a try, though not for ever.
+async fn put_off(
+    app: &App,
+    notification: &Notification,
+    kept_away: &KeptAway,
+) -> Result<(), OpError> {
+    if app.clock.now().since(notification.created_at) >= WAITS_MAX {
+        let error = &kept_away.trouble.error;
+        return finish(app, notification, DeliveryState::Failed, error).await;
+    }
+    postpone(app, notification, kept_away.until).await
+}
+
+async fn postpone(app: &App, notification: &Notification, until: Millis) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    tx.postpone_notification(notification.id, until).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn try_again(
@@ -190,36 +245,6 @@ fn is_permanent(error: &CallError) -> bool {
         error,
         CallError::Failure(Failure::BadConfig { .. } | Failure::Denied(_) | Failure::Other(_))
     )
-}
-
-/// A notifier that breaks is an incident of the plugin; a channel that does not answer is not.
-async fn tell_of_plugin(
-    app: &App,
-    catalogue: &Catalogue,
-    plugin: &str,
-    error: Option<&CallError>,
-) -> Result<(), OpError> {
-    let subject = Subject::plugin(NOTIFICATIONS, plugin);
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    match error {
-        None => resolve(&mut tx, catalogue, &subject, category::PLUGIN_ERROR, now).await?,
-        Some(error) if error.is_fault() => {
-            let cause = Cause {
-                category: category::PLUGIN_ERROR.to_owned(),
-                severity: Severity::Critical,
-                title: format!(
-                    "notifier {} is broken: messages may not arrive",
-                    subject.name
-                ),
-                reasons: vec![Reason::new(error.code(), error.to_string())],
-            };
-            raise(&mut tx, catalogue, &subject, &cause, now).await?;
-        }
-        Some(_) => {}
-    }
-    tx.commit().await?;
-    Ok(())
 }
 
 fn message_of(

@@ -7,11 +7,13 @@ use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::incident::{Cause, Severity, SubjectKind, category, incidents_of};
 use host_domain::node::{NodeState, Reason};
 use host_domain::notification::node_labels;
+use host_domain::time::Millis;
 use host_workflows::provision_node;
 
 use crate::app::App;
-use crate::ops::{OpError, Subject, raise, resolve};
-use crate::store::ClaimedEvent;
+use crate::catalogue::Catalogue;
+use crate::ops::{IncidentFilter, OpError, PAGE_MAX, Subject, raise, resolve};
+use crate::store::{ClaimedEvent, Tx};
 
 /// Events that are claimed at once.
 const BATCH: u32 = 100;
@@ -56,6 +58,9 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
     for category in found.over {
         resolve(&mut tx, &catalogue, &subject, category, now).await?;
     }
+    if event.after.state.is_gone() {
+        end_with_node(&mut tx, &catalogue, &subject, now).await?;
+    }
     // Only a step of a dimension that causes incidents counts as an occurrence.
     if event.dimension != Dimension::SyncStatus {
         for cause in &found.causes {
@@ -65,6 +70,27 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
     tx.finish_outbox(event.id).await?;
     tx.commit().await?;
     tell_workflow(app, event).await;
+    Ok(())
+}
+
+/// Resolves what is only judged while the node is there.
+async fn end_with_node(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    subject: &Subject,
+    now: Millis,
+) -> Result<(), OpError> {
+    let filter = IncidentFilter {
+        unresolved: true,
+        subject_id: Some(subject.id.clone()),
+        ..IncidentFilter::default()
+    };
+    for incident in tx.list_incidents(&filter, None, PAGE_MAX).await? {
+        let category = &incident.key.category;
+        if category::ends_with_the_node(category) {
+            resolve(tx, catalogue, subject, category, now).await?;
+        }
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use super::Prepared;
 use super::wanted::merged;
 use crate::catalogue::{ActiveCollector, ActivePolicy, ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::chains::ChainFolder;
+use crate::guard::Guard;
 
 /// Puts each loaded plugin where it is used.
 pub(super) fn catalogue_of(
@@ -41,6 +42,7 @@ pub(super) fn catalogue_of(
                 settings: settings.clone(),
                 plugin,
                 columns,
+                guard: Guard::default(),
             }
         });
         catalogue.policies.insert(scope.clone(), policies.collect());
@@ -50,14 +52,15 @@ pub(super) fn catalogue_of(
         let active = ActiveReceiver {
             plugin_name: receiver.plugin.clone(),
             plugin,
+            guard: Guard::default(),
         };
         catalogue.receivers.insert(receiver.name.clone(), active);
     }
     for (scope, chain) in &folder.set.chains {
         let collectors = chain.observation.collectors.iter().filter_map(|settings| {
-            let revision = &prepared
-                .get(&(scope.clone(), settings.plugin.clone()))?
-                .revision;
+            let prepared = prepared.get(&(scope.clone(), settings.plugin.clone()))?;
+            let revision = &prepared.revision;
+            let loaded = prepared.loaded.get(&settings.name);
             let plugin = chain.profile.plugins.get(&settings.plugin)?;
             let mut limits = revision.terms.limits.clone();
             limits.wall = settings
@@ -69,6 +72,7 @@ pub(super) fn catalogue_of(
                 config: Value::Object(merged(&plugin.config, &settings.with)),
                 grants: revision.terms.grants.clone(),
                 limits,
+                broken: loaded.and_then(|loaded| loaded.as_ref().err().cloned()),
             })
         });
         catalogue

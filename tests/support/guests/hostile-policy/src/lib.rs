@@ -15,6 +15,8 @@ use bellwether_plugin_sdk::{Failure, Scalar};
 
 /// The height at which the act `poison` traps.
 const POISON_HEIGHT: i64 = 666;
+/// The height at which it names its own incident.
+const INCIDENT_HEIGHT: i64 = 13;
 
 /// How to misbehave.
 #[derive(serde::Deserialize)]
@@ -36,11 +38,31 @@ enum Act {
     Fail,
     /// Takes memory without end.
     Memory,
+    /// Answers with more than the host takes.
+    Answer,
+    /// Calls itself without end.
+    Recurse,
 }
 
 #[derive(serde::Deserialize)]
 struct Config {
     act: Act,
+    /// Behaves until a node has this height, so that the trial before it is taken into use goes well.
+    from_height: Option<i64>,
+    /// A reason code that every verdict carries, by which a test tells revisions apart.
+    mark: Option<String>,
+    /// An incident of its own that it names for a node of height 13.
+    incident: Option<String>,
+}
+
+impl Config {
+    fn has_begun(&self, sheet: &judge::Sheet) -> bool {
+        let Some(from) = self.from_height else {
+            return true;
+        };
+        let is_reached = |row: &judge::Row| matches!(row.values.first(), Some(Scalar::Int(height)) if *height >= from);
+        sheet.rows.iter().any(is_reached)
+    }
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
@@ -54,7 +76,7 @@ impl about::Guest for HostilePolicy {
             version: env!("CARGO_PKG_VERSION").into(),
             kind: about::PluginKind::HealthPolicy,
             summary: env!("CARGO_PKG_DESCRIPTION").into(),
-            config_schema: r#"{"type": "object", "required": ["act"], "properties": {"act": {"type": "string"}}}"#.into(),
+            config_schema: r#"{"type": "object", "required": ["act"], "properties": {"act": {"type": "string"}, "from_height": {"type": "integer"}, "mark": {"type": "string"}, "incident": {"type": "string"}}}"#.into(),
             wants: Vec::new(),
             emits: Vec::new(),
             reads: vec!["node.height@last".into()],
@@ -75,12 +97,10 @@ impl judge::Guest for HostilePolicy {
         let config = CONFIG
             .get()
             .ok_or_else(|| Failure::other("not configured"))?;
-        let mut verdicts: Vec<Verdict> = sheet
-            .rows
-            .iter()
-            .map(|_| Verdict::ok(Sync::Synced))
-            .collect();
+        let mut verdicts: Vec<Verdict> =
+            sheet.rows.iter().map(|row| verdict(config, row)).collect();
         match config.act {
+            _ if !config.has_begun(&sheet) => {}
             Act::Behave => {}
             Act::Loop => loop {
                 black_box(());
@@ -92,6 +112,12 @@ impl judge::Guest for HostilePolicy {
             }
             Act::RowsExtra => verdicts.push(Verdict::ok(Sync::Synced)),
             Act::Fail => return Err(Failure::other("a failure was asked for")),
+            Act::Answer => verdicts.iter_mut().for_each(|verdict| {
+                verdict.reasons.push(reason("huge", "x".repeat(6 << 20)));
+            }),
+            Act::Recurse => {
+                black_box(ackermann(4, black_box(5)));
+            }
             Act::Memory => {
                 let mut taken: Vec<Vec<u8>> = Vec::new();
                 loop {
@@ -100,6 +126,40 @@ impl judge::Guest for HostilePolicy {
             }
         }
         Ok(verdicts)
+    }
+}
+
+fn verdict(config: &Config, row: &judge::Row) -> Verdict {
+    let mut verdict = Verdict::ok(Sync::Synced);
+    if let Some(mark) = &config.mark {
+        verdict
+            .reasons
+            .push(reason(mark, "the mark of this revision".into()));
+    }
+    if let (Some(name), Some(Scalar::Int(INCIDENT_HEIGHT))) = (&config.incident, row.values.first())
+    {
+        verdict.incidents.push(judge::Incident {
+            category: name.clone(),
+            severity: judge::Severity::Warning,
+            title: "an incident was asked for".into(),
+        });
+    }
+    verdict
+}
+
+fn reason(code: &str, message: String) -> judge::Reason {
+    judge::Reason {
+        code: code.into(),
+        message,
+    }
+}
+
+/// Deep without any use of linear memory, so that the limit on the machine's stack is what stops it.
+fn ackermann(m: u64, n: u64) -> u64 {
+    match (m, n) {
+        (0, n) => n + 1,
+        (m, 0) => ackermann(m - 1, 1),
+        (m, n) => ackermann(m - 1, ackermann(m, n - 1)),
     }
 }
 

@@ -1,0 +1,205 @@
+//! What becomes of a verdict: the node's track of health, its dimensions, and its incidents, in one transaction and only when
+//! something changed.
+
+use std::collections::BTreeSet;
+
+use host_domain::health::{HealthChange, HealthTrack, OwnChange, OwnIncident};
+use host_domain::incident::{Cause, Severity, SubjectKind, category};
+use host_domain::node::{ApplicationHealth, Node, NodeEvent, NodeState, Reason, SyncStatus};
+use host_domain::notification::node_labels;
+
+use super::Round;
+use super::said::Said;
+use crate::ops::{Change, OpError, Subject, change_node, raise, resolve};
+use crate::store::{JudgedNode, Tx};
+
+/// What a verdict changes.
+struct Effect {
+    track: HealthTrack,
+    change: HealthChange,
+    /// Changes of the node itself; `None` when it stays.
+    asked: Option<Change>,
+    own: Vec<OwnChange>,
+}
+
+impl Round<'_> {
+    pub(super) async fn apply(&self, judged: &JudgedNode, said: &Said) -> Result<(), OpError> {
+        let Some(effect) = self.effect(judged, said) else {
+            return Ok(());
+        };
+        let node = &judged.node;
+        let mut tx = self.app.db.begin().await?;
+        let reasons = &said.verdict.reasons;
+        tx.save_health_track(node.id, judged.health_version, &effect.track, reasons)
+            .await?
+            .ok_or_else(|| OpError::stale("node", node.id))?;
+        if let Some(asked) = effect.asked {
+            change_node(&mut tx, node, asked, self.now).await?;
+        }
+        if let Some(is_flapping) = effect.change.flapping {
+            self.tell_of_flapping(&mut tx, node, is_flapping).await?;
+        }
+        for own in &effect.own {
+            self.tell_of_own(&mut tx, node, own, reasons).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// `None` when nothing is worth a write.
+    fn effect(&self, judged: &JudgedNode, said: &Said) -> Option<Effect> {
+        let (node, verdict) = (&judged.node, &said.verdict);
+        let mut track = judged.track.clone();
+        let change = track.take(verdict, self.now, self.hold);
+        let by: BTreeSet<&str> = said.judged.iter().map(String::as_str).collect();
+        let own = track.own.take(&said.own, &by, self.now, self.hold);
+        // Reasons of a health that does not count yet are not the node's.
+        let counts = verdict.health == track.health;
+        let reasons = (counts && verdict.reasons != node.reasons).then(|| verdict.reasons.clone());
+        let event = state_event(node.condition.state, track.health, track.sync);
+        let has_moved = change.health.is_some() || change.sync.is_some() || event.is_some();
+        let reason_codes_changed = reasons
+            .as_ref()
+            .is_some_and(|new| codes(new) != codes(&node.reasons));
+        let is_of_node = has_moved || reason_codes_changed;
+        if track == judged.track && !is_of_node {
+            return None;
+        }
+        let asked = is_of_node.then_some(Change {
+            event,
+            application_health: change.health,
+            sync_status: change.sync,
+            reasons,
+        });
+        Some(Effect {
+            track,
+            change,
+            asked,
+            own,
+        })
+    }
+
+    async fn tell_of_flapping(
+        &self,
+        tx: &mut Tx,
+        node: &Node,
+        is_flapping: bool,
+    ) -> Result<(), OpError> {
+        let subject = subject_of(node);
+        if !is_flapping {
+            return resolve(
+                tx,
+                self.catalogue,
+                &subject,
+                category::NODE_FLAPPING,
+                self.now,
+            )
+            .await;
+        }
+        let cause = Cause {
+            category: category::NODE_FLAPPING.to_owned(),
+            severity: Severity::Warning,
+            title: format!(
+                "{} changes its health too often and is held at its worst",
+                node.name
+            ),
+            reasons: node.reasons.clone(),
+        };
+        raise(tx, self.catalogue, &subject, &cause, self.now)
+            .await
+            .map(drop)
+    }
+
+    /// An incident that a policy named, or names no more.
+    async fn tell_of_own(
+        &self,
+        tx: &mut Tx,
+        node: &Node,
+        change: &OwnChange,
+        reasons: &[Reason],
+    ) -> Result<(), OpError> {
+        let subject = subject_of(node);
+        match change {
+            OwnChange::Raise(named) => {
+                let cause = cause_of(named, &node.name, reasons);
+                raise(tx, self.catalogue, &subject, &cause, self.now)
+                    .await
+                    .map(drop)
+            }
+            OwnChange::Resolve(category) => {
+                resolve(tx, self.catalogue, &subject, category, self.now).await
+            }
+        }
+    }
+}
+
+fn subject_of(node: &Node) -> Subject {
+    Subject {
+        kind: SubjectKind::Node,
+        id: node.id.to_string(),
+        name: node.name.clone(),
+        labels: node_labels(&node.chain_profile_id, &node.node_type),
+    }
+}
+
+fn cause_of(named: &OwnIncident, node: &str, reasons: &[Reason]) -> Cause {
+    Cause {
+        category: named.category.clone(),
+        severity: named.severity,
+        title: format!("{node}: {}", named.title),
+        reasons: reasons.to_vec(),
+    }
+}
+
+/// Messages carry seconds and heights that change with every tick; only a change of codes is worth a write.
+fn codes(reasons: &[Reason]) -> Vec<&str> {
+    reasons.iter().map(|reason| reason.code.as_str()).collect()
+}
+
+/// What the verdict means for the life cycle: in sync and well is `healthy`, well but behind is `syncing`.
+fn state_event(state: NodeState, health: ApplicationHealth, sync: SyncStatus) -> Option<NodeEvent> {
+    match (state, health, sync) {
+        (NodeState::Syncing, ApplicationHealth::Ok, SyncStatus::Synced) => {
+            Some(NodeEvent::SyncCompleted)
+        }
+        (
+            NodeState::Healthy,
+            ApplicationHealth::Ok | ApplicationHealth::Degraded,
+            SyncStatus::Syncing,
+        ) => Some(NodeEvent::SyncLost),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_moves_the_life_cycle_only_when_it_says_so() {
+        use {ApplicationHealth as H, NodeEvent as E, NodeState as S, SyncStatus as Y};
+        for (state, health, sync, expected) in [
+            (S::Syncing, H::Ok, Y::Synced, Some(E::SyncCompleted)),
+            (S::Syncing, H::Critical, Y::Synced, None),
+            (S::Syncing, H::Ok, Y::Unknown, None),
+            (S::Healthy, H::Ok, Y::Syncing, Some(E::SyncLost)),
+            // A stalled node is critical where people look, not hidden behind `syncing`.
+            (S::Healthy, H::Critical, Y::Syncing, None),
+            (S::Degraded, H::Ok, Y::Synced, None),
+            (S::Healthy, H::Unknown, Y::Unknown, None),
+        ] {
+            assert_eq!(
+                state_event(state, health, sync),
+                expected,
+                "{state} {health} {sync}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_codes_of_reasons_are_compared() {
+        let at = |seconds: u32| Reason::new("height_stalled", format!("no block for {seconds} s"));
+        assert_eq!(codes(&[at(1)]), codes(&[at(2)]));
+        assert_ne!(codes(&[at(1)]), codes(&[]));
+    }
+}
