@@ -133,8 +133,10 @@ impl Bed {
         gateway: SocketAddr,
     ) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let mut config = Config::default();
-        config.state_dir = folder.state();
+        let mut config = Config {
+            state_dir: folder.state(),
+            ..Config::default()
+        };
         config.chains.dir = folder.chains();
         config.chains.allow_undigested = true;
         config.http.listen = "127.0.0.1:0".parse().unwrap();
