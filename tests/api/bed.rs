@@ -7,7 +7,7 @@ use std::sync::Arc;
 use host_runtime::CompileMode;
 use host_server::clock::SystemClock;
 use host_server::config::Config;
-use host_server::host::{Host, HostOptions};
+use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::Scope;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
@@ -148,6 +148,8 @@ async fn start_host(dir: &Path) -> anyhow::Result<Host> {
     let options = HostOptions {
         compile: CompileMode::InProcess,
         clock: Arc::new(SystemClock),
+        schema: Schema::Migrate,
+        take_over_workflows: false,
     };
     Host::start(config, options).await
 }

@@ -1,6 +1,8 @@
 //! The spine from end to end: the real programs, a real chain node, real signals, and a real listener for webhooks.
 
 mod crashes;
+mod leaders;
+mod postgres;
 mod reload;
 mod stalls;
 mod start;

@@ -10,7 +10,7 @@ use crate::support::wait::eventually;
 use crate::support::webhooks::Webhooks;
 
 /// Tells the host of a receiver; only loopback by number is granted.
-fn notify(dev: &Dev, hooks: &Webhooks) {
+pub(super) fn notify(dev: &Dev, hooks: &Webhooks) {
     let text = format!(
         "schema_version: \"1.0\"
 plugins:

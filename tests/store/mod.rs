@@ -6,6 +6,7 @@
 mod builders;
 mod coverage;
 mod schema;
+mod transfer;
 
 macro_rules! contracts {
     ($($noun:ident),+ $(,)?) => {
@@ -46,4 +47,5 @@ contracts!(
     plugin_revisions,
     access,
     leadership,
+    races,
 );

@@ -27,6 +27,8 @@ pub(crate) struct Dev {
     host: Option<Child>,
     agent: Option<Child>,
     args: Vec<String>,
+    /// For the host only.
+    environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
 
@@ -46,17 +48,83 @@ impl Dev {
         );
         let config = "health: {heartbeat: {beat_interval: 500ms, evaluation_interval: 1s, heartbeat_timeout: 2s}}\n";
         std::fs::write(folder.path().join("bellwether.yaml"), config).unwrap();
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let dev = "dev --http 127.0.0.1:0 --gateway 127.0.0.1:0 --config bellwether.yaml";
+        let args = dev.split(' ').chain(args.iter().copied());
         Self {
             folder,
             host: None,
             agent: None,
-            args,
+            args: args.map(str::to_owned).collect(),
+            environment: Vec::new(),
             client: reqwest::Client::builder()
                 .timeout(Duration::from_secs(10))
                 .build()
                 .unwrap(),
         }
+    }
+
+    /// `bellwether serve` on a database, in its place; it makes no node and runs no agent.
+    pub(crate) fn serve(database: &str) -> Self {
+        let mut dev = Self::new(&[]);
+        let path = dev.path("bellwether.yaml");
+        let mut config = std::fs::read_to_string(&path).unwrap();
+        config.push_str("http: {listen: \"127.0.0.1:0\"}\ngateway: {listen: \"127.0.0.1:0\"}\n");
+        config.push_str("chains: {allow_undigested: true}\n");
+        std::fs::write(path, config).unwrap();
+        dev.args = vec!["serve".to_owned()];
+        dev.set("BELLWETHER_DATABASE__URL", database);
+        dev
+    }
+
+    /// Another host of the same installation, as an operator sets it up: with the secrets of the first.
+    pub(crate) fn beside(&self, database: &str) -> Self {
+        let other = Self::serve(database);
+        std::fs::create_dir_all(other.path(".bellwether")).unwrap();
+        copy(&self.path(".bellwether/ca"), &other.path(".bellwether/ca"));
+        let pepper = ".bellwether/api-key-pepper";
+        std::fs::copy(self.path(pepper), other.path(pepper)).unwrap();
+        other
+    }
+
+    /// Misses no beat only because the machine is busy.
+    pub(crate) fn be_patient(&self) {
+        let path = self.path("bellwether.yaml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let patient = config.replace("heartbeat_timeout: 2s", "heartbeat_timeout: 20s");
+        std::fs::write(path, patient).unwrap();
+    }
+
+    /// The process of the host.
+    pub(crate) fn host_pid(&self) -> u32 {
+        self.host.as_ref().unwrap().id()
+    }
+
+    /// How an API call is answered: the status and the header that says when to come again.
+    pub(crate) async fn status(&self, path: &str) -> (u16, Option<String>) {
+        let request = self.client.get(self.url(path)).bearer_auth(self.key());
+        let answer = request.send().await.unwrap();
+        let again = answer.headers().get("retry-after");
+        let again = again.map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), again)
+    }
+
+    /// Sets a variable of the host.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Another command of the program with the host's settings: whether it ended well, and what it said.
+    pub(crate) fn command(&self, args: &[&str]) -> (bool, String) {
+        let output = Command::new(programs().join("bellwether"))
+            .args(args)
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -95,16 +163,8 @@ impl Dev {
             .unwrap();
         let mut command = Command::new(programs().join("bellwether"));
         command
-            .args([
-                "dev",
-                "--http",
-                "127.0.0.1:0",
-                "--gateway",
-                "127.0.0.1:0",
-                "--config",
-                "bellwether.yaml",
-            ])
             .args(&self.args)
+            .envs(self.environment.iter().cloned())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -184,6 +244,38 @@ impl Dev {
             drop(host.kill());
             drop(host.wait());
         }
+    }
+
+    /// kill -9 and a new start at the same addresses, so that agents find it again.
+    pub(crate) async fn restart_host(&mut self) {
+        self.restart_host_after(async || {}).await;
+    }
+
+    /// The same, with something in between.
+    pub(crate) async fn restart_host_after(&mut self, meanwhile: impl AsyncFnOnce()) {
+        self.keep_addresses().await;
+        self.kill_host();
+        meanwhile().await;
+        self.start().await;
+    }
+
+    /// Writes the addresses that the host has into its settings.
+    async fn keep_addresses(&self) {
+        let http = std::fs::read_to_string(self.path(".bellwether/host")).unwrap();
+        let gateway = self.gateway().await;
+        let path = self.path("bellwether.yaml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let listen = |section: &str, url: &str| {
+            let address = url.trim().rsplit('/').next().unwrap_or_default();
+            (
+                format!("{section}: {{listen: \"127.0.0.1:0\"}}"),
+                format!("{section}: {{listen: \"{address}\"}}"),
+            )
+        };
+        let (from_http, to_http) = listen("http", &http);
+        let (from_gateway, to_gateway) = listen("gateway", &gateway);
+        let config = config.replace(&from_http, &to_http);
+        std::fs::write(path, config.replace(&from_gateway, &to_gateway)).unwrap();
     }
 
     /// kill -9 of the agent.

@@ -58,23 +58,7 @@ impl Postgres {
             ])
             .arg("--pgdata")
             .arg(&data));
-        let server = as_nobody(&programs.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(folder.path())
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "fsync=off",
-                "-c",
-                "full_page_writes=off",
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let server = serve(folder.path());
         let admin_url = format!(
             "postgres://bellwether@localhost/postgres?host={}",
             folder.path().display()
@@ -86,6 +70,22 @@ impl Postgres {
         };
         started.wait().await;
         Some(started)
+    }
+
+    /// Ends a private server as a power cut does, and says whether it was one.
+    pub(crate) fn stop(&mut self) -> bool {
+        let Some(mut server) = self.server.take() else {
+            return false;
+        };
+        quit(&mut server);
+        true
+    }
+
+    /// Starts the stopped server on the data that it had.
+    pub(crate) async fn start_again(&mut self) {
+        let folder = self.folder.as_ref().unwrap();
+        self.server = Some(serve(folder.path()));
+        self.wait().await;
     }
 
     /// A new database with the schema in it.
@@ -125,13 +125,39 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {
-            // Its children end with it; nothing of the data is wanted any more.
-            if let Some(pid) = rustix::process::Pid::from_raw(server.id().cast_signed()) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-            }
-            let _ = server.wait();
+            // Nothing of the data is wanted any more.
+            quit(server);
         }
     }
+}
+
+fn serve(folder: &Path) -> Child {
+    let programs = find_programs().unwrap();
+    as_nobody(&programs.join("postgres"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .args([
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+            "-c",
+            "full_page_writes=off",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Ends a server; its children end with it.
+fn quit(server: &mut Child) {
+    if let Some(pid) = rustix::process::Pid::from_raw(server.id().cast_signed()) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+    }
+    let _ = server.wait();
 }
 
 /// The newest installed PostgreSQL.

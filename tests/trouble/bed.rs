@@ -13,7 +13,7 @@ use host_domain::observation::{Observation, Scalar};
 use host_domain::time::Clock;
 use host_runtime::CompileMode;
 use host_server::config::Config;
-use host_server::host::{Host, HostOptions};
+use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::{IncidentFilter, OpError, PluginStats, Principal, Scope};
 use host_server::store::{Db, DbOptions};
 use serde_json::{Value, json};
@@ -146,6 +146,8 @@ impl Bed {
         let options = HostOptions {
             compile: CompileMode::InProcess,
             clock: Arc::clone(&clock),
+            schema: Schema::Migrate,
+            take_over_workflows: false,
         };
         let host = Host::start(config, options).await.unwrap();
         let url = format!(

@@ -11,25 +11,29 @@ use aws_lc_rs::hmac;
 use host_domain::time::Clock;
 use host_runtime::PluginHost;
 use host_workflows::Engine;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalogue::Catalogue;
 use crate::config::Config;
+use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
-use crate::store::Db;
+use crate::store::{Db, Fence};
 
-/// A running host, as its parts see it. Cheap to clone.
+/// A running host, as one of its roles sees it: the parts are shared, the database is the role's. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App {
+    parts: Arc<Parts>,
+    /// The connections of this role.
+    pub(crate) db: Db,
+}
 
 /// What an [`App`] is made of.
 pub struct Parts {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) db: Db,
     pub(crate) plugins: PluginHost,
     pub(crate) sessions: Sessions,
     pub(crate) events: LiveEvents,
@@ -45,6 +49,9 @@ pub struct Parts {
     pub(crate) told: ToldOfPlugins,
     /// What agents said of collectors that broke.
     pub(crate) collectors: CollectorWatch,
+    /// The tenure in which this process leads the fleet; `None` while another one does.
+    pub(crate) lead: watch::Sender<Option<Fence>>,
+    databases: Databases,
     catalogue: ArcSwap<Catalogue>,
     engine: OnceLock<Arc<dyn Engine>>,
     tasks: TaskTracker,
@@ -54,7 +61,7 @@ pub struct Parts {
 pub(crate) struct Opened {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) db: Db,
+    pub(crate) databases: Databases,
     pub(crate) plugins: PluginHost,
     pub(crate) pepper: hmac::Key,
     pub(crate) worker: String,
@@ -64,16 +71,17 @@ impl Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
 impl App {
     pub(crate) fn new(opened: Opened) -> Self {
-        Self(Arc::new(Parts {
+        let db = opened.databases.role(Role::Api).clone();
+        let parts = Arc::new(Parts {
             config: opened.config,
             clock: opened.clock,
-            db: opened.db,
+            databases: opened.databases,
             plugins: opened.plugins,
             pepper: opened.pepper,
             worker: opened.worker,
@@ -86,8 +94,31 @@ impl App {
             collectors: CollectorWatch::default(),
             catalogue: ArcSwap::default(),
             engine: OnceLock::new(),
+            lead: watch::Sender::new(None),
             tasks: TaskTracker::new(),
-        }))
+        });
+        Self { parts, db }
+    }
+
+    /// The same host for work of another role.
+    pub(crate) fn role(&self, role: Role) -> Self {
+        Self {
+            parts: Arc::clone(&self.parts),
+            db: self.databases.role(role).clone(),
+        }
+    }
+
+    /// The same host for the work of one tenure: what a later one has taken over is refused.
+    pub(crate) fn led_by(&self, fence: Fence) -> Self {
+        Self {
+            parts: Arc::clone(&self.parts),
+            db: self.db.fenced(fence),
+        }
+    }
+
+    /// Ends every connection to the database.
+    pub(crate) async fn close_databases(&self) {
+        self.databases.close().await;
     }
 
     /// Chains and plugins of this moment. Take it once for work that must not see a mix of two.
@@ -104,10 +135,10 @@ impl App {
         drop(self.engine.set(engine));
     }
 
-    pub(crate) fn engine(&self) -> &dyn Engine {
-        let engine = self.engine.get();
-        // A host sets its engine before it serves or runs any task; only then can anybody come here.
-        &**engine.expect("the engine is set before anything is served")
+    /// The engine, where this host is the one that runs the workflows. Elsewhere a wish is a row, and the host that runs them
+    /// finds it by itself.
+    pub(crate) fn engine(&self) -> Option<&dyn Engine> {
+        self.engine.get().map(|engine| &**engine)
     }
 
     /// The number of the next assignments: it rises, also over restarts.

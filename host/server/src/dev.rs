@@ -1,7 +1,6 @@
 //! `bellwether dev`: the whole product in one process, on one machine, with nothing else installed or started.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,22 +11,18 @@ use clap::{Args, ValueEnum};
 use host_agent::AgentConfig;
 use host_domain::node::Node;
 use host_runtime::CompileMode;
-use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use crate::activities::LOCAL;
 use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::host::{Host, HostOptions, write_private};
+use crate::host::{Host, HostOptions, Schema};
 use crate::ops::{CreateNode, NodeFilter, PageRequest, Principal, Scope, ensure_host};
+use crate::serve::{open_house, say};
 
 /// Name of the host record of this machine.
 const LOCAL_HOST: &str = "local";
-/// File with the admin's API key.
-const ADMIN_KEY: &str = "admin-key";
-/// File with the API's URL, by which the CLI finds the host.
-const HOST_URL: &str = "host";
 /// How long a node's removal may take when the host ends.
 const TERMINATE_MAX: Duration = Duration::from_mins(1);
 
@@ -81,17 +76,14 @@ pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<(
         HostOptions {
             compile,
             clock: Arc::new(SystemClock),
+            schema: Schema::Migrate,
+            take_over_workflows: false,
         },
     )
     .await?;
     let state_dir = host.app.config.state_dir.clone();
-    write_private(
-        &state_dir.join(HOST_URL),
-        format!("http://{}\n", host.http).as_bytes(),
-    )?;
-    ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
     let machine = ensure_machine(&host.app).await?;
-    greet(&host)?;
+    open_house(&host).await?;
     let agent_shutdown = CancellationToken::new();
     let agent = async {
         if args.no_agent {
@@ -129,38 +121,12 @@ fn config_of(args: &DevArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("standard output is closed")
-}
-
-fn greet(host: &Host) -> anyhow::Result<()> {
-    let state = host.app.config.state_dir.display();
-    say(&format!(
-        "Bellwether is up.\n  console  http://{}/\n  API      http://{}/api/v1  (docs at /docs)\n  agents   https://{}\n  key      {state}/{ADMIN_KEY}\nEnd it with Ctrl-C.",
-        host.http, host.http, host.gateway
-    ))
-}
-
 fn admin() -> Principal {
     Principal {
         name: "admin".to_owned(),
         scopes: BTreeSet::from([Scope::Admin]),
         request: None,
     }
-}
-
-/// Makes the admin key once; a file that is there stays.
-async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
-    if let Ok(text) = std::fs::read_to_string(path) {
-        let key = secrecy::SecretString::from(text.trim());
-        if app.authenticate(&key).await?.is_some() {
-            return Ok(());
-        }
-    }
-    let key = app
-        .create_api_key("admin", &BTreeSet::from([Scope::Admin]))
-        .await?;
-    write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
 }
 
 /// The record of this machine, on which provider `local` puts its nodes.

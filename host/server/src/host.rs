@@ -3,23 +3,22 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use aws_lc_rs::hmac;
 use host_domain::time::Clock;
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
-use host_workflows::Workflows;
 use rand::RngExt;
 use tokio::net::TcpListener;
 
 use crate::app::{App, Opened};
 use crate::config::Config;
-use crate::engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use crate::databases::{Databases, Role};
+use crate::engine::duroxide::DuroxideEngine;
 use crate::gateway::{CertificateAuthority, Gateway, GatewayConfig, GatewayParts, ObservationFeed};
 use crate::store::{Db, DbOptions};
-use crate::{activities, api, reconcile, watch};
+use crate::{api, installation, loops, orchestration};
 
 /// How long requests and activities may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
@@ -30,6 +29,19 @@ pub struct HostOptions {
     pub compile: CompileMode,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Whether the database may be changed to fit.
+    pub schema: Schema,
+    /// Makes this host run the workflows, because the one that did is lost for good.
+    pub take_over_workflows: bool,
+}
+
+/// What happens to a database whose schema is older than the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// It is migrated.
+    Migrate,
+    /// It is refused with the command that migrates it: other hosts may run on it.
+    Require,
 }
 
 /// A host that serves.
@@ -42,7 +54,8 @@ pub struct Host {
     pub gateway: SocketAddr,
     /// The certificate of the authority that agents trust, in PEM.
     pub ca_file: PathBuf,
-    engine: Arc<DuroxideEngine>,
+    /// Where this host runs the workflows.
+    engine: Option<Arc<DuroxideEngine>>,
 }
 
 impl Host {
@@ -51,7 +64,7 @@ impl Host {
         let state_dir = private_folder(&config.state_dir)?;
         // Bound first: a second host on the same address is told so before it touches anything.
         let http = listen(config.http.listen, "http.listen").await?;
-        let db = open_database(&config, &state_dir).await?;
+        let db = open_database(&config, &state_dir, options.schema).await?;
         let ca_dir = state_dir.join("ca");
         let authority = CertificateAuthority::open(&ca_dir, options.clock.as_ref())
             .context("the certificate authority can't be used")?;
@@ -64,20 +77,22 @@ impl Host {
             secrets: Arc::new(NoSecrets),
             kv: Arc::new(MemoryKv::default()),
         };
+        let pepper = pepper(&state_dir.join("api-key-pepper"))?;
+        installation::check(&db, &authority, &pepper, &state_dir).await?;
         let app = App::new(Opened {
+            databases: databases(db).await?,
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
-            pepper: pepper(&state_dir.join("api-key-pepper"))?,
+            pepper,
             worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
             clock: options.clock,
             config,
-            db,
         });
         app.load_first_catalogue()
             .await
             .context("the chain configurations can't be used")?;
         // After the catalogue: the engine goes on with unfinished workflows at once, and they ask for chains.
-        let engine = start_engine(&app, &state_dir).await?;
+        let engine = orchestration::start(&app, &state_dir, options.take_over_workflows).await?;
         let gateway = start_gateway(&app, authority).await?;
         let host = Self {
             http: http.local_addr()?,
@@ -87,7 +102,7 @@ impl Host {
             engine,
         };
         serve_http(&host.app, http);
-        start_loops(&host.app, &host.engine).await?;
+        loops::start(&host.app, host.engine.as_ref()).await?;
         Ok(host)
     }
 
@@ -95,14 +110,16 @@ impl Host {
     pub async fn stop(self) {
         self.app.sessions.drain();
         self.app.begin_shutdown();
-        self.engine.shutdown(GRACE).await;
+        if let Some(engine) = &self.engine {
+            engine.shutdown(GRACE).await;
+        }
         if tokio::time::timeout(GRACE, self.app.tasks_ended())
             .await
             .is_err()
         {
             tracing::warn!("some tasks did not end within {} s", GRACE.as_secs());
         }
-        self.app.db.close().await;
+        self.app.close_databases().await;
     }
 }
 
@@ -128,19 +145,28 @@ fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("can't enter the folder {}", path.display()))
 }
 
-async fn open_database(config: &Config, state_dir: &Path) -> anyhow::Result<Db> {
-    let own = || format!("sqlite://{}", state_dir.join("bellwether.db").display());
-    let url = config.database.url.clone().unwrap_or_else(own);
-    let db = Db::open(&url, &DbOptions::default())
+async fn open_database(config: &Config, state_dir: &Path, schema: Schema) -> anyhow::Result<Db> {
+    let url = config.database.address(state_dir)?;
+    let db = Db::open(url.expose(), &DbOptions::default())
         .await
-        .context("the database can't be opened")?;
-    if !db.is_sqlite() {
-        bail!("`database.url` must be a `sqlite://` URL in this version");
+        .context("the database can't be opened; check `database.url` and that the server runs")?;
+    match schema {
+        Schema::Migrate => db.migrate().await,
+        Schema::Require => db.check_schema().await,
     }
-    db.migrate()
-        .await
-        .context("the database can't be migrated")?;
+    .context("the database can't be used")?;
     Ok(db)
+}
+
+/// Gives each role its connections; those that the start used are not needed any more.
+async fn databases(db: Db) -> anyhow::Result<Databases> {
+    let databases = Databases::of(&db)
+        .await
+        .context("the database has too few connections for every part of the host")?;
+    if !db.is_sqlite() {
+        db.close().await;
+    }
+    Ok(databases)
 }
 
 /// The key of API key hashes: made once, readable by its owner only.
@@ -172,17 +198,8 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
-async fn start_engine(app: &App, state_dir: &Path) -> anyhow::Result<Arc<DuroxideEngine>> {
-    let file = state_dir.join("engine.db");
-    let options = DuroxideOptions::default();
-    let engine =
-        DuroxideEngine::start(&file, Workflows::all(), activities::all(app), options).await;
-    let engine = Arc::new(engine.context("the workflow engine can't start")?);
-    app.set_engine(engine.clone());
-    Ok(engine)
-}
-
 async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Result<Gateway> {
+    let app = app.role(Role::Gateway);
     let config = GatewayConfig {
         listen: app.config.gateway.listen,
         names: app.config.gateway.names.clone(),
@@ -214,75 +231,4 @@ fn serve_http(app: &App, listener: TcpListener) {
             tracing::error!("the HTTP server ended: {error}");
         }
     });
-}
-
-async fn start_loops(app: &App, engine: &Arc<DuroxideEngine>) -> anyhow::Result<()> {
-    use reconcile::{every, on_change};
-    const LOOK_AGAIN: Duration = Duration::from_secs(5);
-    let heartbeat = &app.config.health.heartbeat;
-    let told = Arc::new(AtomicI64::new(app.db.event_log_last_seq().await?));
-    app.spawn(every(
-        app.clone(),
-        "heartbeats",
-        heartbeat.evaluation_interval,
-        reconcile::heartbeats::round,
-    ));
-    app.spawn(on_change(
-        app.clone(),
-        "outbox",
-        LOOK_AGAIN,
-        reconcile::outbox::round,
-    ));
-    app.spawn(on_change(
-        app.clone(),
-        "event tail",
-        LOOK_AGAIN,
-        move |app| {
-            let told = Arc::clone(&told);
-            async move { reconcile::event_tail::round(app, &told).await }
-        },
-    ));
-    app.spawn(reconcile::policies::run(app.clone()));
-    app.spawn(reconcile::notifications::run(app.clone()));
-    app.spawn(every(
-        app.clone(),
-        "collectors",
-        Duration::from_secs(2),
-        |app| async move { app.look_after_collectors().await },
-    ));
-    app.spawn(every(
-        app.clone(),
-        "escalations",
-        Duration::from_secs(30),
-        reconcile::escalations::round,
-    ));
-    app.spawn(every(
-        app.clone(),
-        "workflows",
-        LOOK_AGAIN,
-        reconcile::workflows::round,
-    ));
-    app.spawn(every(
-        app.clone(),
-        "retention",
-        Duration::from_mins(5),
-        reconcile::retention::round,
-    ));
-    let pruned = Arc::clone(engine);
-    app.spawn(every(
-        app.clone(),
-        "engine history",
-        Duration::from_hours(1),
-        move |app| {
-            let engine = Arc::clone(&pruned);
-            async move {
-                engine
-                    .prune(app.config.retention.workflows, app.clock.now())
-                    .await
-                    .map(drop)
-            }
-        },
-    ));
-    app.spawn(watch::run(app.clone()));
-    Ok(())
 }

@@ -13,11 +13,16 @@ pub mod engine;
 pub mod gateway;
 pub mod host;
 pub mod ops;
+pub mod serve;
 pub mod store;
 
 mod activities;
 mod catalogue;
+mod databases;
 mod guard;
+mod installation;
+mod loops;
+mod orchestration;
 mod reconcile;
 mod reload;
 mod watch;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Opened};
 use crate::config::Config;
+use crate::databases::Databases;
 use crate::ops::{IncidentFilter, OpError, Subject, raise};
 use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
 
@@ -52,7 +53,7 @@ impl Bed {
         let app = App::new(Opened {
             config: Config::default(),
             clock: Arc::new(clock.clone()),
-            db,
+            databases: Databases::of(&db).await.unwrap(),
             plugins: PluginHost::new(runtime, services).unwrap(),
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
             worker: "test".to_owned(),

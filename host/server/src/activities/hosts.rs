@@ -80,7 +80,12 @@ pub(super) async fn revoke_tokens(app: App, node: NodeRef) -> Result<(), OpError
 pub(super) async fn check_agent(app: App, host: HostRef) -> Result<Ready, OpError> {
     read(&app, host.node).await?;
     let agent = app.db.agent_of_host(host.host_id).await?;
-    Ok(Ready {
-        is_ready: agent.is_some_and(|agent| app.sessions.is_connected(agent.id)),
-    })
+    let timeout = app.config.health.heartbeat.heartbeat_timeout;
+    let is_ready = agent.is_some_and(|agent| {
+        // It may be connected to another host of this database; then its beats are seen.
+        let beats = agent.last_seen_at;
+        app.sessions.is_connected(agent.id)
+            || (!app.db.is_sqlite() && beats.is_some_and(|at| app.clock.now().since(at) < timeout))
+    });
+    Ok(Ready { is_ready })
 }

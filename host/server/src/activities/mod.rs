@@ -18,6 +18,7 @@ use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
 use crate::app::App;
 use crate::ops::OpError;
+use crate::store::retried;
 
 /// Everything that the workflows of this host can ask for.
 pub(crate) fn all(app: &App) -> Activities {
@@ -65,9 +66,8 @@ pub(crate) fn all(app: &App) -> Activities {
     activities.on(SendCommand, move |ctx: ActivityContext, request| {
         let app = sender.clone();
         async move {
-            commands::send(app, ctx.workflow_id(), request)
-                .await
-                .map_err(activity_error)
+            let send = || commands::send(app.clone(), ctx.workflow_id(), request.clone());
+            retried(send).await.map_err(activity_error)
         }
     });
     on(&mut activities, app, CommandStatus, commands::status);
@@ -78,13 +78,18 @@ pub(crate) fn all(app: &App) -> Activities {
 fn on<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)
 where
     A: Activity,
+    A::Input: Clone,
     F: Fn(App, A::Input) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = Result<A::Output, OpError>> + Send + 'static,
 {
     let app = app.clone();
     activities.on(activity, move |_: ActivityContext, input| {
         let app = app.clone();
-        async move { run(app, input).await.map_err(activity_error) }
+        async move {
+            // Every activity may be done twice; what the database undid need not wait for the engine's next try.
+            let done = retried(|| run(app.clone(), input.clone())).await;
+            done.map_err(activity_error)
+        }
     });
 }
 

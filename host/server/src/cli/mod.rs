@@ -6,10 +6,12 @@ mod agent;
 mod chain;
 mod client;
 mod connection;
+mod database;
 mod error;
 mod guest_debian;
 mod guest_toolchain;
 mod incident;
+mod migrate;
 mod node;
 mod operation;
 mod output;
@@ -47,6 +49,13 @@ struct Cli {
 enum Command {
     /// Runs everything on this machine: host, agent, chain and a first node.
     Dev(crate::dev::DevArgs),
+    /// Runs a host as its settings say.
+    Serve(crate::serve::ServeArgs),
+    /// Brings the database's schema to this program's version.
+    Migrate(migrate::MigrateArgs),
+    /// Moves an installation's data to another database.
+    #[command(subcommand)]
+    Db(database::DbCommand),
     /// Makes, shows, watches and removes nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -119,6 +128,9 @@ fn failed(error: &CliError) -> ExitCode {
 async fn dispatch(command: Command, session: Session) -> Result<(), CliError> {
     match command {
         Command::Dev(args) => serve(|shutdown| crate::dev::run(args, shutdown)).await,
+        Command::Serve(args) => serve(|shutdown| crate::serve::run(args, shutdown)).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Db(command) => database::run(command).await,
         Command::Node(command) => node::run(command, &session).await,
         Command::Incident(command) => incident::run(command, &session).await,
         Command::Chain(command) => chain::run(command, &session).await,

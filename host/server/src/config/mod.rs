@@ -2,8 +2,10 @@
 //!
 //! Values are checked once, when they are read; modules get their section, not the whole.
 
+mod database;
 mod read;
 
+pub use database::{DatabaseConfig, DatabaseUrl};
 pub use read::ConfigError;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,14 +86,6 @@ impl Default for GatewayConfig {
             names: Vec::new(),
         }
     }
-}
-
-/// Our database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DatabaseConfig {
-    /// `sqlite://FILE`; a file in `state_dir` when absent.
-    pub url: Option<String>,
 }
 
 /// Chain configurations and plugins.

@@ -30,10 +30,10 @@ use host_workflows::{
 use tokio::sync::Mutex;
 
 use self::control::CANCEL_MAILBOX;
-use self::lock::EngineLock;
 use self::provider::SerialProvider;
 use self::setup::{activity_registry, check_activities, open, runtime_options, workflow_registry};
 
+pub use self::lock::EngineLock;
 pub use self::setup::{DuroxideOptions, StartError};
 
 /// How long a start waits until what a killed host left in the queues was looked at.
@@ -66,9 +66,18 @@ impl DuroxideEngine {
         activities: Activities,
         options: DuroxideOptions,
     ) -> Result<Self, StartError> {
+        Self::start_locked(EngineLock::take(path)?, workflows, activities, options).await
+    }
+
+    /// The same for who holds the file already.
+    pub async fn start_locked(
+        lock: EngineLock,
+        workflows: Workflows,
+        activities: Activities,
+        options: DuroxideOptions,
+    ) -> Result<Self, StartError> {
         check_activities(&workflows, &activities)?;
-        let lock = EngineLock::take(path)?;
-        let provider = Arc::new(SerialProvider::new(open(path).await?));
+        let provider = Arc::new(SerialProvider::new(open(lock.engine()).await?));
         let runtime = Runtime::start_with_options(
             Arc::clone(&provider) as Arc<dyn duroxide::providers::Provider>,
             activity_registry(&activities, options.cancel_poll),

@@ -12,7 +12,7 @@ use host_domain::time::Millis;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{BeatRow, Db, StoreError};
+use crate::store::{BeatRow, Db, StoreError, retried};
 
 const ROWS_MAX: usize = 1_000;
 const NODES_WAITING_MAX: usize = 200_000;
@@ -75,7 +75,7 @@ impl BeatWriter {
         let mut written = 0;
         while written < rows.len() || !agents.is_empty() {
             let chunk = &rows[written..rows.len().min(written + ROWS_MAX)];
-            if let Err(error) = write(db, chunk, &agents).await {
+            if let Err(error) = retried(|| write(db, chunk, &agents)).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     nodes = rows.len() - written,

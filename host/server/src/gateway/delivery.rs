@@ -18,7 +18,7 @@ use super::hub::Wakes;
 use super::peer::store_status;
 use super::server::{MESSAGE_BYTES_MAX, Shared};
 use super::session::{Outgoing, hook};
-use crate::store::StoreError;
+use crate::store::{StoreError, retried};
 
 const PAGE: u32 = 200;
 /// Another process may have queued a command and woken only its own sessions.
@@ -145,14 +145,17 @@ async fn decode(shared: &Shared, command: &Command) -> Result<Option<v1::Command
         ..CommandOutcome::default()
     };
     let now = shared.now();
-    let finish = async {
+    let finish = || async {
         let mut tx = shared.parts.db.begin().await?;
         tx.finish_command(command.id, CommandState::Failed, &outcome, now)
             .await?;
         tx.commit().await?;
         shared.parts.db.command(command.id).await
     };
-    if let Some(over) = finish.await.map_err(|error| store_status(&error))? {
+    if let Some(over) = retried(finish)
+        .await
+        .map_err(|error| store_status(&error))?
+    {
         hook(
             "command_finished",
             shared.parts.events.command_finished(over),

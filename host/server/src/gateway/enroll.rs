@@ -16,7 +16,7 @@ use super::ca::{CaError, IssuedCertificate};
 use super::convert;
 use super::peer::{Peer, refused, revoked, store_status};
 use super::server::Shared;
-use crate::store::{AuditEntry, StoreError, Tx};
+use crate::store::{AuditEntry, StoreError, Tx, retried};
 
 const TOKEN_BYTES_MAX: usize = 512;
 /// A host has one agent; more than a few come from a mended database only.
@@ -136,14 +136,14 @@ pub(super) async fn renew(
     let issued: IssuedCertificate = authority
         .sign_agent(&request.csr_der, id, now)
         .map_err(|error| certificate_status(&error))?;
-    let keep = async {
+    let keep = || async {
         let mut tx = shared.parts.db.begin().await?;
         let is_kept = tx.renew_agent(id, issued.not_after).await?;
         tx.append_audit(&act(now, id, "agent.renew", id)).await?;
         tx.commit().await?;
         Ok::<bool, StoreError>(is_kept)
     };
-    if !keep.await.map_err(|error| store_status(&error))? {
+    if !retried(keep).await.map_err(|error| store_status(&error))? {
         return Err(revoked());
     }
     Ok(v1::RenewResponse {

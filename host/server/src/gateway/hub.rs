@@ -72,6 +72,14 @@ impl Sessions {
         }
     }
 
+    /// Lets the agent's session look at everything again, because another process changed something of it.
+    pub fn wake(&self, agent_id: AgentId) {
+        if let Some(wakes) = self.lock().sessions.get(&agent_id) {
+            wakes.commands.notify_one();
+            wakes.assignments.notify_one();
+        }
+    }
+
     /// Whether the agent is connected to this process.
     pub fn is_connected(&self, agent_id: AgentId) -> bool {
         self.lock().sessions.contains_key(&agent_id)

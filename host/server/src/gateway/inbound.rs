@@ -23,7 +23,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::session::{Outgoing, hook};
 use super::{CollectorFailure, ComponentReport, convert};
-use crate::store::{BeatRow, NewLogEntry, NodeEventEntry, StoreError};
+use crate::store::{BeatRow, NewLogEntry, NodeEventEntry, StoreError, retried};
 
 /// Nodes of one beat, collections of one batch, events of one batch; what is beyond is refused.
 const ITEMS_MAX: usize = 1_024;
@@ -127,13 +127,13 @@ impl<'a> Inbound<'a> {
             return Ok(());
         };
         let now = self.shared.now();
-        let keep = async {
+        let keep = || async {
             let mut tx = self.shared.parts.db.begin().await?;
             let is_new = tx.mark_command_accepted(command.id, now).await?;
             tx.commit().await?;
             Ok(is_new)
         };
-        let is_new: bool = keep
+        let is_new: bool = retried(keep)
             .await
             .map_err(|error: StoreError| store_status(&error))?;
         if is_new {
@@ -172,7 +172,7 @@ impl<'a> Inbound<'a> {
                 return Err(Status::invalid_argument("a result says its outcome"));
             };
             let now = self.shared.now();
-            let finish = async {
+            let finish = || async {
                 let mut tx = self.shared.parts.db.begin().await?;
                 tx.finish_command(command.id, state, &outcome, now).await?;
                 // The row as it stands: of a result that comes twice, the first one counts.
@@ -180,7 +180,7 @@ impl<'a> Inbound<'a> {
                 tx.commit().await?;
                 Ok(stored)
             };
-            let stored = finish
+            let stored = retried(finish)
                 .await
                 .map_err(|error: StoreError| store_status(&error))?;
             // Told before the agent may forget it: after a crash in between, the agent repeats itself and it is told again.
@@ -272,7 +272,7 @@ impl<'a> Inbound<'a> {
                 None => refuse_excess("events", 1, 0),
             }
         }
-        self.keep_events(&entries, now)
+        retried(|| self.keep_events(&entries, now))
             .await
             .map_err(|error| store_status(&error))?;
         for entry in entries {

@@ -10,7 +10,7 @@ use host_domain::observation::Observation;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, retried};
 
 const QUEUE: usize = 256;
 const ROWS_MAX: usize = 4_000;
@@ -124,7 +124,7 @@ pub(super) async fn run(
             n_rows += n_observations(&batch);
             batches.push(batch);
         }
-        let result = write(db, &batches).await;
+        let result = retried(|| write(db, &batches)).await;
         if let Err(error) = &result {
             tracing::warn!(
                 error = error as &dyn std::error::Error,

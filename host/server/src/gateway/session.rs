@@ -20,6 +20,7 @@ use super::inbound::{Inbound, Stored};
 use super::peer::{Peer, revoked, store_status};
 use super::server::Shared;
 use super::{convert, delivery};
+use crate::store::retried;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -159,12 +160,12 @@ async fn greet(
     let agent_id = peer.agent.id;
     let version = convert::label(hello.facts.unwrap_or_default().version);
     if !version.is_empty() && version != peer.agent.version {
-        let keep = async {
+        let keep = || async {
             let mut tx = shared.parts.db.begin().await?;
             tx.set_agent_version(agent_id, &version).await?;
             tx.commit().await
         };
-        keep.await.map_err(|error| store_status(&error))?;
+        retried(keep).await.map_err(|error| store_status(&error))?;
     }
     shared.beats.push(agent_id, now, Vec::new());
     let beat_ms = u32::try_from(shared.config.beat_interval.as_millis()).unwrap_or(u32::MAX);

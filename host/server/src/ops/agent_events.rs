@@ -35,7 +35,7 @@ impl GatewayEvents for App {
     async fn command_finished(&self, command: Command) {
         // A hint: the workflow looks by itself when it is lost.
         if let (Some(workflow), Some(mailbox)) = (&command.workflow_id, &command.mailbox) {
-            drop(self.engine().signal(workflow, mailbox, "{}").await);
+            self.hint(workflow, mailbox).await;
         }
     }
 
@@ -141,13 +141,16 @@ impl App {
         };
         for node in self.db.list_nodes(&filter, None, PAGE_MAX).await? {
             let workflow = provision_node::workflow_id(node.id);
-            drop(
-                self.engine()
-                    .signal(&workflow, provision_node::AGENT_READY, "{}")
-                    .await,
-            );
+            self.hint(&workflow, provision_node::AGENT_READY).await;
         }
         Ok(())
+    }
+
+    /// Wakes a waiting workflow. It looks by itself when the hint is lost, or when another host runs it.
+    pub(crate) async fn hint(&self, workflow: &str, mailbox: &str) {
+        if let Some(engine) = self.engine() {
+            drop(engine.signal(workflow, mailbox, "{}").await);
+        }
     }
 
     /// Shows a command's progress on the step of the operation that is at work.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::audit::audit;
 use super::{IssuedToken, OpError, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::Tx;
+use crate::store::{Tx, retried};
 
 impl App {
     /// Agents, oldest first.
@@ -27,6 +27,14 @@ impl App {
 
     /// Issues a one-time token for the agent of a host, which is made when there is none of that name.
     pub async fn issue_enrolment_token(
+        &self,
+        who: &Principal,
+        host: &str,
+    ) -> Result<IssuedToken, OpError> {
+        retried(|| self.issue_enrolment_token_once(who, host)).await
+    }
+
+    async fn issue_enrolment_token_once(
         &self,
         who: &Principal,
         host: &str,
@@ -54,12 +62,15 @@ impl App {
             self.sessions.cut_off(id);
             return Ok(());
         }
-        let mut tx = self.db.begin().await?;
-        if !tx.revoke_agent(id, now).await? {
-            return Err(OpError::not_found("agent", id));
-        }
-        audit(&mut tx, who, "revoke_agent", format!("agent/{id}"), now).await?;
-        tx.commit().await?;
+        let revoke = || async {
+            let mut tx = self.db.begin().await?;
+            if !tx.revoke_agent(id, now).await? {
+                return Err(OpError::not_found("agent", id));
+            }
+            audit(&mut tx, who, "revoke_agent", format!("agent/{id}"), now).await?;
+            Ok(tx.commit().await?)
+        };
+        retried(revoke).await?;
         self.sessions.cut_off(id);
         Ok(())
     }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::audit::audit;
 use super::{OpError, Principal, Scope};
 use crate::app::App;
-use crate::store::ApiKey;
+use crate::store::{ApiKey, retried};
 
 /// How every key begins, for scanners of leaked secrets.
 const KEY_PREFIX: &str = "bw_live_";
@@ -69,22 +69,19 @@ impl App {
             created_at: now,
             revoked_at: None,
         };
-        let mut tx = self.db.begin().await?;
-        tx.insert_api_key(&row).await?;
         let host = Principal {
             name: "host".to_owned(),
             scopes: BTreeSet::new(),
             request: None,
         };
-        audit(
-            &mut tx,
-            &host,
-            "create_api_key",
-            format!("api_key/{}", row.prefix),
-            now,
-        )
-        .await?;
-        tx.commit().await?;
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            tx.insert_api_key(&row).await?;
+            let target = format!("api_key/{}", row.prefix);
+            audit(&mut tx, &host, "create_api_key", target, now).await?;
+            Ok::<(), OpError>(tx.commit().await?)
+        };
+        retried(write).await?;
         Ok(SecretString::from(key))
     }
 

@@ -9,7 +9,7 @@ use host_domain::time::Millis;
 
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::store::{IdempotentAnswer, Tx, UNANSWERED};
+use crate::store::{IdempotentAnswer, Tx, UNANSWERED, retried};
 
 /// How long a repeat gets the first answer.
 const KEPT_FOR: Duration = Duration::from_hours(24);
@@ -122,12 +122,14 @@ impl App {
     ) -> Result<(), OpError> {
         let now = self.clock.now();
         let row = row(who, request, status, body, now);
-        let mut tx = self.db.begin().await?;
-        // A request that found everything done already has taken no key.
-        if !tx.complete_idempotent_answer(&row).await? {
-            tx.put_idempotent_answer(&row, now).await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            // A request that found everything done already has taken no key.
+            if !tx.complete_idempotent_answer(&row).await? {
+                tx.put_idempotent_answer(&row, now).await?;
+            }
+            Ok(tx.commit().await?)
+        };
+        retried(write).await
     }
 }

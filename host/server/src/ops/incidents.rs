@@ -15,7 +15,7 @@ use super::live::{IncidentMoved, IncidentSubject, LiveData};
 use super::{IncidentFilter, IncidentHistoryRow, OpError, Page, PageRequest, Principal};
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::store::{IncidentHistoryEntry, Tx};
+use crate::store::{IncidentHistoryEntry, Tx, retried};
 
 /// Newest messages of an incident that are looked at to tell which routes heard of it.
 const MESSAGES_LOOKED_AT: u32 = 200;
@@ -308,8 +308,8 @@ impl App {
         id: IncidentId,
         if_version: Option<i64>,
     ) -> Result<Incident, OpError> {
-        self.act_on_incident(who, id, if_version, IncidentEvent::Acknowledged)
-            .await
+        let event = IncidentEvent::Acknowledged;
+        retried(|| self.act_on_incident(who, id, if_version, event)).await
     }
 
     /// Somebody closes an incident; closing it again changes nothing.
@@ -319,8 +319,8 @@ impl App {
         id: IncidentId,
         if_version: Option<i64>,
     ) -> Result<Incident, OpError> {
-        self.act_on_incident(who, id, if_version, IncidentEvent::Resolved)
-            .await
+        let event = IncidentEvent::Resolved;
+        retried(|| self.act_on_incident(who, id, if_version, event)).await
     }
 
     async fn act_on_incident(

@@ -7,7 +7,7 @@ use std::fmt;
 use host_domain::incident::IllegalIncidentEvent;
 use host_domain::node::IllegalTransition;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, Undone};
 
 mod agent_events;
 mod agents;
@@ -124,11 +124,26 @@ impl From<StoreError> for OpError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { what } => Self::Conflict(format!("{what} exists already")),
+            error @ StoreError::Fenced { .. } => Self::Unavailable {
+                what: "the lead",
+                source: error.into(),
+            },
             error if error.is_retryable() => Self::Unavailable {
                 what: "the database",
                 source: error.into(),
             },
             error => Self::Internal(error.into()),
         }
+    }
+}
+
+impl Undone for OpError {
+    fn is_undone(&self) -> bool {
+        let Self::Unavailable { source, .. } = self else {
+            return false;
+        };
+        source
+            .downcast_ref::<StoreError>()
+            .is_some_and(Undone::is_undone)
     }
 }

@@ -19,6 +19,7 @@ use super::{
     PAGE_MAX, Page, PageRequest, Principal, ProcessView,
 };
 use crate::app::App;
+use crate::store::retried;
 use new_node::new_node;
 
 /// Most samples of one answer.
@@ -55,21 +56,18 @@ impl App {
             operation_id: Some(operation.id),
             ..node
         };
-        let mut tx = self.db.begin().await?;
-        tx.insert_node(&node)
-            .await
-            .map_err(|error| name_taken(error, &node.name))?;
-        tx.insert_operation(&operation).await?;
-        log_operation(&mut tx, &operation, now).await?;
-        audit(
-            &mut tx,
-            who,
-            "create_node",
-            format!("node/{}", node.id),
-            now,
-        )
-        .await?;
-        tx.commit().await?;
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            tx.insert_node(&node)
+                .await
+                .map_err(|error| name_taken(error, &node.name))?;
+            tx.insert_operation(&operation).await?;
+            log_operation(&mut tx, &operation, now).await?;
+            let target = format!("node/{}", node.id);
+            audit(&mut tx, who, "create_node", target, now).await?;
+            Ok::<(), OpError>(tx.commit().await?)
+        };
+        retried(write).await?;
         // The row is the truth: a start that is lost here is made up for by the watch over workflows.
         self.start_workflow(&operation).await?;
         Ok((node, operation))
@@ -188,6 +186,15 @@ impl App {
         id: NodeId,
         if_version: Option<i64>,
     ) -> Result<Operation, OpError> {
+        retried(|| self.terminate_node_once(who, id, if_version)).await
+    }
+
+    async fn terminate_node_once(
+        &self,
+        who: &Principal,
+        id: NodeId,
+        if_version: Option<i64>,
+    ) -> Result<Operation, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         let node = tx
@@ -212,7 +219,7 @@ impl App {
             }
             Some(operation) if !operation.state.is_over() => {
                 drop(tx);
-                return self.cancel_operation(who, operation.id).await;
+                return self.cancel_operation_once(who, operation.id).await;
             }
             Some(_) | None => {}
         }
@@ -320,7 +327,10 @@ impl App {
             node_id: operation.node_id,
             operation_id: operation.id,
         };
-        let engine = self.engine();
+        let Some(engine) = self.engine() else {
+            // The host that runs the workflows starts it within seconds.
+            return Ok(());
+        };
         let started = match operation.kind {
             OperationKind::ProvisionNode => {
                 let input = provision_node::ProvisionInput::new(node, self.provision_limits());

@@ -10,7 +10,7 @@ use super::audit::audit;
 use super::live::{LiveData, OperationMoved};
 use super::{OpError, OperationFilter, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::Tx;
+use crate::store::{Tx, retried};
 
 /// The longest wait of one request.
 const WAIT_MAX: Duration = Duration::from_mins(1);
@@ -65,6 +65,14 @@ impl App {
         who: &Principal,
         id: OperationId,
     ) -> Result<Operation, OpError> {
+        retried(|| self.cancel_operation_once(who, id)).await
+    }
+
+    pub(super) async fn cancel_operation_once(
+        &self,
+        who: &Principal,
+        id: OperationId,
+    ) -> Result<Operation, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         let mut operation = tx
@@ -111,14 +119,24 @@ impl App {
             return Ok(operation);
         }
         let reason = format!("cancelled by {}", who.name);
-        self.engine()
-            .cancel(&operation.workflow_id, &reason)
-            .await
-            .map_err(|error| OpError::Unavailable {
-                what: "the workflow engine",
-                source: error.into(),
-            })?;
+        self.cancel_workflow(&operation, &reason).await?;
         Ok(operation)
+    }
+
+    /// Asks the workflow of an operation to undo. Elsewhere the row asks for it, and the host that runs the workflows looks.
+    pub(crate) async fn cancel_workflow(
+        &self,
+        operation: &Operation,
+        reason: &str,
+    ) -> Result<(), OpError> {
+        let Some(engine) = self.engine() else {
+            return Ok(());
+        };
+        let told = engine.cancel(&operation.workflow_id, reason).await;
+        told.map_err(|error| OpError::Unavailable {
+            what: "the workflow engine",
+            source: error.into(),
+        })
     }
 }
 

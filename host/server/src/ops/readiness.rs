@@ -37,7 +37,14 @@ impl App {
     }
 
     async fn engine_readiness(&self) -> PartReadiness {
-        answers("engine", self.engine().status(NO_WORKFLOW)).await
+        match self.engine() {
+            Some(engine) => answers("engine", engine.status(NO_WORKFLOW)).await,
+            None => PartReadiness {
+                part: "engine",
+                is_ready: true,
+                detail: "runs on another host of this database".to_owned(),
+            },
+        }
     }
 
     fn gateway_readiness(&self) -> PartReadiness {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use host_domain::ids::NodeId;
+
 use crate::app::App;
 use crate::ops::{LiveEvent, OpError};
 
@@ -19,10 +21,30 @@ pub(crate) async fn round(app: App, told: &AtomicI64) -> Result<(), OpError> {
             return Ok(());
         };
         for row in rows {
+            // Only here it is learned that another host moved a node whose agent is connected to this one.
+            let is_move = row.entry.kind == "node_transition";
+            let moved = row.entry.node_id.filter(|_| is_move);
             if let Some(event) = LiveEvent::read(row) {
                 app.events.send(event);
+            }
+            if let Some(node) = moved
+                && !app.db.is_sqlite()
+            {
+                wake_agent_of(&app, node).await?;
             }
         }
         told.store(newest, Ordering::Release);
     }
+}
+
+/// Lets the agent of a node hear what it has to measure now, if it is connected here.
+async fn wake_agent_of(app: &App, node: NodeId) -> Result<(), OpError> {
+    let node = app.db.node(node).await?;
+    let Some(host) = node.and_then(|node| node.placement.host_id) else {
+        return Ok(());
+    };
+    if let Some(agent) = app.db.agent_of_host(host).await? {
+        app.sessions.wake(agent.id);
+    }
+    Ok(())
 }

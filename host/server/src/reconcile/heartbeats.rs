@@ -5,6 +5,7 @@ use host_domain::ids::NodeId;
 
 use crate::app::App;
 use crate::ops::{Change, OpError, change_node};
+use crate::store::retried;
 
 /// Nodes that are judged at once.
 const PAGE: u32 = 500;
@@ -19,7 +20,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
         };
         after = Some(last.node_id);
         for snapshot in &page {
-            match judge(&app, snapshot).await {
+            match retried(|| judge(&app, snapshot)).await {
                 // Somebody was faster: the next round looks again.
                 Ok(()) | Err(OpError::Stale { .. }) => {}
                 Err(error) => return Err(error),

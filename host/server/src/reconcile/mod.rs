@@ -5,6 +5,7 @@
 pub(crate) mod escalations;
 pub(crate) mod event_tail;
 pub(crate) mod heartbeats;
+pub(crate) mod leadership;
 pub(crate) mod notifications;
 pub(crate) mod outbox;
 pub(crate) mod policies;
@@ -33,6 +34,31 @@ where
             _ = ticks.tick() => {}
         }
         run(&app, name, round(app.clone())).await;
+    }
+}
+
+/// Runs `round` at once and then every `period`, while this process leads; ends with the app. The round's database is fenced:
+/// of a tenure that is over it writes nothing.
+pub(crate) async fn leading<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)
+where
+    F: FnMut(App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut lead = app.lead.subscribe();
+    loop {
+        let fence = tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            begun = lead.wait_for(Option::is_some) => begun.ok().and_then(|fence| fence.clone()),
+        };
+        let Some(fence) = fence else { return };
+        let led = app.led_by(fence);
+        let rounds = every(led, name, period, &mut round);
+        tokio::select! {
+            () = rounds => return,
+            // What was begun is dropped, and undone where it had not ended.
+            _ = lead.changed() => {}
+        }
     }
 }
 

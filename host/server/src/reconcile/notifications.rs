@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::catalogue::{ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::guard::{KeptAway, Trouble};
 use crate::ops::{OpError, PluginRef};
+use crate::store::retried;
 
 /// Messages that are claimed at once.
 const BATCH: u32 = 50;
@@ -48,7 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Delivers until the app ends.
 pub(crate) async fn run(app: App) {
     let buckets = Arc::new(Mutex::new(Buckets::default()));
-    super::every(app, "notifications", LOOK_AGAIN, move |app| {
+    super::leading(app, "notifications", LOOK_AGAIN, move |app| {
         let buckets = Arc::clone(&buckets);
         // On the heap: it holds a call of a plugin, which the loop would carry all the time.
         async move { Box::pin(round(app, &mut *buckets.lock().await)).await }
@@ -138,6 +139,8 @@ async fn deliver(
         return put_off(app, notification, &kept_away).await;
     }
     let message = message_of(notification, &incidents, app.clock.now());
+    // A process that was frozen since it claimed the message must not send what another leader has sent by now.
+    app.db.begin().await?.rollback().await?;
     let outcome = plugin.deliver(&message).await;
     receiver
         .guard
@@ -232,11 +235,15 @@ async fn finish(
         "receiver" => notification.receiver.clone(), "state" => state.as_str(),
     )
     .increment(1);
-    let mut tx = app.db.begin().await?;
-    tx.finish_notification(notification.id, state, outcome, app.clock.now())
-        .await?;
-    tx.commit().await?;
-    Ok(())
+    // It was sent: forgetting that would send it again.
+    let finish = || async {
+        let mut tx = app.db.begin().await?;
+        tx.finish_notification(notification.id, state, outcome, app.clock.now())
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    };
+    retried(finish).await
 }
 
 /// What a repeat would not mend: the receiver's own configuration, and what its channel refuses for good.

@@ -13,7 +13,7 @@ use host_workflows::provision_node;
 use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::ops::{IncidentFilter, OpError, PAGE_MAX, Subject, raise, resolve};
-use crate::store::{ClaimedEvent, Tx};
+use crate::store::{ClaimedEvent, Tx, retried};
 
 /// Events that are claimed at once.
 const BATCH: u32 = 100;
@@ -36,7 +36,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
         }
         tx.commit().await?;
         for event in &claimed {
-            if let Err(error) = handle(&app, event).await {
+            if let Err(error) = retried(|| handle(&app, event)).await {
                 put_off(&app, event, &error).await?;
             }
         }
@@ -54,6 +54,10 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
         labels: node_labels(&event.chain_profile_id, &event.node_type),
     };
     let mut tx = app.db.begin().await?;
+    // First: of two workers that hold the event, because one was frozen, the second finds it done and does nothing.
+    if !tx.finish_outbox(event.id).await? {
+        return Ok(());
+    }
     let found = incidents_of(event.after, &event.reasons, &event.node_name);
     for category in found.over {
         resolve(&mut tx, &catalogue, &subject, category, now).await?;
@@ -67,7 +71,6 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
             raise(&mut tx, &catalogue, &subject, cause, now).await?;
         }
     }
-    tx.finish_outbox(event.id).await?;
     tx.commit().await?;
     tell_workflow(app, event).await;
     Ok(())
@@ -98,11 +101,7 @@ async fn end_with_node(
 async fn tell_workflow(app: &App, event: &HealthTransitionEvent) {
     if event.dimension == Dimension::State && event.after.state == NodeState::Healthy {
         let workflow = provision_node::workflow_id(event.node_id);
-        drop(
-            app.engine()
-                .signal(&workflow, provision_node::NODE_HEALTH, "{}")
-                .await,
-        );
+        app.hint(&workflow, provision_node::NODE_HEALTH).await;
     }
 }
 
@@ -122,8 +121,7 @@ pub(super) async fn put_off(
         let pause = Duration::from_secs(1 << attempts.min(8)).min(BACKOFF_MAX);
         tx.retry_outbox(event.id, attempts, now.plus(pause), &text)
             .await?;
-    } else {
-        tx.to_dead_letter(event.id, &text, now).await?;
+    } else if tx.to_dead_letter(event.id, &text, now).await? {
         let subject = Subject {
             kind: SubjectKind::Node,
             id: event.node_id.to_string(),

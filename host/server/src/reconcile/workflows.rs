@@ -1,8 +1,12 @@
 //! Makes up for starts that were lost between a commit and the engine: every open operation has its workflow.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use host_domain::ids::OperationId;
 use host_domain::operation::OperationState;
+use tokio::sync::Mutex;
 
 use crate::app::App;
 use crate::ops::{OpError, OperationFilter};
@@ -12,8 +16,22 @@ const PAGE: u32 = 200;
 /// A younger operation is still being started by the request that made it.
 const YOUNG: Duration = Duration::from_secs(3);
 
-/// One round over operations at work.
-pub(crate) async fn round(app: App) -> Result<(), OpError> {
+/// How often it is looked for operations whose start or cancel did not reach the engine.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Looks until the app ends.
+pub(crate) async fn run(app: App) {
+    let told = Arc::new(Mutex::new(BTreeSet::new()));
+    super::every(app, "workflows", LOOK_AGAIN, move |app| {
+        let told = Arc::clone(&told);
+        async move { round(app, &mut *told.lock().await).await }
+    })
+    .await;
+}
+
+/// One round over operations at work. `told` are those whose workflow knows that it is cancelled.
+async fn round(app: App, told: &mut BTreeSet<OperationId>) -> Result<(), OpError> {
+    let mut undoing = BTreeSet::new();
     for state in [OperationState::Running, OperationState::Undoing] {
         let filter = OperationFilter {
             node: None,
@@ -29,8 +47,15 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
                     // The id is the workflow: starting what runs or has ended does nothing.
                     app.start_workflow(operation).await?;
                 }
+                // Only another host may have taken a cancel that the engine here was not told of.
+                if state == OperationState::Undoing && !app.db.is_sqlite() {
+                    let knows = told.contains(&operation.id)
+                        || app.cancel_workflow(operation, "cancelled").await.is_ok();
+                    undoing.extend(knows.then_some(operation.id));
+                }
             }
         }
     }
+    *told = undoing;
     Ok(())
 }

@@ -1,47 +1,20 @@
 //! The seam: two drivers behind one closed enum, and nothing of them above it (design: style.md, SQL for two databases).
 //!
-//! SQLite has one connection that writes, because concurrent writers lock each other out and async ones starve
-//! (BEGIN IMMEDIATE queues them fairly at the pool), and a few that read beside it thanks to the WAL.
-//! `synchronous = FULL`: an agent forgets a result and a client an answer once we have said "done", so a commit has to
-//! survive a power cut; NORMAL would lose the newest ones. Batches keep the number of commits small.
+//! A [`Db`] may be fenced: then each of its transactions begins with the proof that its leader still leads, so that nothing
+//! which a loop of the leader writes has to think of it.
 
 use std::ops::Deref;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
 use sqlx::{Postgres, Sqlite, Transaction};
 use tokio::sync::{Mutex, watch};
 
 use super::error::StoreError;
 use super::event_log::NewLogEntry;
+use super::leader_epochs::Fence;
+use super::pools::{DbOptions, Pools};
 use super::sql::{FromRow, Number, Row, Stmt};
-
-/// Sizes and times of the database's connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DbOptions {
-    /// Connections to PostgreSQL; readers of SQLite.
-    pub connections_max: u32,
-    /// How long a caller waits for a connection.
-    pub acquire_timeout: Duration,
-    /// How long a statement may run on PostgreSQL; how long SQLite waits for another process's lock.
-    pub statement_timeout: Duration,
-}
-
-impl Default for DbOptions {
-    fn default() -> Self {
-        Self {
-            connections_max: 8,
-            acquire_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(10),
-        }
-    }
-}
 
 /// Expands `$body` once per place that statements run in; the connection fixes the types.
 macro_rules! on {
@@ -71,15 +44,6 @@ macro_rules! on {
     };
 }
 
-/// The connections.
-#[derive(Clone, Debug)]
-pub(super) enum Pools {
-    /// Readers, and the one writer.
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Any of them does both.
-    Postgres(PgPool),
-}
-
 #[derive(Debug)]
 enum Source {
     Pools(Pools),
@@ -101,6 +65,7 @@ pub struct Db {
     pools: Pools,
     changes: Arc<watch::Sender<u64>>,
     revocations: Arc<AtomicU64>,
+    fence: Option<Fence>,
 }
 
 /// A transaction. Dropping it undoes it.
@@ -133,25 +98,47 @@ impl Deref for Tx {
 impl Db {
     /// Opens `sqlite://<path>` (made when absent) or `postgres://…`. It does not migrate.
     pub async fn open(url: &str, options: &DbOptions) -> Result<Self, StoreError> {
-        let pools = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            open_postgres(url, options).await?
-        } else if url.starts_with("sqlite:") && !url.contains(":memory:") {
-            open_sqlite(url, options).await?
-        } else {
-            // Two pools would see two databases in memory.
-            return Err(StoreError::Url(
-                "it names neither a SQLite file nor PostgreSQL".to_owned(),
-            ));
-        };
+        let changes = Arc::new(watch::Sender::new(0));
+        let revocations = Arc::default();
+        Ok(Self::on(
+            Pools::open(url, options).await?,
+            changes,
+            revocations,
+        ))
+    }
+
+    fn on(pools: Pools, changes: Arc<watch::Sender<u64>>, revocations: Arc<AtomicU64>) -> Self {
         let reader = Reader {
             source: Source::Pools(pools.clone()),
         };
-        Ok(Self {
+        Self {
             reader: Arc::new(reader),
             pools,
-            changes: Arc::new(watch::Sender::new(0)),
-            revocations: Arc::default(),
-        })
+            changes,
+            revocations,
+            fence: None,
+        }
+    }
+
+    /// The same database through connections of its own, with other sizes and times. On SQLite they are shared: one
+    /// connection writes, whoever asks.
+    pub async fn with_options(&self, options: &DbOptions) -> Result<Self, StoreError> {
+        let pools = self.pools.again(options).await?;
+        let (changes, revocations) = (&self.changes, &self.revocations);
+        Ok(Self::on(
+            pools,
+            Arc::clone(changes),
+            Arc::clone(revocations),
+        ))
+    }
+
+    /// The same database for a leader's work: each transaction is refused (`Fenced`) once another tenure has begun.
+    #[must_use]
+    pub fn fenced(&self, fence: Fence) -> Self {
+        Self {
+            fence: Some(fence),
+            ..self.clone()
+        }
     }
 
     /// Begins a transaction. On SQLite it waits for its turn as the writer, so keep it short and do nothing slow inside.
@@ -164,13 +151,18 @@ impl Db {
                 Source::PostgresTx(Mutex::new(pool.begin_with("BEGIN").await?))
             }
         };
-        Ok(Tx {
+        let mut tx = Tx {
             reader: Reader { source },
             changes: Arc::clone(&self.changes),
             revocations: Arc::clone(&self.revocations),
             log: Vec::new(),
             revoked: 0,
-        })
+        };
+        if let Some(fence) = &self.fence {
+            // Boxed: every caller would carry it, and few databases are fenced.
+            Box::pin(tx.check_leader_epoch(&fence.name, fence.epoch)).await?;
+        }
+        Ok(tx)
     }
 
     /// Changes with every commit of this process: what waits for rows looks again at once. Commits of other processes are
@@ -187,18 +179,7 @@ impl Db {
 
     /// Ends every connection; SQLite tidies its statistics.
     pub async fn close(&self) {
-        match &self.pools {
-            Pools::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
-            }
-            Pools::Postgres(pool) => pool.close().await,
-        }
-    }
-
-    /// Whether the database is SQLite, where this process is the only one.
-    pub fn is_sqlite(&self) -> bool {
-        matches!(self.pools, Pools::Sqlite { .. })
+        self.pools.close().await;
     }
 
     pub(super) fn pools(&self) -> &Pools {
@@ -235,6 +216,14 @@ impl Tx {
 }
 
 impl Reader {
+    /// Whether the database is SQLite, where this process is the only one.
+    pub fn is_sqlite(&self) -> bool {
+        matches!(
+            self.source,
+            Source::Pools(Pools::Sqlite { .. }) | Source::SqliteTx(_)
+        )
+    }
+
     /// Runs a statement and takes its rows; every caller bounds them.
     pub(super) async fn rows(&self, stmt: Stmt) -> Result<Vec<Row>, StoreError> {
         Ok(on!(&self.source, |c| {
@@ -267,48 +256,6 @@ impl Reader {
             .await?
             .map(|Number(number)| number))
     }
-}
-
-async fn open_sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
-    let connect = SqliteConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Url(error.to_string()))?
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(options.statement_timeout)
-        .optimize_on_close(true, 400);
-    let pool = |connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(options.acquire_timeout)
-    };
-    // The writer first: it makes the file and its WAL.
-    let write = pool(1).connect_with(connect.clone()).await?;
-    let read = connect
-        .optimize_on_close(false, None)
-        .pragma("query_only", "ON");
-    let read = pool(options.connections_max.max(1))
-        .connect_with(read)
-        .await?;
-    Ok(Pools::Sqlite { read, write })
-}
-
-async fn open_postgres(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
-    let statement_ms = options.statement_timeout.as_millis().to_string();
-    let connect = PgConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Url(error.to_string()))?
-        .options([
-            ("statement_timeout", statement_ms.as_str()),
-            ("lock_timeout", "5000"),
-            ("idle_in_transaction_session_timeout", "30000"),
-        ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections_max.max(1))
-        .acquire_timeout(options.acquire_timeout)
-        .connect_with(connect)
-        .await?;
-    Ok(Pools::Postgres(pool))
 }
 
 impl From<sqlx::sqlite::SqliteRow> for Row {

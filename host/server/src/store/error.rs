@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The database is away or busy; nothing was written, and the same call may work later.
     #[error("the database is busy or away; try again in a few seconds")]
     Unavailable(#[source] sqlx::Error),
+    /// Another transaction was in the way and the database undid this one; the same work can be done again at once.
+    #[error("the database undid the transaction, because another one was in its way; try again")]
+    Undone(#[source] sqlx::Error),
     /// A row can't be read.
     #[error(
         "row `{id}` of table `{table}` has a `{column}` that can't be read ({why}); restore the row from a backup"
@@ -56,7 +59,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may work in a moment.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Undone(_))
     }
 
     /// Names what is taken, where the database only knows an index.
@@ -79,6 +82,7 @@ impl From<sqlx::Error> for StoreError {
             E::Database(refusal) => match refusal.kind() {
                 K::UniqueViolation => Self::Conflict { what: "the row" },
                 K::ForeignKeyViolation => Self::Missing,
+                _ if refusal.code().is_some_and(|code| is_in_the_way(&code)) => Self::Undone(error),
                 _ if refusal.code().is_some_and(|code| is_transient(&code)) => {
                     Self::Unavailable(error)
                 }
@@ -89,15 +93,18 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// SQLite writes its extended result code in decimal (busy, locked); PostgreSQL has five letters (serialisation, deadlock,
-/// lock and statement time-out, too many connections, shutdown, connection lost).
-fn is_transient(code: &str) -> bool {
+/// Somebody else's transaction: SQLite's busy and locked, its extended result code in decimal; PostgreSQL's serialisation
+/// failure, deadlock and lock time-out.
+fn is_in_the_way(code: &str) -> bool {
     const SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
-    const POSTGRES: [&str; 5] = ["40001", "40P01", "55P03", "57014", "25P03"];
-    SQLITE.contains(&code)
-        || POSTGRES.contains(&code)
-        || (code.len() == 5
-            && ["53", "08", "57P"]
-                .iter()
-                .any(|class| code.starts_with(class)))
+    const POSTGRES: [&str; 3] = ["40001", "40P01", "55P03"];
+    SQLITE.contains(&code) || POSTGRES.contains(&code)
+}
+
+/// PostgreSQL's statement time-out and ended idle transaction, and its classes: too few resources, connection lost, shutdown.
+fn is_transient(code: &str) -> bool {
+    const POSTGRES: [&str; 2] = ["57014", "25P03"];
+    const CLASSES: [&str; 3] = ["53", "08", "57P"];
+    POSTGRES.contains(&code)
+        || (code.len() == 5 && CLASSES.iter().any(|class| code.starts_with(class)))
 }

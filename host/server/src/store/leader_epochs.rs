@@ -6,6 +6,15 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
+/// What a leader's transactions prove: that this is still the newest tenure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// What is led.
+    pub name: String,
+    /// The tenure.
+    pub epoch: i64,
+}
+
 /// Who leads, and in which tenure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderEpoch {
@@ -58,16 +67,22 @@ impl Tx {
             .unwrap_or(1))
     }
 
-    /// Refuses (`Fenced`) the transaction of a leader whose tenure is over. It touches the row, so that a new tenure waits
-    /// until this transaction has ended.
+    /// Refuses (`Fenced`) the transaction of a leader whose tenure is over. A new tenure waits until this transaction has
+    /// ended.
     pub async fn check_leader_epoch(&mut self, name: &str, epoch: i64) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE leader_epochs SET holder = holder WHERE name = $1 AND epoch = $2";
-        match self.execute(sql(SQL).bind(name).bind(epoch)).await? {
-            0 => Err(StoreError::Fenced {
+        const SQLITE: &str =
+            "SELECT epoch AS number FROM leader_epochs WHERE name = $1 AND epoch = $2";
+        // A lock that the leader's transactions share and a new tenure's update waits for. SQLite knows no such clause and
+        // needs none: this transaction is its only writer.
+        const POSTGRES: &str =
+            "SELECT epoch AS number FROM leader_epochs WHERE name = $1 AND epoch = $2 FOR SHARE";
+        let text = if self.is_sqlite() { SQLITE } else { POSTGRES };
+        match self.number(sql(text).bind(name).bind(epoch)).await? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Fenced {
                 name: name.to_owned(),
                 epoch,
             }),
-            _ => Ok(()),
         }
     }
 }

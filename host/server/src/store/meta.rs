@@ -26,6 +26,14 @@ impl Reader {
 }
 
 impl Tx {
+    /// Sets a value if there is none, and gives the one that counts.
+    pub async fn claim_meta(&mut self, name: &str, value: &str) -> Result<String, StoreError> {
+        const SQL: &str = "INSERT INTO meta (name, value) VALUES ($1, $2)
+            ON CONFLICT (name) DO UPDATE SET value = meta.value RETURNING name, value";
+        let claimed = self.first::<Meta>(sql(SQL).bind(name).bind(value)).await?;
+        Ok(claimed.map_or_else(|| value.to_owned(), |Meta(value)| value))
+    }
+
     /// Sets a value, whether there was one or not.
     pub async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO meta (name, value) VALUES ($1, $2)

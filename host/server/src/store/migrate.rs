@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use sqlx::SqlSafeStr;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Connection, SqlSafeStr};
 
-use super::db::{Db, Pools};
+use super::db::Db;
 use super::error::StoreError;
+use super::pools::Pools;
 
 /// Version, name, text for SQLite, text for PostgreSQL.
 const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
@@ -16,18 +17,36 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
     include_str!("../../../../migrations/postgres/0001_init.sql"),
 )];
 
+/// A step of the schema that the database does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingMigration {
+    /// Its place in the order.
+    pub version: i64,
+    /// What it is called: `init`.
+    pub name: &'static str,
+}
+
 impl Db {
-    /// Brings the schema to this program's version; does nothing when it is there already. Safe to run from several processes.
+    /// Brings the schema to this program's version; does nothing when it is there already. Several processes may call it at
+    /// once: one migrates, the others wait and find it done.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = self.migrator();
         match self.pools() {
-            Pools::Sqlite { write, .. } => migrator.run(write).await,
-            Pools::Postgres(pool) => migrator.run(pool).await,
+            Pools::Sqlite { write, .. } => {
+                // The driver has no lock for SQLite; the writer's turn is one, and all steps count together.
+                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                migrator.run(&mut *tx).await.map_err(refused)?;
+                Ok(tx.commit().await?)
+            }
+            Pools::Postgres(pool) => {
+                // A step may take long, and who waits for the lock waits as long: no time limit of a role counts here.
+                let connect = (*pool.connect_options()).clone();
+                let patient = connect.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+                let mut connection = sqlx::PgConnection::connect_with(&patient).await?;
+                migrator.run(&mut connection).await.map_err(refused)?;
+                Ok(connection.close().await?)
+            }
         }
-        .map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(found) => newer(found),
-            other => StoreError::Migrate(other),
-        })
     }
 
     /// The schema's version; 0 when there is none yet.
@@ -47,25 +66,27 @@ impl Db {
         Ok(self.number(super::sql::sql(SQL)).await?.unwrap_or(0))
     }
 
-    /// Versions that [`Db::migrate`] would apply, for a dry run.
-    pub async fn pending_migrations(&self) -> Result<Vec<i64>, StoreError> {
+    /// What [`Db::migrate`] would apply; a schema that is newer than this program is refused.
+    pub async fn pending_migrations(&self) -> Result<Vec<PendingMigration>, StoreError> {
         let found = self.schema_version().await?;
-        Ok(MIGRATIONS
-            .iter()
-            .map(|(version, ..)| *version)
-            .filter(|version| *version > found)
+        if found > newest() {
+            return Err(newer(found));
+        }
+        let pending = MIGRATIONS.iter().filter(|(version, ..)| *version > found);
+        Ok(pending
+            .map(|&(version, name, ..)| PendingMigration { version, name })
             .collect())
     }
 
     /// Refuses a schema that this program does not know, with the command that mends it.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let found = self.schema_version().await?;
-        let wanted = MIGRATIONS.last().map_or(0, |(version, ..)| *version);
+        let wanted = newest();
         match found.cmp(&wanted) {
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Greater => Err(newer(found)),
             std::cmp::Ordering::Less => Err(StoreError::Schema(format!(
-                "the database's schema is at version {found}, this program needs {wanted}; run `bellwether migrate`"
+                "the database's schema is at version {found}, this program needs {wanted}; run `bellwether migrate` with the same settings, then start again"
             ))),
         }
     }
@@ -90,6 +111,17 @@ impl Db {
             )
         };
         Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+    }
+}
+
+fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |(version, ..)| *version)
+}
+
+fn refused(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(found) => newer(found),
+        other => StoreError::Migrate(other),
     }
 }
 

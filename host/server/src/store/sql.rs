@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Database, Decode, Encode, Postgres, Row as _, Sqlite, Type};
 
 use super::error::StoreError;
+use super::tables::Kind;
 
 /// A value to bind: the three column types that both databases share.
 #[derive(Clone, Debug)]
@@ -144,6 +145,14 @@ pub(super) fn sql(text: &'static str) -> Stmt {
     }
 }
 
+/// A statement whose names of tables and columns come from the program or the schema, never from a value.
+pub(super) fn owned_sql(text: String) -> Stmt {
+    Stmt {
+        sql: Cow::Owned(text),
+        values: Vec::new(),
+    }
+}
+
 impl Stmt {
     /// Binds the next `$n`.
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
@@ -178,7 +187,7 @@ impl Stmt {
     {
         let mut query = match self.sql {
             Cow::Borrowed(text) => sqlx::query::<DB>(text),
-            // Made by `list` from a fixed text and numbers; its length varies, so it is not worth a place in the cache.
+            // Made by `list` from a fixed text and numbers, or of the schema's own names; its length varies, so it is not worth a place in the cache.
             Cow::Owned(text) => sqlx::query::<DB>(AssertSqlSafe(text)).persistent(false),
         };
         for value in self.values {
@@ -213,6 +222,16 @@ impl BadColumn {
         Self {
             column,
             why: why.to_string(),
+        }
+    }
+
+    /// The error about a row whose key is not known.
+    pub(super) fn of(self, table: &'static str) -> StoreError {
+        StoreError::Corrupt {
+            table,
+            column: self.column,
+            id: "?".to_owned(),
+            why: self.why,
         }
     }
 }
@@ -259,6 +278,28 @@ impl Row {
             Self::Postgres(row) => row.try_get(column),
         }
         .map_err(|error| BadColumn::new(column, error))
+    }
+
+    /// A column by its place, whatever it means.
+    pub(super) fn cell(&self, at: usize, kind: Kind) -> Result<Value, BadColumn> {
+        fn get<T>(row: &Row, at: usize) -> Result<T, BadColumn>
+        where
+            T: for<'r> Decode<'r, Sqlite>
+                + Type<Sqlite>
+                + for<'r> Decode<'r, Postgres>
+                + Type<Postgres>,
+        {
+            match row {
+                Row::Sqlite(row) => row.try_get(at),
+                Row::Postgres(row) => row.try_get(at),
+            }
+            .map_err(|error| BadColumn::new("(any)", error))
+        }
+        Ok(match kind {
+            Kind::Text => Value::Text(get(self, at)?),
+            Kind::Int => Value::Int(get(self, at)?),
+            Kind::Bytes => Value::Bytes(get(self, at)?),
+        })
     }
 
     pub(super) fn text(&self, column: &'static str) -> Result<String, BadColumn> {

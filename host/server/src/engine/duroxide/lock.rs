@@ -3,21 +3,22 @@
 //! Two hosts on one file would both run every workflow. The lock is the system's, so a killed host gives it back.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::StartError;
 
-/// The held lock; dropping it lets go.
-pub(super) struct EngineLock {
+/// The held lock of an engine file; dropping it lets go.
+pub struct EngineLock {
+    engine: PathBuf,
     _file: File,
 }
 
 impl EngineLock {
     /// Takes the lock beside `engine`, or says who has it.
-    pub(super) fn take(engine: &Path) -> Result<Self, StartError> {
+    pub fn take(engine: &Path) -> Result<Self, StartError> {
         let mut name = engine.as_os_str().to_owned();
         name.push(".lock");
-        let path = std::path::PathBuf::from(name);
+        let path = PathBuf::from(name);
         let opened = File::options()
             .create(true)
             .truncate(false)
@@ -28,12 +29,20 @@ impl EngineLock {
             source: error.into(),
         })?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self {
+                engine: engine.to_owned(),
+                _file: file,
+            }),
             Err(TryLockError::WouldBlock) => Err(StartError::Held { path }),
             Err(TryLockError::Error(error)) => Err(StartError::File {
                 path,
                 source: error.into(),
             }),
         }
+    }
+
+    /// The engine file.
+    pub(super) fn engine(&self) -> &Path {
+        &self.engine
     }
 }

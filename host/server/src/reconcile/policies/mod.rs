@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::catalogue::{ActivePolicy, Catalogue};
 use crate::guard::Trouble;
 use crate::ops::{OpError, PluginRef};
+use crate::store::retried;
 
 /// Nodes that one call of a policy judges (design: plugins.md, Runtime).
 const PAGE: u32 = 256;
@@ -34,9 +35,10 @@ type JudgedAt = BTreeMap<String, Millis>;
 /// Judges until the app ends.
 pub(crate) async fn run(app: App) {
     let judged_at = Arc::new(Mutex::new(JudgedAt::default()));
-    super::every(app, "policies", TICK, move |app| {
+    super::leading(app, "policies", TICK, move |app| {
         let judged_at = Arc::clone(&judged_at);
-        async move { judge_due(app, &mut *judged_at.lock().await).await }
+        // On the heap: it holds a page of nodes.
+        async move { Box::pin(judge_due(app, &mut *judged_at.lock().await)).await }
     })
     .await;
 }
@@ -134,7 +136,7 @@ impl<'a> Round<'a> {
         self.after = Some(last.node.id);
         let mut found = Vec::with_capacity(nodes.len());
         for (judged, said) in nodes.iter().zip(self.judge(&nodes).await?) {
-            match self.apply(judged, &said).await {
+            match retried(|| self.apply(judged, &said)).await {
                 // Somebody was faster: the next round looks again.
                 Ok(()) | Err(OpError::Stale { .. }) => {}
                 Err(error) => return Err(error),

@@ -1,0 +1,89 @@
+//! Which loops a host runs: on every host, on the one that leads, on the one that orchestrates.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use crate::app::App;
+use crate::databases::Role;
+use crate::engine::duroxide::DuroxideEngine;
+use crate::reconcile::{self, every, leading, on_change};
+use crate::watch;
+
+/// A loop that commits wake looks by itself this often: commits of other hosts wake nobody here.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Starts them; each ends with the app.
+pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> anyhow::Result<()> {
+    let told = Arc::new(AtomicI64::new(app.db.event_log_last_seq().await?));
+    let tail = move |app| {
+        let told = Arc::clone(&told);
+        async move { reconcile::event_tail::round(app, &told).await }
+    };
+    app.spawn(on_change(app.clone(), "event tail", LOOK_AGAIN, tail));
+    app.spawn(watch::run(app.role(Role::Orchestrator)));
+    let health = app.role(Role::Health);
+    app.spawn(on_change(
+        health.clone(),
+        "outbox",
+        LOOK_AGAIN,
+        reconcile::outbox::round,
+    ));
+    // What agents of this host said; each host looks after its own.
+    app.spawn(every(
+        health.clone(),
+        "collectors",
+        Duration::from_secs(2),
+        |app| async move { app.look_after_collectors().await },
+    ));
+    start_leaders(&health);
+    if let Some(engine) = engine {
+        start_orchestrators(&app.role(Role::Orchestrator), engine);
+    }
+    Ok(())
+}
+
+/// What would be done twice if two hosts did it (design: domain.md, Leader election).
+fn start_leaders(app: &App) {
+    app.spawn(reconcile::leadership::run(app.clone()));
+    app.spawn(leading(
+        app.clone(),
+        "heartbeats",
+        app.config.health.heartbeat.evaluation_interval,
+        reconcile::heartbeats::round,
+    ));
+    app.spawn(reconcile::policies::run(app.clone()));
+    app.spawn(reconcile::notifications::run(app.clone()));
+    app.spawn(leading(
+        app.clone(),
+        "escalations",
+        Duration::from_secs(30),
+        reconcile::escalations::round,
+    ));
+    app.spawn(leading(
+        app.clone(),
+        "retention",
+        Duration::from_mins(5),
+        reconcile::retention::round,
+    ));
+}
+
+/// What belongs to the workflow engine.
+fn start_orchestrators(app: &App, engine: &Arc<DuroxideEngine>) {
+    app.spawn(reconcile::workflows::run(app.clone()));
+    let pruned = Arc::clone(engine);
+    app.spawn(every(
+        app.clone(),
+        "engine history",
+        Duration::from_hours(1),
+        move |app| {
+            let engine = Arc::clone(&pruned);
+            async move {
+                engine
+                    .prune(app.config.retention.workflows, app.clock.now())
+                    .await
+                    .map(drop)
+            }
+        },
+    ));
+}
