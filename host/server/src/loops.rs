@@ -36,7 +36,7 @@ pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> an
         Duration::from_secs(2),
         |app| async move { app.look_after_collectors().await },
     ));
-    start_leaders(&health);
+    start_leaders(&health).await;
     if let Some(engine) = engine {
         start_orchestrators(&app.role(Role::Orchestrator), engine);
     }
@@ -44,8 +44,14 @@ pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> an
 }
 
 /// What would be done twice if two hosts did it (design: domain.md, Leader election).
-fn start_leaders(app: &App) {
+async fn start_leaders(app: &App) {
     app.spawn(reconcile::leadership::run(app.clone()));
+    if app.db.is_sqlite() {
+        // Nobody else contends: a host that has just started leads already.
+        let mut lead = app.lead.subscribe();
+        let led = lead.wait_for(Option::is_some);
+        drop(tokio::time::timeout(LOOK_AGAIN, led).await);
+    }
     app.spawn(leading(
         app.clone(),
         "heartbeats",
