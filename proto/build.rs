@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["agent/v1/agent.proto"], ["."])?;
     tonic_prost_build::configure()
         .build_transport(false)
+        .skip_debug([".bellwether.agent.v1.KeyMaterial"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,4 +6,11 @@
 #[expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("bellwether.agent.v1");
+
+    /// A secret has no place in a log.
+    impl std::fmt::Debug for KeyMaterial {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("KeyMaterial")
+        }
+    }
 }

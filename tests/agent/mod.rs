@@ -3,6 +3,7 @@
 mod bed;
 mod crash;
 mod debian;
+mod keys;
 mod packages;
 mod processes;
 mod python;

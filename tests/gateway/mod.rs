@@ -3,5 +3,6 @@
 mod bed;
 mod commands;
 mod enrolment;
+mod keys;
 mod reports;
 mod session;

@@ -44,6 +44,7 @@ contracts!(
     commands,
     operations,
     agents,
+    keys,
     plugin_revisions,
     access,
     leadership,

@@ -4,6 +4,7 @@ pub(crate) mod database;
 pub(crate) mod dev;
 pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;
+pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod postgres;
 pub(crate) mod wait;

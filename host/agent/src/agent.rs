@@ -97,6 +97,7 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
         supervisor: Arc::clone(&supervisor),
         http: http.build().map_err(AgentError::Http)?,
         local_http: local_http.build().map_err(AgentError::Http)?,
+        gateway: gateway.clone(),
         tell: tell.clone(),
         tasks: tasks.clone(),
     };

@@ -17,7 +17,8 @@ use proto::v1 as pb;
 use proto::v1::agent_message::Message as Out;
 use proto::v1::command::Action;
 use proto::v1::command_result::Outcome;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tonic::transport::Channel;
 
 use crate::adapters::process::Supervisor;
 use crate::journal::{Failure, Journal, Phase, Record};
@@ -58,6 +59,8 @@ pub(crate) struct Executor {
     pub(crate) artefacts: Arc<Artefacts>,
     pub(crate) http: reqwest::Client,
     pub(crate) local_http: reqwest::Client,
+    /// The channel to the host, while there is a session.
+    pub(crate) gateway: watch::Receiver<Option<Channel>>,
     /// For progress; what does not fit is not told.
     pub(crate) tell: mpsc::Sender<Out>,
     /// Woken when there is a new result.
@@ -74,6 +77,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) http: reqwest::Client,
     pub(crate) local_http: reqwest::Client,
+    /// The channel to the host, while there is a session.
+    pub(crate) gateway: watch::Receiver<Option<Channel>>,
     pub(crate) tell: mpsc::Sender<Out>,
     pub(crate) tasks: Tasks,
 }
@@ -90,6 +95,7 @@ impl Executor {
             supervisor,
             http,
             local_http,
+            gateway,
             tell,
             tasks,
         } = parts;
@@ -101,6 +107,7 @@ impl Executor {
             supervisor,
             http,
             local_http,
+            gateway,
             tell,
             finished: Notify::new(),
             tasks,

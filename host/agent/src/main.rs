@@ -2,6 +2,7 @@
 //!
 //! The one-time token comes from a file, never from the command line, which others on the machine can read.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ fn start() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log in a file is read by other programs.
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

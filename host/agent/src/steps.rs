@@ -10,6 +10,7 @@ mod download;
 mod extract;
 mod file;
 mod integrity;
+mod key;
 mod package;
 mod process;
 mod tool;
@@ -22,6 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use proto::v1 as pb;
 use proto::v1::step::Action;
+use tokio::sync::watch;
+use tonic::transport::Channel;
 
 use crate::adapters::process::Supervisor;
 use crate::node_root::NodeRoot;
@@ -42,6 +45,8 @@ pub(crate) struct StepContext {
     pub(crate) http: reqwest::Client,
     /// For questions to the node itself.
     pub(crate) local_http: reqwest::Client,
+    /// The channel to the host, while there is a session.
+    pub(crate) gateway: watch::Receiver<Option<Channel>>,
     /// Where this step keeps what it replaces, relative to the node's folder.
     pub(crate) saved: PathBuf,
     /// What the step tells while it runs.
@@ -101,6 +106,7 @@ pub(crate) fn plan(ctx: &StepContext, step: &pb::Step) -> anyhow::Result<Trace> 
         Action::Extract(spec) => extract::plan(ctx, spec),
         Action::Binary(spec) => binary::plan(ctx, spec),
         Action::Process(spec) => process::plan(ctx, spec),
+        Action::Key(spec) => key::plan(ctx, spec),
         Action::WaitFor(_) => Ok(Trace::default()),
     }
 }
@@ -115,6 +121,7 @@ pub(crate) async fn execute(ctx: &StepContext, step: &pb::Step) -> anyhow::Resul
         Action::Extract(spec) => extract::execute(ctx, spec).await,
         Action::Binary(spec) => binary::execute(ctx, spec),
         Action::Process(spec) => process::execute(ctx, spec).await,
+        Action::Key(spec) => key::execute(ctx, spec).await,
         Action::WaitFor(spec) => wait_for::execute(ctx, spec).await,
     }
 }
@@ -133,6 +140,7 @@ pub(crate) async fn is_done(ctx: &StepContext, step: &pb::Step) -> anyhow::Resul
         Action::Extract(spec) => extract::is_done(ctx, spec),
         Action::Binary(spec) => binary::is_done(ctx, spec),
         Action::Process(spec) => process::is_done(ctx, spec),
+        Action::Key(spec) => key::is_done(ctx, spec),
         // Waiting is a look at the system.
         Action::WaitFor(_) => Ok(false),
     }

@@ -52,4 +52,6 @@ id! {
     NotificationId,
     /// A revision of a plugin.
     RevisionId,
+    /// A key of a node.
+    KeyId,
 }

@@ -9,6 +9,7 @@ pub mod node;
 
 pub mod agent;
 pub mod command;
+pub mod key;
 pub mod operation;
 
 pub mod observation;

@@ -19,6 +19,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
+use crate::keys::MasterKeys;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use crate::store::{Db, Fence};
 
@@ -39,6 +40,8 @@ pub struct Parts {
     pub(crate) events: LiveEvents,
     /// Key of the hashes of API keys.
     pub(crate) pepper: hmac::Key,
+    /// What nodes' keys are sealed with.
+    pub(crate) master_keys: MasterKeys,
     /// Names this process where rows are claimed.
     pub(crate) worker: String,
     pub(crate) shutdown: CancellationToken,
@@ -64,6 +67,7 @@ pub(crate) struct Opened {
     pub(crate) databases: Databases,
     pub(crate) plugins: PluginHost,
     pub(crate) pepper: hmac::Key,
+    pub(crate) master_keys: MasterKeys,
     pub(crate) worker: String,
 }
 
@@ -84,6 +88,7 @@ impl App {
             databases: opened.databases,
             plugins: opened.plugins,
             pepper: opened.pepper,
+            master_keys: opened.master_keys,
             worker: opened.worker,
             sessions: Sessions::default(),
             events: LiveEvents::default(),

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::engine::duroxide::DuroxideEngine;
 use crate::gateway::{CertificateAuthority, Gateway, GatewayConfig, GatewayParts, ObservationFeed};
+use crate::keys::{MasterKeys, SealScope};
 use crate::store::{Db, DbOptions};
 use crate::{api, installation, loops, orchestration};
 
@@ -84,6 +85,8 @@ impl Host {
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
             pepper,
+            master_keys: MasterKeys::open(&state_dir.join("master-keys"))
+                .context("the master keys of nodes' keys can't be used")?,
             worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
             clock: options.clock,
             config,
@@ -206,7 +209,7 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         beat_interval: app.config.health.heartbeat.beat_interval,
         ..GatewayConfig::default()
     };
-    let components = app.clone();
+    let (components, keys) = (app.clone(), app.clone());
     let parts = GatewayParts {
         db: app.db.clone(),
         clock: Arc::clone(&app.clock),
@@ -216,6 +219,14 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         events: Arc::new(app.clone()),
         assignments: Arc::new(app.clone()),
         components: Arc::new(move |digest| components.collector_component(digest)),
+        keys: Arc::new(move |key| {
+            let scope = SealScope {
+                node_id: key.node_id,
+                name: &key.name,
+            };
+            let material = keys.master_keys.open_sealed(&scope, &key.sealed)?;
+            Ok(material.expose().to_vec())
+        }),
         shutdown: app.shutdown.clone(),
         tasks: app.tracker().clone(),
     };

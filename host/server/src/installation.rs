@@ -29,7 +29,7 @@ pub(crate) async fn check(
     tx.commit().await?;
     if known != own {
         bail!(
-            "the database belongs to an installation with other secrets than those in {}: copy `ca/` and `api-key-pepper` from the state folder of a host that runs on it, then start again",
+            "the database belongs to an installation with other secrets than those in {}: copy `ca/`, `api-key-pepper` and `master-keys` from the state folder of a host that runs on it, then start again",
             state_dir.display()
         );
     }

@@ -21,6 +21,7 @@ mod catalogue;
 mod databases;
 mod guard;
 mod installation;
+mod keys;
 mod loops;
 mod orchestration;
 mod reconcile;

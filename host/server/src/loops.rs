@@ -72,6 +72,12 @@ async fn start_leaders(app: &App) {
         Duration::from_mins(5),
         reconcile::retention::round,
     ));
+    app.spawn(leading(
+        app.clone(),
+        "keys",
+        Duration::from_mins(5),
+        reconcile::keys::round,
+    ));
 }
 
 /// What belongs to the workflow engine.

@@ -17,6 +17,8 @@ use uuid::Uuid;
 use crate::app::{App, Opened};
 use crate::config::Config;
 use crate::databases::Databases;
+use crate::host::write_private;
+use crate::keys::MasterKeys;
 use crate::ops::{IncidentFilter, OpError, Subject, raise};
 use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
 
@@ -56,6 +58,7 @@ impl Bed {
             databases: Databases::of(&db).await.unwrap(),
             plugins: PluginHost::new(runtime, services).unwrap(),
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
+            master_keys: master_keys(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             worker: "test".to_owned(),
         });
         Self {
@@ -145,4 +148,17 @@ impl Bed {
         round.await.unwrap();
         changes.has_changed().unwrap()
     }
+}
+
+/// The newest master key of the bed, and the one before it.
+const NEW_MASTER_KEY: u8 = 0xaa;
+pub(crate) const OLD_MASTER_KEY: u8 = 0xbb;
+
+/// Master keys of 32 equal bytes each.
+pub(crate) fn master_keys(bytes: &[u8]) -> MasterKeys {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("master-keys");
+    let lines = bytes.iter().map(|byte| hex::encode([*byte; 32]));
+    write_private(&path, lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap();
+    MasterKeys::open(&path).unwrap()
 }

@@ -90,6 +90,21 @@ activity! {
 }
 
 activity! {
+    /// Makes the keys that the chain's profile declares and the node does not have yet, sealed. No key is in the answer.
+    GenerateKeys = "generate_keys": NodeRef => (), Retry::STORE
+}
+
+activity! {
+    /// Deletes the node's keys at once: it never ran. Done already when there are none.
+    DeleteKeys = "delete_keys": NodeRef => (), Retry::UNDO
+}
+
+activity! {
+    /// Says from when on the node's keys are deleted: they outlive it for the retention.
+    RetireKeys = "retire_keys": NodeRef => (), Retry::UNDO
+}
+
+activity! {
     /// Makes a one-time token for the host's agent, unless it has one enrolled. The token itself stays in the database.
     IssueEnrolmentToken = "issue_enrolment_token": HostRef => (), Retry::STORE
 }

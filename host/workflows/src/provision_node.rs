@@ -14,10 +14,10 @@ use crate::command::{Done, run_command, run_undo_command};
 use crate::error::{ActivityError, Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    CheckAgent, CheckNodeHealth, CommandAction, CommandStatus, FailedNode, FinishOperation,
-    HostRef, IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef, ReleaseHost, ReportStep,
-    ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState, ValidateInputs,
-    WithdrawCommand,
+    CheckAgent, CheckNodeHealth, CommandAction, CommandStatus, DeleteKeys, FailedNode,
+    FinishOperation, GenerateKeys, HostRef, IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef,
+    ReleaseHost, ReportStep, ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState,
+    ValidateInputs, WithdrawCommand,
 };
 use crate::undo::Undos;
 use crate::wait::until;
@@ -27,6 +27,7 @@ use crate::workflow::Workflow;
 pub const STEPS: &[&str] = &[
     "validate_inputs",
     "reserve_host",
+    "generate_keys",
     "issue_enrolment_token",
     "wait_for_agent",
     "prepare",
@@ -101,17 +102,19 @@ impl Default for ProvisionLimits {
     }
 }
 
-/// The workflow.
-pub struct ProvisionNode;
+/// The workflow. Without keys it is version 1.0.0, which stays for those that began with it.
+pub struct ProvisionNode<const WITH_KEYS: bool = true>;
 
-impl Workflow for ProvisionNode {
+impl<const WITH_KEYS: bool> Workflow for ProvisionNode<WITH_KEYS> {
     const KIND: &'static str = "provision-node";
-    const VERSION: &'static str = "1.0.0";
+    const VERSION: &'static str = if WITH_KEYS { "1.1.0" } else { "1.0.0" };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         ValidateInputs::NAME,
         ReserveHost::NAME,
         ReleaseHost::NAME,
+        GenerateKeys::NAME,
+        DeleteKeys::NAME,
         IssueEnrolmentToken::NAME,
         RevokeEnrolmentToken::NAME,
         CheckAgent::NAME,
@@ -133,7 +136,7 @@ impl Workflow for ProvisionNode {
             undos: Undos::default(),
             step: STEPS[0],
         };
-        match run.forward().await {
+        match run.forward(WITH_KEYS).await {
             Ok(()) => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
         }
@@ -149,7 +152,7 @@ struct Run {
 }
 
 impl Run {
-    async fn forward(&mut self) -> Result<(), FlowError> {
+    async fn forward(&mut self, with_keys: bool) -> Result<(), FlowError> {
         let node = self.input.node;
         let limits = self.input.limits;
 
@@ -162,6 +165,10 @@ impl Run {
         });
         let host_id = self.flow.activity(ReserveHost, &node).await?.host_id;
         let host = HostRef { node, host_id };
+
+        if with_keys {
+            self.generate_keys(node).await?;
+        }
 
         self.begin("issue_enrolment_token").await?;
         self.undos
@@ -220,6 +227,14 @@ impl Run {
 
         self.begin("finish").await?;
         self.flow.activity(FinishOperation, &node).await
+    }
+
+    async fn generate_keys(&mut self, node: NodeRef) -> Result<(), FlowError> {
+        self.begin("generate_keys").await?;
+        self.undos.push("delete_keys", move |flow| async move {
+            flow.activity(DeleteKeys, &node).await
+        });
+        self.flow.activity(GenerateKeys, &node).await
     }
 
     /// Shows the step. That it can't be shown is no reason to give up a node.

@@ -15,7 +15,7 @@ use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
     CommandAction, CommandStatus, MarkFailed, MarkTerminated, MarkTerminating, NodeRef,
-    ReleaseHost, ReportStep, SendCommand, StepState, WithdrawCommand,
+    ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState, WithdrawCommand,
 };
 use crate::provision_node::{mark_failed, report};
 use crate::workflow::Workflow;
@@ -26,6 +26,7 @@ pub const STEPS: &[&str] = &[
     "stop",
     "uninstall",
     "release_host",
+    "retire_keys",
     "mark_terminated",
 ];
 
@@ -72,12 +73,12 @@ pub struct Terminated {
     pub leftovers: Vec<Leftover>,
 }
 
-/// The workflow.
-pub struct TerminateNode;
+/// The workflow. Without keys it is version 1.0.0, which stays for those that began with it.
+pub struct TerminateNode<const WITH_KEYS: bool = true>;
 
-impl Workflow for TerminateNode {
+impl<const WITH_KEYS: bool> Workflow for TerminateNode<WITH_KEYS> {
     const KIND: &'static str = "terminate-node";
-    const VERSION: &'static str = "1.0.0";
+    const VERSION: &'static str = if WITH_KEYS { "1.1.0" } else { "1.0.0" };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         MarkTerminating::NAME,
@@ -85,6 +86,7 @@ impl Workflow for TerminateNode {
         CommandStatus::NAME,
         WithdrawCommand::NAME,
         ReleaseHost::NAME,
+        RetireKeys::NAME,
         MarkTerminated::NAME,
         MarkFailed::NAME,
     ];
@@ -95,7 +97,12 @@ impl Workflow for TerminateNode {
         let flow = flow.shielded();
         let mut step = STEPS[0];
         let mut leftovers = Vec::new();
-        match forward(&flow, &input, &mut step, &mut leftovers).await {
+        let removed = remove(&flow, &input, &mut step, &mut leftovers).await;
+        let ended = match removed {
+            Ok(()) => end::<WITH_KEYS>(&flow, input.node, &mut step).await,
+            Err(error) => Err(error),
+        };
+        match ended {
             Ok(()) => Ok(Terminated { leftovers }),
             Err(error) => {
                 let failure = Failure {
@@ -108,7 +115,7 @@ impl Workflow for TerminateNode {
     }
 }
 
-async fn forward(
+async fn remove(
     flow: &Flow,
     input: &TerminateInput,
     step: &mut &'static str,
@@ -140,6 +147,18 @@ async fn forward(
     begin(flow, node, step, "release_host").await;
     flow.activity(ReleaseHost, &node).await?;
 
+    Ok(())
+}
+
+async fn end<const WITH_KEYS: bool>(
+    flow: &Flow,
+    node: NodeRef,
+    step: &mut &'static str,
+) -> Result<(), FlowError> {
+    if WITH_KEYS {
+        begin(flow, node, step, "retire_keys").await;
+        flow.activity(RetireKeys, &node).await?;
+    }
     begin(flow, node, step, "mark_terminated").await;
     flow.activity(MarkTerminated, &node).await
 }

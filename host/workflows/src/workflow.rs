@@ -61,7 +61,9 @@ impl Workflows {
     /// Every workflow of the product.
     pub fn all() -> Self {
         Self::default()
+            .with::<crate::provision_node::ProvisionNode<false>>()
             .with::<crate::provision_node::ProvisionNode>()
+            .with::<crate::terminate_node::TerminateNode<false>>()
             .with::<crate::terminate_node::TerminateNode>()
     }
 

@@ -256,6 +256,7 @@ impl Executor {
             artefacts: Arc::clone(&self.artefacts),
             http: self.http.clone(),
             local_http: self.local_http.clone(),
+            gateway: self.gateway.clone(),
             saved: saved_folder(id).join(index.to_string()),
             report: Report::new(move |fraction, message| {
                 // Progress is for people; the next one makes up for one that finds the queue full.

@@ -1,5 +1,6 @@
 //! Checks of a chain's profile, runtime and observation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use regex::Regex;
@@ -121,6 +122,24 @@ fn profile(
         }
     }
     binaries_and_inputs(doc, model, found);
+    keys(doc, model, found);
+}
+
+fn keys(doc: &Doc<Profile>, model: &Profile, found: &mut Vec<Diagnostic>) {
+    let mut paths = BTreeMap::new();
+    for (key, used) in &model.keys {
+        let at = Path::default().at("keys").at(key);
+        name(doc, &at, key, "key", found);
+        let at = at.at("path");
+        if !stays_inside(&used.path) || used.path.contains("{{") {
+            let message = format!("`{}` is no file within the node's folder", used.path);
+            let mend = "write a relative path without `..` and without a template";
+            found.push(doc.at(&at, message, mend));
+        } else if let Some(other) = paths.insert(used.path.as_str(), key) {
+            let message = format!("key `{other}` is written there already");
+            found.push(doc.at(&at, message, "give each key a path of its own"));
+        }
+    }
 }
 
 fn node_type(doc: &Doc<Profile>, path: &Path, model: &NodeType, found: &mut Vec<Diagnostic>) {

@@ -38,7 +38,7 @@ pub(super) fn recipes(files: &ChainFiles, found: &mut Vec<Diagnostic>) {
         }
         let values = sample(of_profile, of_runtime);
         let names = names(of_profile, of_runtime, node_type, &values);
-        let renderer = Renderer::new(names, &values.root, &of_runtime.process);
+        let renderer = Renderer::new(names, &values.root, &of_runtime.process, &of_profile.keys);
         let process = Path::default().at("process");
         for field in ["command", "args", "env"] {
             templates(runtime, &process.at(field), &renderer, found);
@@ -158,6 +158,7 @@ fn literal_names(doc: &Doc<Recipe>, recipe: &Recipe, found: &mut Vec<Diagnostic>
             | StepAction::File(_)
             | StepAction::Download(_)
             | StepAction::Extract(_)
+            | StepAction::Key(_)
             | StepAction::WaitFor(_) => {}
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::scalars::{DurationText, SchemaVersion, Sha256, optional_duration};
+use crate::key::KeyAlgorithm;
 use crate::plugin::{Grants, Limits};
 
 /// Identity, node types, binaries, inputs and plugins of a chain.
@@ -31,6 +32,9 @@ pub struct Profile {
     /// Binaries that recipes install.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binaries: BTreeMap<String, BinarySource>,
+    /// Keys that each node has; recipes write them by `key` steps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, KeyUse>,
     /// What a person is asked for before a node is provisioned.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Input>,
@@ -158,6 +162,46 @@ pub struct BinarySource {
     /// Digest of the download.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Sha256>,
+}
+
+/// A key that each node of the chain has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyUse {
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: KeySource,
+    /// What it is.
+    pub algorithm: KeyAlgorithm,
+    /// The file of the node's folder that a `key` step writes; no template.
+    pub path: String,
+    /// How the file holds it.
+    #[serde(default)]
+    pub encoding: KeyEncoding,
+}
+
+/// Where a key comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum KeySource {
+    /// The host makes it when the node is provisioned.
+    #[default]
+    Generated,
+}
+
+/// How a file holds the 32 bytes of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum KeyEncoding {
+    /// 64 hexadecimal digits.
+    #[default]
+    Hex,
+    /// Base64 with padding.
+    Base64,
+    /// The bytes themselves.
+    Raw,
 }
 
 /// Something that a person is asked for.

@@ -104,6 +104,8 @@ pub enum StepAction {
     Binary(BinaryStep),
     /// Registers and starts the process of runtime.yaml.
     Process(ProcessStep),
+    /// Writes a key of the profile.
+    Key(KeyStep),
     /// Waits until something answers.
     WaitFor(WaitForStep),
 }
@@ -208,6 +210,14 @@ pub struct BinaryStep {
     pub source: String,
     /// Its version.
     pub version: String,
+}
+
+/// Writes a key of the profile to its path, for the node's user only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyStep {
+    /// The key's name in the profile; no template.
+    pub name: String,
 }
 
 /// Starts the process of runtime.yaml. What is given here replaces what stands there.

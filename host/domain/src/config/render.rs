@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::ChainConfig;
-use super::diagnostics::Path;
+use super::diagnostics::{Path, did_you_mean};
 use super::names::names;
-use super::recipe::{PackageManager, PackageStep, ProcessStep, Step, StepAction, WaitForStep};
+use super::profile::KeyUse;
+use super::recipe::{
+    KeyStep, PackageManager, PackageStep, ProcessStep, Step, StepAction, WaitForStep,
+};
 use super::render_fields::{is_sha512, mode};
 use super::runtime::Process;
 use super::scalars::Sha256;
@@ -59,7 +62,8 @@ pub fn render_recipe(
             node_type: node_type.to_owned(),
         })?;
     let names = names(&chain.profile, &chain.runtime, node_type, values);
-    let renderer = Renderer::new(names, &values.root, &chain.runtime.process);
+    let profile = &chain.profile;
+    let renderer = Renderer::new(names, &values.root, &chain.runtime.process, &profile.keys);
     let mut steps = Vec::new();
     for step in &recipe.steps {
         let filled = renderer.step(step).map_err(|fault| RenderError::Step {
@@ -89,14 +93,21 @@ pub(super) struct Renderer<'a> {
     pub(super) templates: Templates,
     pub(super) root: String,
     process: &'a Process,
+    keys: &'a BTreeMap<String, KeyUse>,
 }
 
 impl<'a> Renderer<'a> {
-    pub(super) fn new(names: Value, root: &str, process: &'a Process) -> Self {
+    pub(super) fn new(
+        names: Value,
+        root: &str,
+        process: &'a Process,
+        keys: &'a BTreeMap<String, KeyUse>,
+    ) -> Self {
         Self {
             templates: Templates::new(names),
             root: root.trim_end_matches('/').to_owned(),
             process,
+            keys,
         }
     }
 
@@ -155,6 +166,7 @@ impl<'a> Renderer<'a> {
                 source: self.path(&step.source, &at("source"))?,
                 version: self.filled(&step.version, &at("version"))?,
             },
+            StepAction::Key(step) => self.key(step)?,
             StepAction::Process(step) => RenderedAction::Process(self.process(step)?),
             StepAction::WaitFor(step) => RenderedAction::WaitFor {
                 target: self.target(step)?,
@@ -191,6 +203,20 @@ impl<'a> Renderer<'a> {
             version: self.exact_version(&step.version, &at("version"))?,
             integrity,
             binaries,
+        })
+    }
+
+    fn key(&self, step: &KeyStep) -> Result<RenderedAction, Fault> {
+        let Some(key) = self.keys.get(&step.name) else {
+            let message = format!("`{}` is no key of the profile", short(&step.name));
+            let mend = did_you_mean(&step.name, "key", self.keys.keys().map(String::as_str));
+            let at = Path::default().at("with").at("name");
+            return Err(fault(&at, message, &mend));
+        };
+        Ok(RenderedAction::Key {
+            name: step.name.clone(),
+            path: key.path.clone(),
+            encoding: key.encoding,
         })
     }
 

@@ -16,11 +16,7 @@ use super::schema_words::{
 use super::tree::{Entry, Kind, Node, Place};
 
 /// Keys that a reader of the design may expect, and what to do as long as nothing acts on them.
-const NOT_YET: [(&str, &str); 12] = [
-    (
-        "keys",
-        "delete it: this version of the host manages no keys",
-    ),
+const NOT_YET: [(&str, &str); 11] = [
     (
         "node_status",
         "delete it and judge the node by a policy in observation.yaml",

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::profile::KeyEncoding;
 use super::recipe::{PackageManager, Retry};
 use super::runtime::{ProcessLog, Restart};
 
@@ -81,6 +82,15 @@ pub enum RenderedAction {
         source: String,
         /// Its version.
         version: String,
+    },
+    /// Writes a key; the agent asks for the material when it comes to it, so that no command holds it.
+    Key {
+        /// The key's name in the profile.
+        name: String,
+        /// To where.
+        path: String,
+        /// How the file holds it.
+        encoding: KeyEncoding,
     },
     /// Registers and starts a process.
     Process(RenderedProcess),

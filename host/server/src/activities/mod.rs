@@ -2,6 +2,7 @@
 
 mod commands;
 mod hosts;
+mod keys;
 mod nodes;
 mod operations;
 
@@ -10,9 +11,10 @@ pub(crate) use hosts::LOCAL;
 use std::future::Future;
 
 use host_workflows::node_activities::{
-    CheckAgent, CheckNodeHealth, CommandStatus, FinishOperation, IssueEnrolmentToken, MarkFailed,
-    MarkSyncing, MarkTerminated, MarkTerminating, ReleaseHost, ReportStep, ReserveHost,
-    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
+    CheckAgent, CheckNodeHealth, CommandStatus, DeleteKeys, FinishOperation, GenerateKeys,
+    IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, ReleaseHost,
+    ReportStep, ReserveHost, RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs,
+    WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -49,6 +51,9 @@ pub(crate) fn all(app: &App) -> Activities {
     on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
     on(&mut activities, app, ReserveHost, hosts::reserve);
     on(&mut activities, app, ReleaseHost, hosts::release);
+    on(&mut activities, app, GenerateKeys, keys::generate_missing);
+    on(&mut activities, app, DeleteKeys, keys::delete);
+    on(&mut activities, app, RetireKeys, keys::retire);
     on(
         &mut activities,
         app,

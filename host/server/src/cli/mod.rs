@@ -21,6 +21,7 @@ mod process;
 mod sse;
 mod watch;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -151,6 +152,8 @@ async fn serve<F: Future<Output = anyhow::Result<()>>>(
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log in a file is read by other programs.
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let shutdown = CancellationToken::new();
     let mut served = std::pin::pin!(host(shutdown.clone()));

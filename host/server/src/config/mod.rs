@@ -168,6 +168,9 @@ pub struct RetentionConfig {
     /// Histories of workflows that have ended.
     #[serde(with = "duration_text")]
     pub workflows: Duration,
+    /// Keys of nodes that were terminated.
+    #[serde(with = "duration_text")]
+    pub keys: Duration,
 }
 
 impl Default for RetentionConfig {
@@ -176,6 +179,7 @@ impl Default for RetentionConfig {
             observations: Duration::from_hours(24),
             events: Duration::from_hours(168),
             workflows: Duration::from_hours(168),
+            keys: Duration::from_hours(30 * 24),
         }
     }
 }

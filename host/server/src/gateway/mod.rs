@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use host_domain::command::Command;
 use host_domain::ids::{AgentId, CommandId, NodeId};
+use host_domain::key::NodeKey;
 use host_domain::plugin::{Grants, Limits};
 use host_domain::time::{Clock, Millis};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ mod enroll;
 mod hub;
 mod inbound;
 mod ingest;
+mod keys;
 mod peer;
 mod scope;
 mod server;
@@ -80,6 +82,9 @@ impl Default for GatewayConfig {
 /// Finds a component's file by its digest (`sha256:<hex>`).
 pub type ComponentLookup = Arc<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
 
+/// Opens a node's sealed key for its agent.
+pub type KeyOpener = Arc<dyn Fn(&NodeKey) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+
 /// What the gateway works with.
 #[derive(Clone)]
 pub struct GatewayParts {
@@ -99,6 +104,8 @@ pub struct GatewayParts {
     pub assignments: Arc<dyn AssignmentSource>,
     /// Finds components that agents fetch.
     pub components: ComponentLookup,
+    /// Opens keys that agents fetch.
+    pub keys: KeyOpener,
     /// Ends everything.
     pub shutdown: CancellationToken,
     /// Knows every task, so that the host's end can wait for them.

@@ -26,7 +26,7 @@ use super::hub::NoSeat;
 use super::ingest::{self, IngestQueue, Ingester};
 use super::peer::authorize;
 use super::standing::Standing;
-use super::{GatewayConfig, GatewayParts, components, delivery, enroll, inbound, session};
+use super::{GatewayConfig, GatewayParts, components, delivery, enroll, inbound, keys, session};
 
 /// The most that one message may have, in either direction.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -323,5 +323,15 @@ impl AgentGateway for Agents {
         let chunks =
             components::fetch(&self.shared, peer.agent.id, &request.into_inner().digest).await?;
         Ok(Response::new(chunks))
+    }
+
+    async fn fetch_key(
+        &self,
+        request: Request<v1::FetchKeyRequest>,
+    ) -> Result<Response<v1::KeyMaterial>, Status> {
+        let peer = authorize(&self.shared, &request).await?;
+        keys::fetch(&self.shared, &peer.agent, &request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

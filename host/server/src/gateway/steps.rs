@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use host_domain::config::profile::KeyEncoding;
 use host_domain::config::recipe::PackageManager;
 use host_domain::config::runtime::RestartPolicy;
 use host_domain::config::step::{RenderedAction, RenderedProcess, RenderedStep, WaitTarget};
@@ -79,15 +80,36 @@ fn action(action: &RenderedAction) -> v1::step::Action {
             source,
             version,
         }),
+        RenderedAction::Key {
+            name,
+            path,
+            encoding,
+        } => To::Key(v1::KeyFile {
+            name,
+            path,
+            encoding: key_encoding(encoding).into(),
+        }),
         RenderedAction::Process(rendered) => To::Process(process(rendered)),
         RenderedAction::WaitFor { target, interval } => To::WaitFor(v1::WaitFor {
-            target: Some(match target {
-                WaitTarget::Tcp(address) => v1::wait_for::Target::Tcp(address),
-                WaitTarget::Http(url) => v1::wait_for::Target::Http(url),
-                WaitTarget::Path(path) => v1::wait_for::Target::Path(path),
-            }),
+            target: Some(wait_target(target)),
             interval_ms: millis(interval),
         }),
+    }
+}
+
+fn wait_target(target: WaitTarget) -> v1::wait_for::Target {
+    match target {
+        WaitTarget::Tcp(address) => v1::wait_for::Target::Tcp(address),
+        WaitTarget::Http(url) => v1::wait_for::Target::Http(url),
+        WaitTarget::Path(path) => v1::wait_for::Target::Path(path),
+    }
+}
+
+fn key_encoding(encoding: KeyEncoding) -> v1::key_file::Encoding {
+    match encoding {
+        KeyEncoding::Hex => v1::key_file::Encoding::Hex,
+        KeyEncoding::Base64 => v1::key_file::Encoding::Base64,
+        KeyEncoding::Raw => v1::key_file::Encoding::Raw,
     }
 }
 

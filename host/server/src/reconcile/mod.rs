@@ -5,6 +5,7 @@
 pub(crate) mod escalations;
 pub(crate) mod event_tail;
 pub(crate) mod heartbeats;
+pub(crate) mod keys;
 pub(crate) mod leadership;
 pub(crate) mod notifications;
 pub(crate) mod outbox;

@@ -10,12 +10,20 @@ use super::error::StoreError;
 use super::pools::Pools;
 
 /// Version, name, text for SQLite, text for PostgreSQL.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "init",
-    include_str!("../../../../migrations/sqlite/0001_init.sql"),
-    include_str!("../../../../migrations/postgres/0001_init.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "init",
+        include_str!("../../../../migrations/sqlite/0001_init.sql"),
+        include_str!("../../../../migrations/postgres/0001_init.sql"),
+    ),
+    (
+        2,
+        "node_keys",
+        include_str!("../../../../migrations/sqlite/0002_node_keys.sql"),
+        include_str!("../../../../migrations/postgres/0002_node_keys.sql"),
+    ),
+];
 
 /// A step of the schema that the database does not have yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

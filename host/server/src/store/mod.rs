@@ -26,6 +26,7 @@ mod leader_epochs;
 mod leader_lock;
 mod meta;
 mod node_events;
+mod node_keys;
 mod nodes;
 mod notifications;
 mod observations;

@@ -114,7 +114,8 @@ ids!(
     EventId,
     OperationId,
     NotificationId,
-    RevisionId
+    RevisionId,
+    KeyId
 );
 
 /// A value stored as JSON text.

@@ -29,6 +29,7 @@ tables! {
     node_heartbeats(node_id),
     node_health_state(node_id),
     node_events(id),
+    node_keys(id),
     health_event_outbox(seq),
     dead_letters(id),
     event_log_head(id),

@@ -13,6 +13,8 @@ use crate::testing::{Faults, Post, run};
 const UNDONE: NodeSight = NodeSight {
     hosts: 0,
     tokens: 0,
+    keys: 0,
+    retired_keys: 0,
     folders: 0,
     processes: 0,
     state: "failed",
@@ -52,6 +54,8 @@ fn provisioning_ends_with_one_process_and_shows_every_step() {
     let there = NodeSight {
         hosts: 1,
         tokens: 0,
+        keys: 1,
+        retired_keys: 0,
         folders: 1,
         processes: 1,
         state: "healthy",
@@ -117,7 +121,13 @@ fn a_recipe_that_fails_is_undone_and_shown_with_its_output() {
     assert_eq!(world.failure().as_ref(), Some(failure));
     let undone = |undo: &str| (undo.to_owned(), StepState::Undone);
     let steps = world.steps();
-    let undos = ["uninstall", "revoke_enrolment_token", "release_host"].map(undone);
+    let undos = [
+        "uninstall",
+        "revoke_enrolment_token",
+        "delete_keys",
+        "release_host",
+    ]
+    .map(undone);
     assert!(steps.ends_with(&undos), "{steps:?}");
 }
 
@@ -173,13 +183,26 @@ fn an_agent_that_never_comes_ends_the_wait() {
 /// version and keeps the old one registered until it is drained.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(ProvisionNode::VERSION, "1.0.0");
-    let calls = went::<ProvisionNode, NodeWorld>(&input(), &Faults::default())
+    assert_eq!(ProvisionNode::<false>::VERSION, "1.0.0");
+    let calls = went::<ProvisionNode<false>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
     let expected = "report_step validate_inputs report_step reserve_host report_step \
         issue_enrolment_token report_step check_agent report_step send_command command_status \
         report_step send_command command_status report_step mark_syncing report_step \
         check_node_health report_step finish";
+    assert_eq!(calls.join(" "), expected);
+}
+
+#[test]
+fn version_1_1_0_calls_what_it_always_called() {
+    assert_eq!(ProvisionNode::<true>::VERSION, "1.1.0");
+    let calls = went::<ProvisionNode, NodeWorld>(&input(), &Faults::default())
+        .trace
+        .calls;
+    let expected = "report_step validate_inputs report_step reserve_host report_step generate_keys \
+        report_step issue_enrolment_token report_step check_agent report_step send_command \
+        command_status report_step send_command command_status report_step mark_syncing \
+        report_step check_node_health report_step finish";
     assert_eq!(calls.join(" "), expected);
 }

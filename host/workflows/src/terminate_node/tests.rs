@@ -12,6 +12,8 @@ use crate::testing::{Faults, Post, Trace, When, run};
 const GONE: NodeSight = NodeSight {
     hosts: 0,
     tokens: 0,
+    keys: 0,
+    retired_keys: 1,
     folders: 0,
     processes: 0,
     state: "terminated",
@@ -89,7 +91,11 @@ fn what_is_gone_already_is_no_failure() {
         &Faults::default(),
     );
     assert!(matches!(trace.outcome, Outcome::Completed(_)), "{trace:?}");
-    assert_eq!(world.sight(), GONE);
+    let nothing_retired = NodeSight {
+        retired_keys: 0,
+        ..GONE
+    };
+    assert_eq!(world.sight(), nothing_retired);
 }
 
 /// A termination is its own undo: whatever fails, it ends with nothing there, or says what is.
@@ -154,6 +160,8 @@ fn an_agent_that_cannot_remove_the_node_fails_it_and_says_so() {
     assert_eq!(failure.leftovers.len(), 1);
     let left = NodeSight {
         hosts: 1,
+        keys: 1,
+        retired_keys: 0,
         folders: 1,
         processes: 1,
         ..GONE
@@ -195,11 +203,22 @@ fn force_goes_on_and_names_what_was_left() {
 /// See the test of the same name in `provision_node`.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::VERSION, "1.0.0");
-    let calls = went::<TerminateNode, Installed>(&input(), &Faults::default())
-        .trace
-        .calls;
+    assert_eq!(TerminateNode::<false>::VERSION, "1.0.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
         report_step send_command command_status report_step release_host report_step mark_terminated";
-    assert_eq!(calls.join(" "), expected);
+    assert_eq!(calls::<false>(), expected);
+}
+
+#[test]
+fn version_1_1_0_calls_what_it_always_called() {
+    assert_eq!(TerminateNode::<true>::VERSION, "1.1.0");
+    let expected = "report_step mark_terminating report_step send_command command_status \
+        report_step send_command command_status report_step release_host report_step retire_keys \
+        report_step mark_terminated";
+    assert_eq!(calls::<true>(), expected);
+}
+
+fn calls<const WITH_KEYS: bool>() -> String {
+    let went = went::<TerminateNode<WITH_KEYS>, Installed>(&input(), &Faults::default());
+    went.trace.calls.join(" ")
 }

@@ -13,9 +13,10 @@ use crate::error::{ActivityError, Failure};
 use crate::flow::locked;
 use crate::node_activities::{
     CheckAgent, CheckNodeHealth, CommandAction, CommandRequest, CommandState, CommandStatus,
-    FinishOperation, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating,
-    NodeRef, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved, RevokeEnrolmentToken,
-    SendCommand, Sent, StepState, ValidateInputs, WithdrawCommand,
+    DeleteKeys, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
+    MarkTerminated, MarkTerminating, NodeRef, Ready, ReleaseHost, ReportStep, ReserveHost,
+    Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs,
+    WithdrawCommand,
 };
 
 /// The node of the tests.
@@ -31,6 +32,10 @@ pub struct NodeSight {
     pub hosts: u32,
     /// Tokens that could still be used.
     pub tokens: u32,
+    /// Keys that are kept.
+    pub keys: u32,
+    /// Keys that are kept for the time after the node.
+    pub retired_keys: u32,
     /// Folders on the host.
     pub folders: u32,
     /// Processes on the host.
@@ -81,6 +86,7 @@ impl NodeWorld {
         let mut inside = locked(&self.inside);
         inside.sight = NodeSight {
             hosts: 1,
+            keys: 1,
             folders: 1,
             processes: 1,
             state: "healthy",
@@ -209,6 +215,16 @@ impl TestWorld for NodeWorld {
         });
         self.on(&mut activities, ReleaseHost, |inside, _| {
             inside.sight.hosts = 0;
+        });
+        self.on(&mut activities, GenerateKeys, |inside, _| {
+            inside.sight.keys = 1;
+        });
+        self.on(&mut activities, DeleteKeys, |inside, _| {
+            inside.sight.keys = 0;
+        });
+        self.on(&mut activities, RetireKeys, |inside, _| {
+            inside.sight.retired_keys += inside.sight.keys;
+            inside.sight.keys = 0;
         });
         self.on(&mut activities, IssueEnrolmentToken, |inside, _| {
             inside.sight.tokens = 1;

@@ -6,10 +6,15 @@ use super::*;
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 #[rustfmt::skip]
-const TABLE: [Row; 65] = [
+const TABLE: [Row; 70] = [
     ("unknown key", PROFILE_PATH, "display_name:", "dispaly_name:"),
     ("unknown key far from all", PROFILE_PATH, "chain_type: toy", "chain_type: toy\ncolour: red"),
-    ("key of a later version", PROFILE_PATH, "inputs:", "keys: {}\ninputs:"),
+    ("key of a later version", PROFILE_PATH, "inputs:", "payments: {}\ninputs:"),
+    ("key outside the node's folder", PROFILE_PATH, "path: config/p2p.key", "path: ../p2p.key"),
+    ("two keys in one file", PROFILE_PATH, "path: config/engine.jwt", "path: config/p2p.key"),
+    ("algorithm that is none", PROFILE_PATH, "algorithm: ed25519", "algorithm: rsa"),
+    ("key of a person", PROFILE_PATH, "algorithm: ed25519", "algorithm: ed25519\n    source: user"),
+    ("unknown key of a step", RECIPE_PATH, "with: {name: p2p}", "with: {name: p2q}"),
     ("node status", RUNTIME_PATH, "paths:", "node_status: {healthy_expression: up == 1}\npaths:"),
     ("missing key", PROFILE_PATH, "        instance_type: cx32\n", ""),
     ("missing version", RECIPE_PATH, "schema_version: \"1.0\"\n", ""),

@@ -94,7 +94,9 @@ fn a_recipe_is_filled_in_for_a_node() {
     // `restore` is left out: its `when` renders to nothing.
     assert_eq!(
         names,
-        ["folder", "config", "fetch", "unpack", "link", "run", "wait"]
+        [
+            "folder", "config", "fetch", "unpack", "link", "identity", "run", "wait"
+        ]
     );
     insta::assert_debug_snapshot!(steps);
 }
@@ -134,7 +136,7 @@ fn an_input_can_not_lead_out_of_the_folder() {
 fn a_wait_has_its_target() {
     let set = load_folder(&good()).unwrap();
     let steps = render_recipe(&set.chains["toy"], "full", &values()).unwrap();
-    let RenderedAction::WaitFor { target, .. } = &steps[6].action else {
+    let RenderedAction::WaitFor { target, .. } = &steps[7].action else {
         panic!("the last step waits");
     };
     assert_eq!(*target, WaitTarget::Tcp("127.0.0.1:4000".to_owned()));

@@ -1,0 +1,45 @@
+//! Keys of nodes, for the agent that the node is placed with and for no other.
+
+use host_domain::agent::Agent;
+use host_domain::ids::NodeId;
+use host_domain::node::Node;
+use proto::v1;
+use tonic::Status;
+
+use super::peer::store_status;
+use super::server::Shared;
+
+/// Opens a key of a node on the agent's own host. What is refused is counted and says no more than that.
+pub(super) async fn fetch(
+    shared: &Shared,
+    agent: &Agent,
+    request: &v1::FetchKeyRequest,
+) -> Result<v1::KeyMaterial, Status> {
+    let db = &shared.parts.db;
+    let refused = || {
+        metrics::counter!("gateway_refused_total", "reason" => "key").increment(1);
+        tracing::warn!(agent.id = %agent.id, "an agent asked for a key that is not of its nodes");
+        Status::permission_denied(
+            "no node of this agent has such a key; the chain's profile declares keys",
+        )
+    };
+    let id: NodeId = request.node_id.parse().map_err(|_| refused())?;
+    let node = db.node(id).await.map_err(|error| store_status(&error))?;
+    let is_own = |node: &Node| {
+        node.placement.host_id == Some(agent.host_id) && !node.condition.state.is_terminal()
+    };
+    if !node.as_ref().is_some_and(is_own) {
+        return Err(refused());
+    }
+    let key = db.node_key(id, &request.name).await;
+    let key = key.map_err(|error| store_status(&error))?;
+    let key = key
+        .filter(|key| key.delete_after.is_none())
+        .ok_or_else(refused)?;
+    let material = (shared.parts.keys)(&key).map_err(|error| {
+        tracing::error!(node.id = %id, key = key.name, error = &*error as &dyn std::error::Error, "a key can't be opened");
+        Status::internal("the host can't open the key; its log says why")
+    })?;
+    tracing::info!(agent.id = %agent.id, node.id = %id, key = key.name, "an agent fetched a key");
+    Ok(v1::KeyMaterial { material })
+}

@@ -1,0 +1,116 @@
+//! Keys whose time is over are deleted, and those that an older master key wrapped are wrapped by the newest.
+
+use crate::app::App;
+use crate::keys::SealScope;
+use crate::ops::OpError;
+
+/// Keys that are looked at together.
+const BATCH: u32 = 500;
+
+/// One round.
+pub(crate) async fn round(app: App) -> Result<(), OpError> {
+    delete_retired(&app).await?;
+    rewrap(&app).await
+}
+
+async fn delete_retired(app: &App) -> Result<(), OpError> {
+    let now = app.clock.now();
+    loop {
+        let mut tx = app.db.begin().await?;
+        let n_deleted = tx.delete_retired_node_keys(now, BATCH).await?;
+        if n_deleted == 0 {
+            return Ok(());
+        }
+        tx.commit().await?;
+    }
+}
+
+/// A key that can't be wrapped anew keeps its old wrapping and is told of; the rest goes on.
+async fn rewrap(app: &App) -> Result<(), OpError> {
+    let newest = app.master_keys.newest();
+    let mut after = None;
+    loop {
+        let keys = app
+            .db
+            .node_keys_not_wrapped_by(newest, after, BATCH)
+            .await?;
+        let Some(last) = keys.last() else {
+            return Ok(());
+        };
+        after = Some(last.id);
+        let mut tx = app.db.begin().await?;
+        for key in &keys {
+            let scope = SealScope {
+                node_id: key.node_id,
+                name: &key.name,
+            };
+            match app.master_keys.rewrap(&scope, &key.sealed) {
+                // Somebody else was faster when it is not taken.
+                Ok(sealed) => drop(tx.rewrap_node_key(key.id, key.version, &sealed).await?),
+                Err(error) => {
+                    tracing::error!(node.id = %key.node_id, key = key.name, %error, "a key keeps its old wrapping");
+                }
+            }
+        }
+        tx.commit().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host_domain::ids::KeyId;
+    use host_domain::key::{KeyAlgorithm, NodeKey};
+    use host_domain::node::NodeState;
+    use host_domain::time::Millis;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::keys::generate;
+    use crate::test_bed::{Bed, OLD_MASTER_KEY, master_keys};
+
+    #[tokio::test]
+    async fn old_wrappings_are_renewed_and_retired_keys_deleted() {
+        let bed = Bed::new().await;
+        let (app, node) = (&bed.app, bed.node(NodeState::Healthy).await);
+        let (material, _) = generate(KeyAlgorithm::Ed25519).unwrap();
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await.unwrap();
+        for (name, delete_after) in [("kept", None), ("retired", Some(now))] {
+            let scope = SealScope {
+                node_id: node.id,
+                name,
+            };
+            let key = NodeKey {
+                id: KeyId(Uuid::now_v7()),
+                node_id: node.id,
+                name: name.to_owned(),
+                algorithm: KeyAlgorithm::Ed25519,
+                public_key: Vec::new(),
+                sealed: master_keys(&[OLD_MASTER_KEY])
+                    .seal(&scope, &material)
+                    .unwrap(),
+                created_at: Millis(0),
+                delete_after,
+                version: 1,
+            };
+            assert!(tx.insert_node_key(&key).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+        for _ in 0..2 {
+            round(app.clone()).await.unwrap();
+            let keys = app.db.node_keys(node.id).await.unwrap();
+            assert_eq!(keys.len(), 1, "a second round changes nothing");
+            assert_eq!((keys[0].name.as_str(), keys[0].version), ("kept", 2));
+            assert_eq!(keys[0].sealed.master_key, app.master_keys.newest());
+            let scope = SealScope {
+                node_id: node.id,
+                name: "kept",
+            };
+            let opened = app
+                .master_keys
+                .open_sealed(&scope, &keys[0].sealed)
+                .unwrap();
+            assert_eq!(opened.expose(), material.expose());
+        }
+    }
+}
