@@ -65,3 +65,28 @@ async fn nodes_go_with_the_host_when_it_is_told_so() {
     let left = std::fs::read_dir(dev.path(".bellwether/agent/nodes")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "nothing of the node is left on disk");
 }
+
+#[tokio::test]
+async fn a_second_node_of_a_development_chain_is_healthy_beside_the_first() {
+    let mut dev = Dev::new(&[]);
+    dev.start().await;
+    let first = dev.healthy().await;
+    // Far enough ahead that a policy that compares them would say so.
+    dev.node_when("ahead", Duration::from_mins(1), |node| {
+        node["observations"]["node.height"]["value"].as_i64() > Some(20)
+    })
+    .await;
+    let body = serde_json::json!({ "chain": "anvil-devnet", "node_type": "full" });
+    let second = dev.post("nodes", &body).await["node_id"].clone();
+    let path = format!("nodes/{}", second.as_str().unwrap());
+    crate::support::wait::eventually(
+        "the second is healthy",
+        Duration::from_mins(1),
+        async || (dev.try_get(&path).await?["display_state"] == "healthy").then_some(()),
+    )
+    .await;
+    let first = dev
+        .get(&format!("nodes/{}", first["id"].as_str().unwrap()))
+        .await;
+    assert_eq!(first["display_state"], "healthy");
+}

@@ -57,6 +57,9 @@ pub struct Rule {
     pub block_age_max_s: u32,
     /// Fewest peers that a node must have; 0 turns the rule off.
     pub min_peers: u32,
+    /// Whether the nodes of the chain follow one chain. Each node of a development chain makes one of its own: there the
+    /// height of another says nothing.
+    pub compare_siblings: bool,
 }
 
 impl Default for Rule {
@@ -68,6 +71,7 @@ impl Default for Rule {
             critical_lag_blocks: 100,
             block_age_max_s: 0,
             min_peers: 0,
+            compare_siblings: true,
         }
     }
 }
@@ -118,6 +122,10 @@ impl Rule {
 
     /// Judges one node.
     pub fn judge(&self, facts: &Facts) -> Opinion {
+        let facts = &Facts {
+            siblings: facts.siblings.filter(|_| self.compare_siblings),
+            ..*facts
+        };
         let Some(age_s) = facts.age_s else {
             let message = "no height has been observed yet".into();
             let complaints = vec![Complaint {

@@ -143,3 +143,14 @@ fn columns_are_named_once() {
     let distinct: std::collections::BTreeSet<_> = COLUMNS.iter().collect();
     assert_eq!(distinct.len(), COLUMNS.len());
 }
+
+#[test]
+fn siblings_count_only_where_they_follow_one_chain() {
+    let alone = Rule {
+        compare_siblings: false,
+        ..Rule::default()
+    };
+    let ahead = facts("siblings=9000");
+    assert_eq!(judged(&Rule::default(), &ahead), "syncing: height_behind!");
+    assert_eq!(judged(&alone, &ahead), "synced:");
+}
