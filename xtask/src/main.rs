@@ -161,6 +161,15 @@ fn test(filter: &[String]) -> anyhow::Result<()> {
     setup(true)?;
     if filter.is_empty() {
         lint()?;
+        // A workspace of its own, whose crates are tested as native code.
+        run(cargo(&[
+            "test",
+            "--quiet",
+            "--workspace",
+            "--manifest-path",
+            "plugins/Cargo.toml",
+            "--locked",
+        ]))?;
     }
     let mut tests = if quiet(cargo(&["nextest", "--version"])) {
         let profile = if std::env::var_os("CI").is_some() {
