@@ -46,6 +46,13 @@ impl Dev {
             &project.join("chain-configs"),
             &folder.path().join("chain-configs"),
         );
+        // Several tests run side by side, each with an agent of its own: of one wished port only one of them could be sure.
+        let runtime = folder
+            .path()
+            .join("chain-configs/chains/anvil-devnet/runtime.yaml");
+        let text = std::fs::read_to_string(&runtime).unwrap();
+        assert!(text.contains("default: 8545"), "{text}");
+        std::fs::write(&runtime, text.replace("default: 8545", "default: 0")).unwrap();
         let config = "health: {heartbeat: {beat_interval: 500ms, evaluation_interval: 1s, heartbeat_timeout: 2s}}\n";
         std::fs::write(folder.path().join("bellwether.yaml"), config).unwrap();
         let dev = "dev --http 127.0.0.1:0 --gateway 127.0.0.1:0 --config bellwether.yaml";

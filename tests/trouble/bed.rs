@@ -63,7 +63,7 @@ impl Folder {
     /// Declares a chain with these plugins; `observation` says how they are used.
     pub(super) fn chain(&self, id: &str, plugins: &Value, observation: Value) {
         self.profile(id, plugins);
-        let ports = json!({ "rpc": { "default": 8545 } });
+        let ports = json!({ "rpc": { "default": 0 } });
         let process = json!({ "command": "bin/toyd" });
         self.write(
             &format!("chains/{id}/runtime.yaml"),

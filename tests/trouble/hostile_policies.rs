@@ -62,8 +62,8 @@ async fn each_hostile_policy_is_one_incident_of_its_plugin_and_the_others_judge_
         assert_eq!(incident.key.subject_kind, SubjectKind::Plugin);
         assert_eq!(incident.key.subject_id, format!("{chain}/bad"));
         assert!(incident.title.contains(word), "{chain}: {}", incident.title);
-        // The host's own first round may be among those asked for here.
-        assert!(incident.occurrences <= 3, "{chain}: {incident:#?}");
+        // Once when it began and once when the breaker opened, here or in the host's own loop; not once a round.
+        assert!(incident.occurrences <= 4, "{chain}: {incident:#?}");
         // What could not be loaded is never called.
         let is_open = bed.stats(chain, "bad").await.is_open;
         assert_eq!(is_open, chain != "import", "{chain}");
