@@ -18,6 +18,30 @@ fn every_source_says_what_it_is() {
     );
 }
 
+/// Lines of a source, without its tests.
+const LINES_MAX: usize = 400;
+
+#[test]
+fn no_source_is_too_long() {
+    let rule = |file: &File| {
+        let lines = file.text.lines();
+        let n_lines = lines.take_while(|line| *line != "#[cfg(test)]").count();
+        if n_lines <= LINES_MAX || file.path.starts_with("tests/") {
+            Vec::new()
+        } else {
+            vec![format!(
+                "has {n_lines} lines; more than {LINES_MAX} are usually two nouns"
+            )]
+        }
+    };
+    let long = "//! x\n".repeat(LINES_MAX + 1);
+    check(
+        rule,
+        &files(".rs"),
+        &File::new("host/domain/src/x.rs", &long),
+    );
+}
+
 /// Crates and the only folders whose sources may name them.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("wasmtime", &["host/runtime/"]),

@@ -1,5 +1,6 @@
 //! Nodes: made, shown and removed.
 
+mod history;
 mod new_node;
 
 use std::collections::BTreeMap;
@@ -15,15 +16,12 @@ use uuid::Uuid;
 use super::audit::audit;
 use super::operations::log_operation;
 use super::{
-    CreateNode, HealthExplanation, NodeDetails, NodeEventRow, NodeFilter, OpError, OperationFilter,
-    PAGE_MAX, Page, PageRequest, Principal, ProcessView,
+    CreateNode, NodeDetails, NodeFilter, OpError, OperationFilter, PAGE_MAX, Page, PageRequest,
+    Principal, ProcessView,
 };
 use crate::app::App;
 use crate::store::retried;
 use new_node::new_node;
-
-/// Most samples of one answer.
-const SAMPLES_MAX: u32 = 5_000;
 
 impl App {
     /// Makes a node's record and starts its provisioning; the operation shows how it goes.
@@ -243,82 +241,6 @@ impl App {
         tx.commit().await?;
         self.start_workflow(&operation).await?;
         Ok(operation)
-    }
-
-    /// Why a node's health is what it is.
-    pub async fn node_health(&self, id: NodeId) -> Result<HealthExplanation, OpError> {
-        let node = self
-            .db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        let health = self.db.health_state(id).await?;
-        let heartbeat = self.db.heartbeats(&[id]).await?.remove(&id);
-        Ok(HealthExplanation {
-            pending: health.as_ref().and_then(|health| health.track.pending),
-            flapping: health.as_ref().is_some_and(|health| health.track.flapping),
-            consecutive_failures: health
-                .as_ref()
-                .map_or(0, |health| health.consecutive_failures),
-            reasons: health.map_or_else(|| node.reasons.clone(), |health| health.reasons),
-            last_heartbeat: heartbeat.map(|row| row.last_heartbeat),
-            latest: self.latest_of(id).await?,
-            node,
-        })
-    }
-
-    /// What happened to a node, newest first.
-    pub async fn node_events(
-        &self,
-        id: NodeId,
-        page: &PageRequest,
-    ) -> Result<Page<NodeEventRow>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        let before: Option<String> = page.after()?;
-        let rows = self
-            .db
-            .node_events(id, before.as_deref(), page.rows())
-            .await?;
-        Ok(Page::cut(rows, page, |row| row.id.clone()))
-    }
-
-    /// Commands to a node's agent, newest first.
-    pub async fn node_commands(
-        &self,
-        id: NodeId,
-        page: &PageRequest,
-    ) -> Result<Page<host_domain::command::Command>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        let rows = self
-            .db
-            .list_commands(id, page.after()?, page.rows())
-            .await?;
-        Ok(Page::cut(rows, page, |row| row.id.to_string()))
-    }
-
-    /// Samples of one observation in a time range, oldest first.
-    pub async fn node_observations(
-        &self,
-        id: NodeId,
-        name: &str,
-        from: Millis,
-        to: Millis,
-        limit: u32,
-    ) -> Result<Vec<host_domain::health::Sample>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        Ok(self
-            .db
-            .samples(id, name, from, to, limit.min(SAMPLES_MAX))
-            .await?)
     }
 
     /// Starts the workflow of an operation; the same workflow id is the same workflow.

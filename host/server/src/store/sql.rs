@@ -104,19 +104,9 @@ macro_rules! ids {
         }
     )+};
 }
-ids!(
-    NodeId,
-    SubscriptionId,
-    HostId,
-    AgentId,
-    CommandId,
-    IncidentId,
-    EventId,
-    OperationId,
-    NotificationId,
-    RevisionId,
-    KeyId
-);
+ids! {
+    NodeId, SubscriptionId, HostId, AgentId, CommandId, IncidentId, EventId, OperationId, NotificationId, RevisionId, KeyId
+}
 
 /// A value stored as JSON text.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Value {
