@@ -159,6 +159,10 @@ async fn a_host_with_other_secrets_is_refused_and_a_restart_of_postgres_is_outli
     let stranger = Dev::serve(&database);
     let (ended_well, said) = stranger.command(&["serve"]);
     assert!(!ended_well && said.contains("api-key-pepper"), "{said}");
+    let forgetful = dev.beside(&database);
+    std::fs::remove_file(forgetful.path(".bellwether/master-keys")).unwrap();
+    let (ended_well, said) = forgetful.command(&["serve"]);
+    assert!(!ended_well && said.contains("master-keys"), "{said}");
 
     let tenure = led_by(&database, &dev).await;
     assert_eq!(dev.status("nodes").await.0, 200);

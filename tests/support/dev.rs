@@ -88,8 +88,9 @@ impl Dev {
         let other = Self::serve(database);
         std::fs::create_dir_all(other.path(".bellwether")).unwrap();
         copy(&self.path(".bellwether/ca"), &other.path(".bellwether/ca"));
-        let pepper = ".bellwether/api-key-pepper";
-        std::fs::copy(self.path(pepper), other.path(pepper)).unwrap();
+        for secret in [".bellwether/api-key-pepper", ".bellwether/master-keys"] {
+            std::fs::copy(self.path(secret), other.path(secret)).unwrap();
+        }
         other
     }
 

@@ -79,14 +79,16 @@ impl Host {
             kv: Arc::new(MemoryKv::default()),
         };
         let pepper = pepper(&state_dir.join("api-key-pepper"))?;
+        let master_keys = MasterKeys::open(&state_dir.join("master-keys"))
+            .context("the master keys of nodes' keys can't be used")?;
         installation::check(&db, &authority, &pepper, &state_dir).await?;
+        installation::check_master_keys(&db, &master_keys, &state_dir).await?;
         let app = App::new(Opened {
             databases: databases(db).await?,
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
             pepper,
-            master_keys: MasterKeys::open(&state_dir.join("master-keys"))
-                .context("the master keys of nodes' keys can't be used")?,
+            master_keys,
             worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
             clock: options.clock,
             config,

@@ -1,6 +1,6 @@
-//! What every host of one database shares: the authority that agents trust, and the key of API key hashes.
+//! What every host of one database shares: the authority that agents trust, the key of API key hashes, and the master keys.
 //!
-//! Both are files, because a copy of the database alone must not be enough to speak for the installation. A host that had
+//! All are files, because a copy of the database alone must not be enough to speak for the installation. A host that had
 //! made its own ones would refuse the agents and the API keys of the others, so it is refused itself.
 
 use std::path::Path;
@@ -9,12 +9,15 @@ use anyhow::bail;
 use aws_lc_rs::{digest, hmac};
 
 use crate::gateway::CertificateAuthority;
+use crate::keys::MasterKeys;
 use crate::store::Db;
 
 /// Where the prints are kept.
 const META: &str = "installation";
+/// Where the id of the master key is kept that seals what is made now.
+const MASTER_KEY: &str = "master-key";
 
-/// Writes the prints of both files down at the first start, and compares them at every other one.
+/// Writes the prints of authority and pepper down at the first start, and compares them at every other one.
 pub(crate) async fn check(
     db: &Db,
     authority: &CertificateAuthority,
@@ -34,4 +37,47 @@ pub(crate) async fn check(
         );
     }
     Ok(())
+}
+
+/// A host without the key that others seal with could open no key of a node. One that has it and a newer one begins a rotation.
+pub(crate) async fn check_master_keys(
+    db: &Db,
+    master_keys: &MasterKeys,
+    state_dir: &Path,
+) -> anyhow::Result<()> {
+    let newest = master_keys.newest();
+    let mut tx = db.begin().await?;
+    let known = tx.claim_meta(MASTER_KEY, newest).await?;
+    if !master_keys.holds(&known) {
+        bail!(
+            "the keys of the database's nodes are sealed with master key {known}, which is not in {}: copy `master-keys` from the state folder of a host that runs on it, then start again",
+            state_dir.join("master-keys").display()
+        );
+    }
+    if known != newest {
+        tx.set_meta(MASTER_KEY, newest).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_bed::{Bed, master_keys};
+
+    #[tokio::test]
+    async fn a_host_without_the_master_key_in_use_is_refused() {
+        let db = Bed::new().await.app.db.clone();
+        let check = async |bytes: &[u8]| {
+            check_master_keys(&db, &master_keys(bytes), Path::new("state")).await
+        };
+        check(&[1]).await.unwrap();
+        let refused = check(&[2]).await.unwrap_err().to_string();
+        assert!(refused.contains("copy `master-keys`"), "{refused}");
+        check(&[2, 1]).await.unwrap();
+        let refused = check(&[1]).await.unwrap_err().to_string();
+        assert!(refused.contains("state/master-keys"), "after a rotation: {refused}");
+        check(&[2]).await.unwrap();
+    }
 }

@@ -93,6 +93,15 @@ impl MasterKeys {
         &self.0[0].id
     }
 
+    /// Whether it has the key of that id.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn find(&self, id: &str) -> Option<&MasterKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
     /// Seals material for one key of one node.
     pub(crate) fn seal(
         &self,
@@ -136,7 +145,7 @@ impl MasterKeys {
         scope: &SealScope<'_>,
         sealed: &SealedKey,
     ) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
-        let key = self.0.iter().find(|key| key.id == sealed.master_key);
+        let key = self.find(&sealed.master_key);
         let key = key.ok_or_else(|| KeyError::MasterKeyMissing(sealed.master_key.clone()))?;
         decrypt(&key.bytes, scope, &sealed.data_key)
     }
