@@ -133,12 +133,12 @@ impl App {
 
     /// One node with what was last heard of it.
     pub async fn node(&self, id: NodeId) -> Result<NodeDetails, OpError> {
-        let node = self
-            .db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        self.with_details(node).await
+        self.with_details(self.existing_node(id).await?).await
+    }
+
+    async fn existing_node(&self, id: NodeId) -> Result<Node, OpError> {
+        let node = self.db.node(id).await?;
+        node.ok_or_else(|| OpError::not_found("node", id))
     }
 
     /// A node by its id or, among those that are not terminal, by its name.

@@ -14,11 +14,7 @@ const SAMPLES_MAX: u32 = 5_000;
 impl App {
     /// Why a node's health is what it is.
     pub async fn node_health(&self, id: NodeId) -> Result<HealthExplanation, OpError> {
-        let node = self
-            .db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
+        let node = self.existing_node(id).await?;
         let health = self.db.health_state(id).await?;
         let heartbeat = self.db.heartbeats(&[id]).await?.remove(&id);
         Ok(HealthExplanation {
@@ -40,10 +36,7 @@ impl App {
         id: NodeId,
         page: &PageRequest,
     ) -> Result<Page<NodeEventRow>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
+        self.existing_node(id).await?;
         let before: Option<String> = page.after()?;
         let rows = self
             .db
@@ -58,10 +51,7 @@ impl App {
         id: NodeId,
         page: &PageRequest,
     ) -> Result<Page<Command>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
+        self.existing_node(id).await?;
         let rows = self
             .db
             .list_commands(id, page.after()?, page.rows())
@@ -78,10 +68,7 @@ impl App {
         to: Millis,
         limit: u32,
     ) -> Result<Vec<Sample>, OpError> {
-        self.db
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
+        self.existing_node(id).await?;
         Ok(self
             .db
             .samples(id, name, from, to, limit.min(SAMPLES_MAX))
