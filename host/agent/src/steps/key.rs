@@ -47,7 +47,7 @@ async fn fetch(ctx: &StepContext, name: &str) -> anyhow::Result<Zeroizing<Vec<u8
     let mut gateway = ctx.gateway.clone();
     let linked = tokio::time::timeout(LINK_MAX, gateway.wait_for(Option::is_some)).await;
     let channel = linked
-        .context("the host can't be reached; the step is tried again with its retries")?
+        .context("the host could not be reached for the key; let the agent connect, then provision again")?
         .context("the agent is ending")?
         .clone();
     let channel = channel.context("the host can't be reached")?;
