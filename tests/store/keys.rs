@@ -95,12 +95,12 @@ async fn retired_keys_go_when_their_time_is_over(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     assert_eq!(tx.retire_node_keys(node.id, Millis(100)).await.unwrap(), 1);
     assert_eq!(tx.retire_node_keys(node.id, Millis(900)).await.unwrap(), 0);
-    assert_eq!(tx.delete_retired_node_keys(Millis(99), 9).await.unwrap(), 0);
+    assert_eq!(tx.delete_retired_node_keys(Millis(99), 9).await.unwrap(), []);
     tx.commit().await.unwrap();
     let found = db.node_key(node.id, "p2p").await.unwrap().unwrap();
     assert_eq!(found.delete_after, Some(Millis(100)));
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(tx.delete_retired_node_keys(Millis(100), 9).await.unwrap(), 1);
+    assert_eq!(tx.delete_retired_node_keys(Millis(100), 9).await.unwrap(), [found]);
     tx.commit().await.unwrap();
     assert_eq!(db.node_key(node.id, "p2p").await.unwrap(), None);
 }

@@ -77,7 +77,10 @@ mod tests {
         assert!(refused.contains("copy `master-keys`"), "{refused}");
         check(&[2, 1]).await.unwrap();
         let refused = check(&[1]).await.unwrap_err().to_string();
-        assert!(refused.contains("state/master-keys"), "after a rotation: {refused}");
+        assert!(
+            refused.contains("state/master-keys"),
+            "after a rotation: {refused}"
+        );
         check(&[2]).await.unwrap();
     }
 }

@@ -3,15 +3,14 @@
 use host_domain::ids::KeyId;
 use host_domain::key::NodeKey;
 use host_domain::node::Node;
-use host_domain::time::Millis;
 use host_workflows::node_activities::NodeRef;
 use uuid::Uuid;
 
 use super::nodes::{read, read_in};
 use crate::app::App;
 use crate::keys::{SealScope, generate};
-use crate::ops::{LiveData, NodeHappening, OpError};
-use crate::store::{NodeEventEntry, Tx};
+use crate::ops::{KeysMoved, OpError, tell_of_keys};
+use crate::store::Tx;
 
 /// Makes what the profile declares and the node does not have yet.
 pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpError> {
@@ -49,7 +48,7 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
     if made.is_empty() {
         return Ok(());
     }
-    tell(&mut tx, &row, ("keys_generated", &made), now).await?;
+    tell_of_keys(&mut tx, &row, KeysMoved::Generated, &made, now).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -60,7 +59,7 @@ pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
     let row = read_in(&mut tx, node).await?;
     let names = names(&mut tx, &row).await?;
     if tx.delete_node_keys(row.id).await? > 0 {
-        tell(&mut tx, &row, ("keys_deleted", &names), app.clock.now()).await?;
+        tell_of_keys(&mut tx, &row, KeysMoved::Deleted, &names, app.clock.now()).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -74,7 +73,7 @@ pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
     let names = names(&mut tx, &row).await?;
     let delete_after = now.plus(app.config.retention.keys);
     if tx.retire_node_keys(row.id, delete_after).await? > 0 {
-        tell(&mut tx, &row, ("keys_retired", &names), now).await?;
+        tell_of_keys(&mut tx, &row, KeysMoved::Retired, &names, now).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -83,30 +82,4 @@ pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
 async fn names(tx: &mut Tx, node: &Node) -> Result<Vec<String>, OpError> {
     let keys = tx.node_keys(node.id).await?;
     Ok(keys.into_iter().map(|key| key.name).collect())
-}
-
-/// A line of the node's history with the names: an event never has more of a key.
-async fn tell(
-    tx: &mut Tx,
-    node: &Node,
-    (kind, names): (&str, &[String]),
-    now: Millis,
-) -> Result<(), OpError> {
-    let entry = NodeEventEntry {
-        id: Uuid::now_v7().to_string(),
-        node_id: node.id,
-        at: now,
-        kind: kind.to_owned(),
-        message: names.join(", "),
-    };
-    tx.append_node_event(&entry).await?;
-    let happening = NodeHappening {
-        id: entry.id,
-        at: entry.at,
-        kind: entry.kind,
-        message: entry.message,
-    };
-    let chain = Some(node.chain_profile_id.clone());
-    tx.append_event_log(LiveData::NodeEvent(happening).entry(Some(node.id), chain, now));
-    Ok(())
 }

@@ -1,8 +1,12 @@
 //! Keys whose time is over are deleted, and those that an older master key wrapped are wrapped by the newest.
 
+use std::collections::BTreeMap;
+
+use host_domain::ids::NodeId;
+
 use crate::app::App;
 use crate::keys::SealScope;
-use crate::ops::OpError;
+use crate::ops::{KeysMoved, OpError, tell_of_keys};
 
 /// Keys that are looked at together.
 const BATCH: u32 = 500;
@@ -17,9 +21,18 @@ async fn delete_retired(app: &App) -> Result<(), OpError> {
     let now = app.clock.now();
     loop {
         let mut tx = app.db.begin().await?;
-        let n_deleted = tx.delete_retired_node_keys(now, BATCH).await?;
-        if n_deleted == 0 {
+        let deleted = tx.delete_retired_node_keys(now, BATCH).await?;
+        if deleted.is_empty() {
             return Ok(());
+        }
+        let mut names: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+        for key in deleted {
+            names.entry(key.node_id).or_default().push(key.name);
+        }
+        for (id, names) in names {
+            let node = tx.node(id).await?;
+            let node = node.ok_or_else(|| OpError::not_found("node", id))?;
+            tell_of_keys(&mut tx, &node, KeysMoved::Deleted, &names, now).await?;
         }
         tx.commit().await?;
     }
@@ -39,6 +52,7 @@ async fn rewrap(app: &App) -> Result<(), OpError> {
         };
         after = Some(last.id);
         let mut tx = app.db.begin().await?;
+        let mut has_changed = false;
         for key in &keys {
             let scope = SealScope {
                 node_id: key.node_id,
@@ -46,13 +60,17 @@ async fn rewrap(app: &App) -> Result<(), OpError> {
             };
             match app.master_keys.rewrap(&scope, &key.sealed) {
                 // Somebody else was faster when it is not taken.
-                Ok(sealed) => drop(tx.rewrap_node_key(key.id, key.version, &sealed).await?),
+                Ok(sealed) => {
+                    has_changed |= tx.rewrap_node_key(key.id, key.version, &sealed).await?;
+                }
                 Err(error) => {
                     tracing::error!(node.id = %key.node_id, key = key.name, %error, "a key keeps its old wrapping");
                 }
             }
         }
-        tx.commit().await?;
+        if has_changed {
+            tx.commit().await?;
+        }
     }
 }
 
@@ -112,5 +130,8 @@ mod tests {
                 .unwrap();
             assert_eq!(opened.expose(), material.expose());
         }
+        let events = app.db.node_events(node.id, None, 9).await.unwrap();
+        let told = events.iter().map(|event| (&*event.kind, &*event.message));
+        assert_eq!(told.collect::<Vec<_>>(), [("keys_deleted", "retired")]);
     }
 }

@@ -116,14 +116,15 @@ impl Tx {
         self.execute(sql(SQL).bind(node)).await
     }
 
-    /// Deletes at most `limit` keys whose time is over, and says how many.
+    /// Deletes at most `limit` keys whose time is over, and gives them.
     pub async fn delete_retired_node_keys(
         &mut self,
         now: Millis,
         limit: u32,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Vec<NodeKey>, StoreError> {
         const SQL: &str = "DELETE FROM node_keys WHERE id IN
-            (SELECT id FROM node_keys WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2)";
-        self.execute(sql(SQL).bind(now).bind(limit)).await
+            (SELECT id FROM node_keys WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2)
+            RETURNING *";
+        self.all(sql(SQL).bind(now).bind(limit)).await
     }
 }
