@@ -253,9 +253,18 @@ impl Journal {
 }
 
 impl Inner {
+    /// Blocks; for who holds the turn.
     fn prune(&self) {
-        let now = time::now();
-        let mut records = self.lock();
+        for id in self.not_needed(time::now()) {
+            // While the file goes nobody waits for the records: the caller's turn keeps other writers out.
+            if durable::remove(&self.layout.journal_of(id)).is_ok() {
+                self.lock().remove(&id);
+            }
+        }
+    }
+
+    fn not_needed(&self, now: Millis) -> Vec<CommandId> {
+        let records = self.lock();
         let mut stored: Vec<(Millis, CommandId)> = records
             .iter()
             .filter_map(|(id, record)| match record.phase {
@@ -265,13 +274,11 @@ impl Inner {
             .collect();
         stored.sort_unstable();
         let surplus = records.len().saturating_sub(RECORDS_MAX);
-        for (n, (at, id)) in stored.into_iter().enumerate() {
-            if (n < surplus || now.since(at) > KEEP)
-                && durable::remove(&self.layout.journal_of(id)).is_ok()
-            {
-                records.remove(&id);
-            }
-        }
+        let stored = stored.into_iter().enumerate();
+        stored
+            .filter(|(n, (at, _))| *n < surplus || now.since(*at) > KEEP)
+            .map(|(_, (_, id))| id)
+            .collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<CommandId, Record>> {

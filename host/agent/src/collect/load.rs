@@ -155,8 +155,11 @@ impl Inner {
 
     async fn component(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
         let path = self.folder.join(format!("{}.wasm", digest.hex()));
-        if let Some(bytes) = durable::read(&path)?.filter(|bytes| Digest::of(bytes) == digest) {
-            touch(&path);
+        let kept = durable::blocking({
+            let path = path.clone();
+            move || read_kept(&path, digest)
+        });
+        if let Some(bytes) = kept.await? {
             return Ok(bytes);
         }
         let fetched = tokio::time::timeout(FETCH_MAX, self.fetch(digest)).await;
@@ -167,11 +170,17 @@ impl Inner {
             Digest::of(&bytes) == digest,
             "the host sent another component than {digest}"
         );
-        durable::write(&path, &bytes).context("the component can't be kept; check the disk")?;
-        if let Err(error) = forget_oldest(&self.folder, &self.wanted()) {
-            tracing::warn!(%error, "old components can't be removed");
-        }
-        Ok(bytes)
+        let (folder, wanted) = (self.folder.clone(), self.wanted());
+        let written = durable::blocking(move || {
+            durable::write(&path, &bytes)?;
+            if let Err(error) = forget_oldest(&folder, &wanted) {
+                tracing::warn!(%error, "old components can't be removed");
+            }
+            Ok(bytes)
+        });
+        written
+            .await
+            .context("the component can't be kept; check the disk")
     }
 
     /// The files of the components that somebody wants.
@@ -224,6 +233,15 @@ impl Inner {
             error,
         }));
     }
+}
+
+/// A component that is here already, and whole.
+fn read_kept(path: &Path, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    let kept = durable::read(path)?.filter(|bytes| Digest::of(bytes) == digest);
+    if kept.is_some() {
+        touch(path);
+    }
+    Ok(kept)
 }
 
 /// Bounds the folder: what was not used for the longest time goes, and nothing that is wanted.

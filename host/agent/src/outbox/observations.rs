@@ -2,7 +2,7 @@
 //!
 //! When the host is slow, older values of the same collector give way to newer ones. While the agent is cut off,
 //! batches go to a bounded folder, and the oldest are dropped first. A batch stays in memory until it is on the disk, and
-//! files are read and written while nobody holds the queue, so that no collector and no session waits for the disk.
+//! files are read and written while nobody holds the queue, so that no thread of the runtime waits for the disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

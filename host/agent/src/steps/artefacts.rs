@@ -6,7 +6,8 @@
 //! The folder is bounded: what was not used for the longest time goes first, and never what a step is working with.
 //! Losing an entry costs one more download.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, FileTimes};
 use std::future::Future;
 use std::io;
@@ -18,17 +19,24 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use super::integrity::Integrity;
+use crate::durable;
 
 /// How the name of a download ends that is not whole yet.
 const PART: &str = ".part";
+
+/// How the name of a folder begins that nobody needs after a crash.
+const PASSING: &str = ".fetch-";
 
 /// The shared downloads.
 pub(crate) struct Artefacts {
     dir: PathBuf,
     bytes_max: u64,
-    /// What is fetched or used, by digest: one user at a time, and nothing of it is dropped. Entries die with their users.
-    in_use: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    in_use: InUse,
 }
+
+/// What is fetched or used, by digest: one user at a time, and nothing of it is dropped. Entries die with their users.
+#[derive(Clone, Default)]
+struct InUse(Arc<Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
 /// A download that stays as long as this is held.
 pub(crate) struct Kept {
@@ -49,14 +57,14 @@ impl Artefacts {
     pub(crate) fn open(dir: PathBuf, bytes_max: u64) -> io::Result<Self> {
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".fetch-") {
+            if entry.file_name().to_string_lossy().starts_with(PASSING) {
                 remove(&entry.path())?;
             }
         }
         Ok(Self {
             dir,
             bytes_max,
-            in_use: Mutex::default(),
+            in_use: InUse::default(),
         })
     }
 
@@ -67,7 +75,7 @@ impl Artefacts {
         fetch: impl FnOnce(PathBuf) -> F,
     ) -> anyhow::Result<Kept> {
         let key = integrity.key();
-        let in_use = self.use_of(&key);
+        let in_use = self.in_use.take(&key);
         let file = {
             let _turn = in_use.lock().await;
             match self.find(integrity, &key).await {
@@ -88,15 +96,22 @@ impl Artefacts {
     }
 
     async fn find(&self, integrity: &Integrity, key: &str) -> Option<PathBuf> {
-        let entry = self.dir.join(key);
-        let file = only_file(&entry)?;
-        match check(integrity, &file).await {
-            Ok(()) => {
-                touch(&entry);
-                Some(file)
-            }
+        let (entry, pinned) = (self.dir.join(key), integrity.clone());
+        let found = durable::blocking(move || {
+            let Some(file) = only_file(&entry) else {
+                return Ok(None);
+            };
+            let checked = pinned.check(&file).map(|()| touch(&entry));
+            Ok(Some(checked.map(|()| file)))
+        });
+        match found.await {
+            Ok(found) => found?
+                .inspect_err(|error| {
+                    tracing::warn!(%error, key, "a kept download is damaged and fetched again");
+                })
+                .ok(),
             Err(error) => {
-                tracing::warn!(%error, key, "a kept download is damaged and fetched again");
+                tracing::warn!(%error, key, "a kept download can't be read and is fetched again");
                 None
             }
         }
@@ -108,36 +123,39 @@ impl Artefacts {
         key: &str,
         fetch: impl FnOnce(PathBuf) -> F,
     ) -> anyhow::Result<PathBuf> {
-        let entry = self.dir.join(key);
-        remove(&entry)?;
-        let stage = tempfile::Builder::new()
-            .prefix(".fetch-")
-            .tempdir_in(&self.dir)?;
+        let stage = durable::blocking({
+            let dir = self.dir.clone();
+            move || tempfile::Builder::new().prefix(PASSING).tempdir_in(dir)
+        })
+        .await?;
         let fetched = fetch(stage.path().to_owned()).await?;
-        check(integrity, &fetched).await?;
-        let name = fetched
-            .file_name()
-            .context("the download has no name")?
-            .to_owned();
-        fs::create_dir(stage.path().join("entry"))?;
-        fs::rename(&fetched, stage.path().join("entry").join(&name))?;
-        fs::rename(stage.path().join("entry"), &entry)?;
-        Ok(entry.join(name))
+        let (entry, integrity) = (self.dir.join(key), integrity.clone());
+        let placed = tokio::task::spawn_blocking(move || {
+            integrity.check(&fetched)?;
+            let name = fetched.file_name().context("the download has no name")?;
+            let whole = stage.path().join("entry");
+            fs::create_dir(&whole)?;
+            fs::rename(&fetched, whole.join(name))?;
+            remove(&entry)?;
+            fs::rename(whole, &entry)?;
+            Ok(entry.join(name))
+        });
+        placed.await.context("placing the download broke off")?
     }
 
     /// Drops what was not used for the longest time, until the rest fits.
     async fn bound(&self) {
-        let (dir, bytes_max, in_use) = (self.dir.clone(), self.bytes_max, self.keys_in_use());
-        let dropped = tokio::task::spawn_blocking(move || drop_oldest(&dir, bytes_max, &in_use));
-        match dropped.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "old downloads can't be removed"),
-            Err(error) => tracing::warn!(%error, "removing old downloads broke off"),
+        let (dir, bytes_max, in_use) = (self.dir.clone(), self.bytes_max, self.in_use.clone());
+        let dropped = durable::blocking(move || drop_oldest(&dir, bytes_max, &in_use)).await;
+        if let Err(error) = dropped {
+            tracing::warn!(%error, "old downloads can't be removed");
         }
     }
+}
 
-    fn use_of(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+impl InUse {
+    fn take(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, one| one.strong_count() > 0);
         if let Some(one) = all.get(key).and_then(Weak::upgrade) {
             return one;
@@ -147,37 +165,44 @@ impl Artefacts {
         one
     }
 
-    fn keys_in_use(&self) -> BTreeSet<String> {
-        let all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = all.iter().filter(|(_, one)| one.strong_count() > 0);
-        used.map(|(key, _)| key.clone()).collect()
+    /// Moves what nobody uses out of everybody's reach; `false` when somebody does. Nobody can begin to use it meanwhile.
+    fn put_aside(&self, key: &str, entry: &Path, aside: &Path) -> io::Result<bool> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(key).is_some_and(|one| one.strong_count() > 0) {
+            return Ok(false);
+        }
+        fs::rename(entry, aside).map(|()| true)
     }
 }
 
 /// Blocks.
-fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &BTreeSet<String>) -> io::Result<()> {
-    let mut idle = Vec::new();
+fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &InUse) -> io::Result<()> {
+    let mut kept = Vec::new();
     let mut total = 0_u64;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
         let bytes = size(&path);
         total = total.saturating_add(bytes);
-        let key = name.strip_suffix(PART).unwrap_or(&name);
-        if !name.starts_with('.') && !in_use.contains(key) {
+        if !name.to_string_lossy().starts_with('.') {
             let used = entry.metadata()?.modified();
-            idle.push((used.unwrap_or(SystemTime::UNIX_EPOCH), path, bytes));
+            kept.push((used.unwrap_or(SystemTime::UNIX_EPOCH), path, bytes));
         }
     }
-    idle.sort();
-    for (_, path, bytes) in idle {
+    kept.sort();
+    let aside = tempfile::Builder::new().prefix(PASSING).tempdir_in(dir)?;
+    for (_, path, bytes) in kept {
         if total <= bytes_max {
             return Ok(());
         }
-        tracing::info!(path = %path.display(), bytes, "a download that nobody used for long is dropped");
-        remove(&path)?;
-        total = total.saturating_sub(bytes);
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else {
+            continue;
+        };
+        let key = name.strip_suffix(PART).unwrap_or(name);
+        if in_use.put_aside(key, &path, &aside.path().join(name))? {
+            tracing::info!(path = %path.display(), bytes, "a download that nobody used for long is dropped");
+            total = total.saturating_sub(bytes);
+        }
     }
     Ok(())
 }
@@ -196,13 +221,6 @@ fn touch(entry: &Path) {
     )]
     let now = FileTimes::new().set_modified(SystemTime::now());
     let _ = fs::File::open(entry).and_then(|entry| entry.set_times(now));
-}
-
-async fn check(integrity: &Integrity, file: &Path) -> anyhow::Result<()> {
-    let (integrity, file) = (integrity.clone(), file.to_owned());
-    tokio::task::spawn_blocking(move || integrity.check(&file))
-        .await
-        .context("the check broke off")?
 }
 
 fn only_file(entry: &Path) -> Option<PathBuf> {
