@@ -154,9 +154,9 @@ async fn fetch(ctx: &StepContext, wanted: &Wanted<'_>, folder: PathBuf) -> anyho
 /// version that is pinned, and are root's to renew: then the agent reads lists of its own from the machine's sources.
 async fn fetch_deb(ctx: &StepContext, folder: &Path, pinned: &str) -> anyhow::Result<()> {
     let known = tool::run(ctx, folder, "apt-get", ["download", "-q", pinned]).await;
-    if known.is_ok() {
+    let Err(first) = known else {
         return Ok(());
-    }
+    };
     ctx.report.progress(
         None,
         "the machine's package lists lack it; reading lists anew",
@@ -171,14 +171,14 @@ async fn fetch_deb(ctx: &StepContext, folder: &Path, pinned: &str) -> anyhow::Re
         "APT::Sandbox::User=".to_owned(),
     ];
     let own = || own.iter().flat_map(|option| ["-o", option]);
-    tool::run(ctx, folder, "apt-get", own().chain(["update", "-q"])).await?;
-    tool::run(
-        ctx,
-        folder,
-        "apt-get",
-        own().chain(["download", "-q", pinned]),
-    )
-    .await
+    let again = async {
+        tool::run(ctx, folder, "apt-get", own().chain(["update", "-q"])).await?;
+        let download = own().chain(["download", "-q", pinned]);
+        tool::run(ctx, folder, "apt-get", download).await
+    };
+    again
+        .await
+        .with_context(|| format!("with the machine's own lists: {first:#}; with lists read anew"))
 }
 
 fn find_archive(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -259,16 +259,40 @@ fn find_modules(ctx: &StepContext, script: &Path, depth: usize) -> anyhow::Resul
         // Not a text: a program that needs no help.
         return Ok(());
     };
-    let Some((first, rest)) = text.split_once('\n') else {
-        return Ok(());
-    };
-    if first.starts_with("#!") && first.contains("python") {
+    if let Some((head, body)) = split_python(&text) {
         let up =
             "os.path.dirname(".repeat(depth) + "os.path.realpath(__file__)" + &")".repeat(depth);
-        let text = format!("{first}\nimport os, sys; sys.path.insert(0, {up})\n{rest}");
+        let text = format!("{head}import os, sys; sys.path.insert(0, {up})\n{body}");
         ctx.root.dir.write(script, text)?;
     }
     Ok(())
+}
+
+/// Splits a script of Python before its first statement that may be preceded by another; `None` when it is none.
+///
+/// pip starts an interpreter with a long path through a shell that reads `'''exec' … '''`, which is a text to Python.
+fn split_python(script: &str) -> Option<(&str, &str)> {
+    let (first, rest) = script.split_once('\n')?;
+    let by_shell = first.starts_with("#!/bin/sh") && rest.starts_with("'''exec'");
+    let by_itself = first.starts_with("#!") && first.contains("python");
+    if !by_shell && !by_itself {
+        return None;
+    }
+    let mut at = first.len() + 1;
+    if by_shell {
+        const END: &str = "\n' '''\n";
+        at += rest.find(END)? + END.len();
+    }
+    let (mut head, mut is_open) = (at, false);
+    for line in script[at..].split_inclusive('\n') {
+        at += line.len();
+        let is_future = line.starts_with("from __future__ import");
+        if is_future || is_open {
+            head = at;
+            is_open = !line.contains(')') && (is_open || line.contains('('));
+        }
+    }
+    Some(script.split_at(head))
 }
 
 /// Removes what broken tries left; commands of one node run one at a time.
@@ -309,6 +333,36 @@ fn is_version(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_python_script_is_split_where_a_statement_may_stand() {
+        for (head, body) in [
+            ("#!/usr/bin/python3\n", "import x\n"),
+            (
+                "#!/usr/bin/env python3.11\n# -*- coding: utf-8 -*-\nfrom __future__ import print_function\n",
+                "x()\n",
+            ),
+            (
+                "#!/usr/bin/python3\nfrom __future__ import (\n    division,\n)\n",
+                "x(\n)\n",
+            ),
+            (
+                "#!/bin/sh\n'''exec' \"/a long/path/python\" \"$0\" \"$@\"\n' '''\n",
+                "import x\n",
+            ),
+        ] {
+            let script = format!("{head}{body}");
+            assert_eq!(split_python(&script), Some((head, body)));
+        }
+        for other in [
+            "#!/bin/sh\necho\n",
+            "\u{7f}ELF",
+            "#!/usr/bin/perl\n1;\n",
+            "",
+        ] {
+            assert_eq!(split_python(other), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn names_and_versions_that_a_client_would_misread_are_refused() {
