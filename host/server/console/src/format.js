@@ -1,13 +1,11 @@
 // Words, numbers and times for people.
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 export const time = (text) => full.format(new Date(text));
-export const timeOfDay = (text) => clock.format(new Date(text));
 
 /** `node_down` becomes `node down`. */
 export const words = (code) => String(code ?? "").replaceAll("_", " ");
@@ -22,7 +20,7 @@ export function span(ms) {
   return `${Math.floor(s / 86_400)}d ${Math.floor((s % 86_400) / 3600)}h`;
 }
 
-export function bytes(value) {
+function bytes(value) {
   let rest = Math.abs(value);
   let unit = 0;
   while (rest >= 1024 && unit < UNITS.length - 1) {

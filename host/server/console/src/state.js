@@ -61,24 +61,24 @@ export function begin() {
   };
 }
 
-export const readNodes = settled(async () => {
+export const readNodes = settled("nodes:read", async () => {
   const list = await all("/nodes");
   nodes.value = Object.fromEntries(list.map((node) => [node.id, node]));
   readSparks(list);
 });
-export const readIncidents = settled(async () => {
+export const readIncidents = settled("incidents:read", async () => {
   // An open incident is never lost behind many resolved ones.
   const [open, recent] = await Promise.all([all("/incidents?unresolved=true"), get("/incidents?limit=100")]);
   const isOpen = new Set(open.map((one) => one.id));
   incidents.value = [...open, ...recent.items.filter((one) => !isOpen.has(one.id))];
 });
-export const readPlugins = settled(async () => {
+export const readPlugins = settled("nodes:read", async () => {
   plugins.value = (await get("/plugins")).items;
 });
-const readChains = settled(async () => {
+const readChains = settled("nodes:read", async () => {
   chains.value = (await get("/chains")).items;
 });
-const readMe = settled(async () => {
+const readMe = settled(null, async () => {
   me.value = await get("/me");
 });
 
@@ -94,8 +94,8 @@ function readAll() {
   readChains();
 }
 
-/** Runs `read` soon, once for many calls, and never twice at a time. */
-function settled(read) {
+/** Runs `read` soon, once for many calls, never twice at a time, and not when the key is known to lack `scope`. */
+function settled(scope, read) {
   let timer = null;
   let isRunning = false;
   let again = false;
@@ -107,7 +107,7 @@ function settled(read) {
     }
     isRunning = true;
     try {
-      if (key.value) await read();
+      if (key.value && !(scope && me.value && !may(scope))) await read();
       failure.value = null;
     } catch (error) {
       if (key.value) failure.value = error.message;

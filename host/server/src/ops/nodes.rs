@@ -20,7 +20,7 @@ use super::{
     Principal, ProcessView,
 };
 use crate::app::App;
-use crate::store::retried;
+use crate::store::{Heartbeat, retried};
 use new_node::new_node;
 
 impl App {
@@ -108,21 +108,8 @@ impl App {
             .into_iter()
             .map(|node| {
                 let latest = latest.remove(&node.id).unwrap_or_default();
-                let (last_heartbeat, processes) =
-                    heartbeats
-                        .remove(&node.id)
-                        .map_or((None, Vec::new()), |row| {
-                            (
-                                Some(row.last_heartbeat),
-                                read_processes(&row.processes_json),
-                            )
-                        });
-                NodeDetails {
-                    node,
-                    latest,
-                    last_heartbeat,
-                    processes,
-                }
+                let heartbeat = heartbeats.remove(&node.id);
+                details(node, latest, heartbeat)
             })
             .collect();
         Ok(Page {
@@ -154,18 +141,7 @@ impl App {
     async fn with_details(&self, node: Node) -> Result<NodeDetails, OpError> {
         let latest = self.latest_of(node.id).await?;
         let heartbeat = self.db.heartbeats(&[node.id]).await?.remove(&node.id);
-        let (last_heartbeat, processes) = heartbeat.map_or((None, Vec::new()), |row| {
-            (
-                Some(row.last_heartbeat),
-                read_processes(&row.processes_json),
-            )
-        });
-        Ok(NodeDetails {
-            node,
-            latest,
-            last_heartbeat,
-            processes,
-        })
+        Ok(details(node, latest, heartbeat))
     }
 
     async fn latest_of(&self, id: NodeId) -> Result<BTreeMap<String, Observation>, OpError> {
@@ -283,6 +259,24 @@ impl App {
             uninstall: config.uninstall,
             ..provision_node::ProvisionLimits::default()
         }
+    }
+}
+
+/// A node with what was last heard of it. Nothing of a terminal node runs, and its agent does not tell so any more.
+fn details(
+    node: Node,
+    latest: BTreeMap<String, Observation>,
+    heartbeat: Option<Heartbeat>,
+) -> NodeDetails {
+    let processes = match &heartbeat {
+        Some(row) if !node.condition.state.is_terminal() => read_processes(&row.processes_json),
+        _ => Vec::new(),
+    };
+    NodeDetails {
+        node,
+        latest,
+        last_heartbeat: heartbeat.map(|row| row.last_heartbeat),
+        processes,
     }
 }
 

@@ -14,7 +14,7 @@ export function Chains() {
 }
 
 function Chain({ chain }) {
-  const count = Object.values(nodes.value ?? {}).filter((node) => node.chain === chain.id && node.state !== "terminated").length;
+  const count = Object.values(nodes.value ?? {}).filter((node) => node.chain === chain.id && !["terminated", "failed"].includes(node.state)).length;
   const inputs = Object.entries(chain.inputs);
   return html`<article class="card">
     <div class="row"><h3>${chain.display_name}</h3><span class="grow"></span><span class="badge calm">${chain.network_type}</span></div>

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { measured, tone, words } from "../format.js";
-import { HEIGHT, nodes, sparks, unresolved } from "../state.js";
+import { HEIGHT, chains, nodes, sparks, unresolved } from "../state.js";
 import { Age, Badge, Empty, Skeleton, Sparkline, html } from "../ui.js";
 
 const GROUPS = [
@@ -50,7 +50,7 @@ export function Fleet() {
 const None = ({ isFiltered }) =>
   isFiltered
     ? html`<${Empty} title="No node is like that">Clear the search or press the chosen tile again.</${Empty}>`
-    : html`<${Empty} title="No nodes yet">Make one: <code>bellwether node create --chain anvil-devnet</code>. It shows up here by itself.</${Empty}>`;
+    : html`<${Empty} title="No nodes yet">Make one: <code>bellwether node create --chain ${chains.value?.[0]?.id ?? "CHAIN"}</code>. It shows up here by itself.</${Empty}>`;
 
 const Table = ({ list }) => html`<div class="card flush">
   <table class="cards" role="table">

@@ -5,11 +5,11 @@ import { get, post } from "../api.js";
 import { Chart } from "../chart.js";
 import { measured, time, tone, words } from "../format.js";
 import { HEIGHT, may, nodes, readNodes, touched, unresolved } from "../state.js";
-import { Act, Age, Badge, Confirm, Empty, Reasons, Skeleton, html, say, useRead } from "../ui.js";
+import { Age, Badge, Confirm, Empty, Reasons, Skeleton, html, say, useRead } from "../ui.js";
 import { IncidentRow } from "./incidents.js";
 
 const EVENTS_SHOWN = 50;
-const OVER = ["terminating", "terminated"];
+const OVER = ["terminating", "terminated", "failed"];
 
 export function Node({ id }) {
   const [isAsking, setAsking] = useState(false);
@@ -36,7 +36,7 @@ export function Node({ id }) {
       <section class="card wide"><${Chart} node=${node} /></section>
       <${Health} node=${node} again=${again} />
       <${Facts} node=${node} />
-      <${Processes} list=${node.processes} />
+      <${Processes} list=${node.processes} isOver=${["terminated", "failed"].includes(node.state)} />
       <${Events} id=${id} again=${again} />
       <${Observations} all=${node.observations} />
     </div>
@@ -114,11 +114,11 @@ function Operation({ id, again }) {
   </section>`;
 }
 
-function Processes({ list }) {
+function Processes({ list, isOver }) {
   return html`<section class="card" aria-labelledby="processes">
     <h2 id="processes">Processes</h2>
     ${list.length === 0
-      ? html`<p class="muted">The agent has told of none yet.</p>`
+      ? html`<p class="muted">${isOver ? "Nothing of it runs any more." : "The agent has told of none yet."}</p>`
       : list.map(
           (one) => html`<dl key=${one.name} class="pairs">
             <dt><strong>${one.name}</strong></dt><dd><${Badge} state=${one.state} /></dd>
