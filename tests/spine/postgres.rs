@@ -98,3 +98,28 @@ async fn a_host_on_postgres_heals_after_kills_judges_and_reloads() {
     let incidents = dev.incidents("node_critical").await;
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
 }
+
+#[tokio::test]
+async fn looking_at_an_embedded_database_that_is_not_there_leaves_nothing() {
+    let dev = Dev::new(&[]);
+    let state = dev.path(".bellwether");
+    for folder in [false, true] {
+        if folder {
+            std::fs::create_dir_all(&state).unwrap();
+        }
+        for look in [
+            ["migrate", "--dry-run"].as_slice(),
+            &["db", "export", "export.jsonl"],
+        ] {
+            let (ended_well, said) = dev.command(look);
+            assert!(!ended_well && said.contains("bellwether migrate"), "{said}");
+        }
+        assert!(!state.join("bellwether.db").exists());
+        assert!(!dev.path("export.jsonl").exists());
+    }
+    std::fs::remove_dir_all(&state).unwrap();
+    let (ended_well, said) = dev.command(&["migrate"]);
+    assert!(ended_well, "{said}");
+    let (ended_well, said) = dev.command(&["migrate", "--dry-run"]);
+    assert!(ended_well && said.contains("up to date"), "{said}");
+}

@@ -28,6 +28,7 @@ impl Role {
             Self::Health => (5, Duration::from_secs(5)),
         };
         DbOptions {
+            create: false,
             connections_max,
             // Who waited so long for a connection is told so instead of waiting in vain.
             acquire_timeout: statement.max(Duration::from_secs(3)),

@@ -64,8 +64,8 @@ impl Host {
     pub async fn start(config: Config, options: HostOptions) -> anyhow::Result<Self> {
         let state_dir = private_folder(&config.state_dir)?;
         // Bound first: a second host on the same address is told so before it touches anything.
-        let http = listen(config.http.listen, "http.listen").await?;
-        let db = open_database(&config, &state_dir, options.schema).await?;
+        let http = listen(config.http.listen).await?;
+        let db = open_migrated(&config, &state_dir, options.schema).await?;
         let ca_dir = state_dir.join("ca");
         let authority = CertificateAuthority::open(&ca_dir, options.clock.as_ref())
             .context("the certificate authority can't be used")?;
@@ -128,16 +128,16 @@ impl Host {
     }
 }
 
-async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
-            "can't listen on {address}; is a host running already? Set `{key}` to another address"
+            "can't listen on {address}; is a host running already? Set `http.listen`, or `--http` of `dev`, to another address"
         )
     })
 }
 
 /// Makes a folder that only its owner can enter.
-fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
@@ -150,17 +150,30 @@ fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("can't enter the folder {}", path.display()))
 }
 
-async fn open_database(config: &Config, state_dir: &Path, schema: Schema) -> anyhow::Result<Db> {
-    let url = config.database.address(state_dir)?;
-    let db = Db::open(url.expose(), &DbOptions::default())
-        .await
-        .context("the database can't be opened; check `database.url` and that the server runs")?;
+async fn open_migrated(config: &Config, state_dir: &Path, schema: Schema) -> anyhow::Result<Db> {
+    let db = open_database(config, state_dir, &DbOptions::default()).await?;
     match schema {
         Schema::Migrate => db.migrate().await,
         Schema::Require => db.check_schema().await,
     }
     .context("the database can't be used")?;
     Ok(db)
+}
+
+/// Opens the database of the settings, whatever its schema is.
+pub(crate) async fn open_database(
+    config: &Config,
+    state_dir: &Path,
+    options: &DbOptions,
+) -> anyhow::Result<Db> {
+    let url = config.database.address(state_dir)?;
+    let opened = Db::open(url.expose(), options).await;
+    let mend = if url.is_sqlite() {
+        "check the folder `state_dir`; `bellwether migrate` makes a new one in it"
+    } else {
+        "check `database.url` and that the server runs"
+    };
+    opened.with_context(|| format!("the database can't be opened; {mend}"))
 }
 
 /// Gives each role its connections; those that the start used are not needed any more.

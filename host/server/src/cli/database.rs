@@ -1,16 +1,17 @@
 //! `bellwether db`: a whole installation's data out of one database and into another.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tempfile::NamedTempFile;
 
 use super::error::CliError;
 use crate::config::Config;
 use crate::engine::duroxide::EngineLock;
+use crate::host::open_database;
 use crate::serve::{SettingsArgs, say};
 use crate::store::{Db, DbOptions, TableSum};
 
@@ -39,10 +40,11 @@ pub(crate) async fn run(command: DbCommand) -> Result<(), CliError> {
     };
     let config = args.settings.read()?;
     let _alone = alone(&config)?;
-    let url = config.database.address(&config.state_dir)?;
-    let db = Db::open(url.expose(), &DbOptions::default())
-        .await
-        .map_err(anyhow::Error::from)?;
+    let options = DbOptions {
+        create: false,
+        ..DbOptions::default()
+    };
+    let db = open_database(&config, &config.state_dir, &options).await?;
     db.check_schema().await.map_err(anyhow::Error::from)?;
     let sums = if is_export {
         export(&db, &args.file).await?
@@ -65,18 +67,20 @@ fn alone(config: &Config) -> anyhow::Result<Option<EngineLock>> {
 }
 
 async fn export(db: &Db, path: &Path) -> anyhow::Result<Vec<TableSum>> {
-    let beside = path.with_extension("partial");
-    let write = || format!("can't write {}", beside.display());
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = BufWriter::new(options.open(&beside).with_context(write)?);
+    let write = || format!("can't write {}", path.display());
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // A temporary file is made for its owner only.
+    let mut file = BufWriter::new(NamedTempFile::new_in(folder).with_context(write)?);
     let sums = db
         .export(&mut |line| writeln!(file, "{line}"))
         .await
         .context("nothing was exported")?;
     let file = file.into_inner().with_context(write)?;
-    file.sync_all().with_context(write)?;
-    std::fs::rename(&beside, path).with_context(write)?;
+    file.as_file().sync_all().with_context(write)?;
+    file.persist(path).with_context(write)?;
     Ok(sums)
 }
 

@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::error::CliError;
+use crate::host::{open_database, private_folder};
 use crate::serve::{SettingsArgs, say};
-use crate::store::{Db, DbOptions};
+use crate::store::DbOptions;
 
 /// Brings the database's schema to this program's version.
 #[derive(Args, Clone, Debug)]
@@ -19,10 +20,15 @@ pub(crate) struct MigrateArgs {
 /// Migrates, or says what it would do.
 pub(crate) async fn run(args: MigrateArgs) -> Result<(), CliError> {
     let config = args.settings.read()?;
-    let url = config.database.address(&config.state_dir)?;
-    let db = Db::open(url.expose(), &DbOptions::default())
-        .await
-        .map_err(anyhow::Error::from)?;
+    if !args.dry_run {
+        private_folder(&config.state_dir)?;
+    }
+    let options = DbOptions {
+        // Looking leaves nothing behind.
+        create: !args.dry_run,
+        ..DbOptions::default()
+    };
+    let db = open_database(&config, &config.state_dir, &options).await?;
     let pending = db.pending_migrations().await.map_err(anyhow::Error::from)?;
     for step in &pending {
         say(&format!("{:04}_{}", step.version, step.name))?;

@@ -107,9 +107,10 @@ impl Watch<'_> {
             note("The host is back; nothing was missed.");
             return Ok(false);
         }
-        self.last = seq;
         let path = format!("/api/v1/nodes/{}", self.node_id);
         let node: NodeView = typed(client.get(&path).await?)?;
+        // Only now: a try that breaks off here begins anew, and the person is told how the node stands.
+        self.last = seq;
         let (name, state) = (plain(&node.name), &node.display_state);
         let is_over = is_terminal(node.state);
         let height = height(&node);

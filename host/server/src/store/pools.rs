@@ -18,6 +18,8 @@ use super::error::StoreError;
 /// Sizes and times of the database's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DbOptions {
+    /// Whether a SQLite file is made when it is absent.
+    pub create: bool,
     /// Connections to PostgreSQL; readers of SQLite.
     pub connections_max: u32,
     /// How long a caller waits for a connection.
@@ -32,6 +34,7 @@ pub struct DbOptions {
 impl Default for DbOptions {
     fn default() -> Self {
         Self {
+            create: true,
             connections_max: 8,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(10),
@@ -90,7 +93,7 @@ impl Pools {
 async fn sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
     let connect = SqliteConnectOptions::from_str(url)
         .map_err(|error| StoreError::Url(error.to_string()))?
-        .create_if_missing(true)
+        .create_if_missing(options.create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
