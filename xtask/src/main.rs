@@ -185,6 +185,8 @@ fn test(filter: &[String]) -> anyhow::Result<()> {
             "--profile",
             profile,
         ])
+    } else if !filter.is_empty() {
+        bail!("a filter is nextest's; install it by `cargo install --locked cargo-nextest`")
     } else {
         eprintln!(
             "cargo-nextest is not installed; `cargo test` runs the same tests, one binary after the other"

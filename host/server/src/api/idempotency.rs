@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the first answer to a write is given to its repeats for 24 hours.
 //!
 //! The use-case takes the key in the transaction of its effect, and the answer is kept here afterwards: a repeat after a crash
-//! between the two is told what was done and does it no second time. Answers with secrets (`Cache-Control: no-store`) and failures of the host are not kept: the first must not lie in the
-//! database, and the second are worth another try.
+//! between the two is told what was done and does it no second time. Answers with secrets (`Cache-Control: no-store`) are not
+//! kept, because they must not lie in the database, nor are refusals and failures: they have changed nothing.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::extract::read_body;
-use super::problem::{Code, PROBLEM_JSON, Problem, RETRY_SOON};
+use super::problem::{Code, Problem, RETRY_SOON};
 use crate::app::App;
 use crate::ops::{Kept, Principal, RequestKey};
 
@@ -139,18 +139,13 @@ fn mismatch() -> Problem {
 fn replay(status: u16, body: String) -> Result<Response, Problem> {
     let status = StatusCode::from_u16(status)
         .map_err(|error| Problem::internal(anyhow::Error::new(error)))?;
-    let media = if status.is_client_error() {
-        PROBLEM_JSON
-    } else {
-        "application/json"
-    };
     let mut response = (status, body).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    response
-        .headers_mut()
-        .insert(REPLAYED, HeaderValue::from_static("true"));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
 }
 

@@ -44,7 +44,9 @@ const OUTGOING: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The address is taken or not this machine's.
-    #[error("the gateway can't listen on {address}; free it or set `gateway.listen` to another")]
+    #[error(
+        "the gateway can't listen on {address}; free it, or set `gateway.listen`, or `--gateway` of `dev`, to another"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
