@@ -39,7 +39,9 @@ async fn machines_can_ask_how_the_host_does() {
     let parts: Vec<_> = parts.map(|part| part["name"].as_str().unwrap()).collect();
     assert_eq!(
         parts,
-        ["database", "engine", "gateway", "chains", "process"]
+        [
+            "database", "engine", "gateway", "chains", "events", "process"
+        ]
     );
     let metrics = bed.bare(Method::GET, "/metrics").send().await.unwrap();
     let metrics = metrics.text().await.unwrap();

@@ -7,3 +7,4 @@ mod postgres;
 mod reload;
 mod stalls;
 mod start;
+mod wakes;

@@ -96,6 +96,10 @@ async fn roles_share_what_they_write_and_wake_each_other(db: &Db) {
     let stored = stored_node(db, "seen-by-both").await;
     assert!(role.node(stored.id).await.unwrap().is_some());
     assert!(changes.has_changed().unwrap());
+    let before = *changes.borrow_and_update();
+    db.look_again();
+    let after = *changes.borrow();
+    assert_eq!((after.any, after.logged), (before.any + 1, before.logged));
     if !db.is_sqlite() {
         role.close().await;
         assert!(db.node(stored.id).await.unwrap().is_some());

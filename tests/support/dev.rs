@@ -116,6 +116,12 @@ impl Dev {
         (answer.status().as_u16(), again)
     }
 
+    /// What the host says of itself outside the API, such as `/readyz`.
+    pub(crate) async fn system(&self, path: &str) -> reqwest::Response {
+        let url = format!("{}/{path}", self.address());
+        self.client.get(url).send().await.unwrap()
+    }
+
     /// Sets a variable of the host.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -412,6 +418,11 @@ impl Dev {
     /// Processes of nodes that run from this folder: they carry its path in their command line.
     pub(crate) fn node_processes(&self) -> Vec<u32> {
         processes_with(&self.folder.path().display().to_string(), "anvil")
+    }
+
+    /// Everything that the host has logged.
+    pub(crate) fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.path("host.log")).unwrap_or_default()
     }
 
     /// The newest lines of the host's log.

@@ -6,6 +6,7 @@ pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;
 pub(crate) mod files;
 pub(crate) mod gateway;
+pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod wait;
 pub(crate) mod webhooks;

@@ -59,6 +59,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
             "tests/",
         ],
     ),
+    ("async_nats", &["host/server/src/bus", "tests/"]),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
 ];
 

@@ -40,6 +40,10 @@ const TO_TEST: &[Need] = &[
         package: "postgresql",
         is_there: has_postgres,
     },
+    Need {
+        package: "nats-server",
+        is_there: || has("nats-server", &["--version"]),
+    },
 ];
 
 /// Installs what is missing, or says what to install.

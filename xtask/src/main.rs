@@ -2,6 +2,7 @@
 //! libraries, components for another target, and the order of it all. It says each command that it runs.
 
 mod machine;
+mod programs;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +57,15 @@ fn programs() -> anyhow::Result<PathBuf> {
         .to_owned())
 }
 
+/// The folder of everything that is built.
+fn target() -> anyhow::Result<PathBuf> {
+    let programs = programs()?;
+    let target = programs
+        .parent()
+        .context("the target folder has no parent")?;
+    Ok(target.to_owned())
+}
+
 fn setup(for_tests: bool) -> anyhow::Result<()> {
     machine::prepare(for_tests)?;
     console()?;
@@ -75,6 +85,9 @@ fn setup(for_tests: bool) -> anyhow::Result<()> {
         build.push("--all-targets");
     }
     run(cargo(&build))?;
+    if for_tests {
+        programs::install(target()?.as_path())?;
+    }
     components(for_tests)
 }
 
@@ -105,10 +118,7 @@ fn components(for_tests: bool) -> anyhow::Result<()> {
     };
     build("plugins", Path::new("chain-configs/components"))?;
     if for_tests {
-        let out = programs()?
-            .parent()
-            .context("the target folder has no parent")?
-            .join("test-guests");
+        let out = target()?.join("test-guests");
         build("tests/support/guests", &out)?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
+use host_domain::ids::AgentId;
 use host_domain::time::Clock;
 use host_runtime::PluginHost;
 use host_workflows::Engine;
@@ -15,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::{Bus, Wake};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
@@ -38,6 +40,8 @@ pub struct Parts {
     pub(crate) plugins: PluginHost,
     pub(crate) sessions: Sessions,
     pub(crate) events: LiveEvents,
+    /// The way to the other hosts of this installation.
+    pub(crate) bus: Bus,
     /// Key of the hashes of API keys.
     pub(crate) pepper: hmac::Key,
     /// What nodes' keys are sealed with.
@@ -69,6 +73,7 @@ pub(crate) struct Opened {
     pub(crate) pepper: hmac::Key,
     pub(crate) master_keys: MasterKeys,
     pub(crate) worker: String,
+    pub(crate) bus: Bus,
 }
 
 impl Deref for App {
@@ -90,6 +95,7 @@ impl App {
             pepper: opened.pepper,
             master_keys: opened.master_keys,
             worker: opened.worker,
+            bus: opened.bus,
             sessions: Sessions::default(),
             events: LiveEvents::default(),
             shutdown: CancellationToken::new(),
@@ -144,6 +150,12 @@ impl App {
     /// finds it by itself.
     pub(crate) fn engine(&self) -> Option<&dyn Engine> {
         self.engine.get().map(|engine| &**engine)
+    }
+
+    /// Wakes the agent's session, wherever it is, because a command was queued for it.
+    pub(crate) fn wake_agent(&self, agent: AgentId) {
+        self.sessions.notify(agent);
+        self.bus.wake(Wake::Commands { agent });
     }
 
     /// The number of the next assignments: it rises, also over restarts.

@@ -13,6 +13,7 @@ use rand::RngExt;
 use tokio::net::TcpListener;
 
 use crate::app::{App, Opened};
+use crate::bus::Bus;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::engine::duroxide::DuroxideEngine;
@@ -83,13 +84,15 @@ impl Host {
             .context("the master keys of nodes' keys can't be used")?;
         installation::check(&db, &authority, &pepper, &state_dir).await?;
         installation::check_master_keys(&db, &master_keys, &state_dir).await?;
+        let worker = format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>());
         let app = App::new(Opened {
+            bus: Bus::open(&config.events, &worker).await?,
             databases: databases(db).await?,
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
             pepper,
             master_keys,
-            worker: format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
+            worker,
             clock: options.clock,
             config,
         });
@@ -221,6 +224,7 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
     let config = GatewayConfig {
         listen: app.config.gateway.listen,
         names: app.config.gateway.names.clone(),
+        look_interval: app.config.gateway.look_interval,
         beat_interval: app.config.health.heartbeat.beat_interval,
         ..GatewayConfig::default()
     };

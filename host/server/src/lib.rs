@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod app;
+pub mod bus;
 pub mod chains;
 pub mod cli;
 pub mod clock;
@@ -26,6 +27,7 @@ mod loops;
 mod orchestration;
 mod reconcile;
 mod reload;
+mod wakes;
 mod watch;
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use crate::app::App;
 use crate::databases::Role;
 use crate::engine::duroxide::DuroxideEngine;
 use crate::reconcile::{self, every, leading, on_change};
-use crate::watch;
+use crate::{wakes, watch};
 
-/// A loop that commits wake looks by itself this often: commits of other hosts wake nobody here.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long a host that has nobody to contend with waits for its lead.
+const LEAD_MAX: Duration = Duration::from_secs(5);
 
 /// Starts them; each ends with the app.
 pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> anyhow::Result<()> {
@@ -20,13 +20,16 @@ pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> an
         let told = Arc::clone(&told);
         async move { reconcile::event_tail::round(app, &told).await }
     };
-    app.spawn(on_change(app.clone(), "event tail", LOOK_AGAIN, tail));
+    // Commits of other hosts may wake nobody here, so each loop that commits wake also looks by itself.
+    let look_again = app.config.events.look_interval;
+    app.spawn(on_change(app.clone(), "event tail", look_again, tail));
+    app.spawn(wakes::run(app.role(Role::Orchestrator)));
     app.spawn(watch::run(app.role(Role::Orchestrator)));
     let health = app.role(Role::Health);
     app.spawn(on_change(
         health.clone(),
         "outbox",
-        LOOK_AGAIN,
+        look_again,
         reconcile::outbox::round,
     ));
     // What agents of this host said; each host looks after its own.
@@ -50,7 +53,7 @@ async fn start_leaders(app: &App) {
         // Nobody else contends: a host that has just started leads already.
         let mut lead = app.lead.subscribe();
         let led = lead.wait_for(Option::is_some);
-        drop(tokio::time::timeout(LOOK_AGAIN, led).await);
+        drop(tokio::time::timeout(LEAD_MAX, led).await);
     }
     app.spawn(leading(
         app.clone(),

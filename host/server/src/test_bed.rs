@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::app::{App, Opened};
+use crate::bus::Bus;
 use crate::config::Config;
 use crate::databases::Databases;
 use crate::host::write_private;
@@ -60,6 +61,7 @@ impl Bed {
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
             master_keys: master_keys(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             worker: "test".to_owned(),
+            bus: Bus::InProcess,
         });
         Self {
             app,

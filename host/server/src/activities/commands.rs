@@ -57,7 +57,7 @@ pub(super) async fn send(
     })
     .await?;
     tx.commit().await?;
-    app.sessions.notify(agent.id);
+    app.wake_agent(agent.id);
     Ok(Sent::Queued)
 }
 

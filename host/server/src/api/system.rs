@@ -70,17 +70,19 @@ pub struct ComponentView {
 /// Says whether requests can be served, part by part.
 #[utoipa::path(get, path = "/readyz", tag = "system", security(()),
     responses(
-        (status = OK, description = "Every part does its work", body = ReadinessView),
-        (status = SERVICE_UNAVAILABLE, description = "A part does not", body = ReadinessView),
+        (status = OK, description = "Every part that requests need does its work", body = ReadinessView),
+        (status = SERVICE_UNAVAILABLE, description = "A part that they need does not", body = ReadinessView),
     ))]
 async fn get_readiness(State(app): State<App>) -> (StatusCode, Json<ReadinessView>) {
     let parts = app.readiness().await;
     let is_ready = parts.iter().all(|part| part.is_ready);
-    let (code, status) = if is_ready {
-        (StatusCode::OK, "ready")
+    let can_serve = parts.iter().all(|part| part.is_ready || part.is_spare);
+    let code = if can_serve {
+        StatusCode::OK
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "degraded")
+        StatusCode::SERVICE_UNAVAILABLE
     };
+    let status = if is_ready { "ready" } else { "degraded" };
     let components = parts.into_iter().map(|part| ComponentView {
         name: part.part.to_owned(),
         is_ready: part.is_ready,

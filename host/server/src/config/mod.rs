@@ -3,9 +3,11 @@
 //! Values are checked once, when they are read; modules get their section, not the whole.
 
 mod database;
+mod events;
 mod read;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
+pub use events::{EventsConfig, NatsUrl};
 pub use read::ConfigError;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +30,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// Our database.
     pub database: DatabaseConfig,
+    /// The event bus.
+    pub events: EventsConfig,
     /// Chain configurations and plugins.
     pub chains: ChainsConfig,
     /// Judging nodes.
@@ -45,6 +49,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             gateway: GatewayConfig::default(),
             database: DatabaseConfig::default(),
+            events: EventsConfig::default(),
             chains: ChainsConfig::default(),
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
@@ -77,6 +82,9 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Names and addresses under which agents reach it, beside `localhost`, `127.0.0.1` and `::1`.
     pub names: Vec<String>,
+    /// How often an agent's session looks by itself for commands that no wake-up told.
+    #[serde(with = "duration_text")]
+    pub look_interval: Duration,
 }
 
 impl Default for GatewayConfig {
@@ -84,6 +92,7 @@ impl Default for GatewayConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             names: Vec::new(),
+            look_interval: Duration::from_secs(15),
         }
     }
 }

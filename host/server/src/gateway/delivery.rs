@@ -21,8 +21,6 @@ use super::session::{Outgoing, hook};
 use crate::store::{StoreError, retried};
 
 const PAGE: u32 = 200;
-/// Another process may have queued a command and woken only its own sessions.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// There are more than a page: look again as soon as the agent may have taken some.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 
@@ -84,7 +82,8 @@ async fn send_pending(
 ) -> Result<Duration, Status> {
     let page = pending(shared, agent_id).await?;
     let pause = if page.len() < PAGE as usize {
-        LOOK_EVERY
+        // Another process may have queued a command, and its wake-up may be lost.
+        shared.config.look_interval
     } else {
         LOOK_SOON
     };

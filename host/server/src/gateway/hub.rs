@@ -72,6 +72,13 @@ impl Sessions {
         }
     }
 
+    /// Wakes every session, because word of a command may have been lost.
+    pub fn notify_all(&self) {
+        for wakes in self.lock().sessions.values() {
+            wakes.commands.notify_one();
+        }
+    }
+
     /// Lets the agent's session look at everything again, because another process changed something of it.
     pub fn wake(&self, agent_id: AgentId) {
         if let Some(wakes) = self.lock().sessions.get(&agent_id) {

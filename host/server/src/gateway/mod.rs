@@ -57,6 +57,8 @@ pub struct GatewayConfig {
     pub beat_interval: Duration,
     /// Beats are written at most this often.
     pub beat_flush_interval: Duration,
+    /// A session looks for commands by itself this often; wake-ups come at once.
+    pub look_interval: Duration,
     /// Agents that may be connected to this process.
     pub sessions_max: usize,
     /// A message that an agent does not take in this time ends its session.
@@ -72,6 +74,7 @@ impl Default for GatewayConfig {
             names: Vec::new(),
             beat_interval: Duration::from_secs(15),
             beat_flush_interval: Duration::from_millis(500),
+            look_interval: Duration::from_secs(15),
             sessions_max: 10_000,
             send_timeout: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),

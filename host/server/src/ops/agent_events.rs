@@ -8,6 +8,7 @@ use host_workflows::provision_node;
 
 use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, save_operation};
 use crate::app::App;
+use crate::bus::Wake;
 use crate::gateway::{
     AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
     ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
@@ -148,8 +149,12 @@ impl App {
 
     /// Wakes a waiting workflow. It looks by itself when the hint is lost, or when another host runs it.
     pub(crate) async fn hint(&self, workflow: &str, mailbox: &str) {
-        if let Some(engine) = self.engine() {
-            drop(engine.signal(workflow, mailbox, "{}").await);
+        match self.engine() {
+            Some(engine) => drop(engine.signal(workflow, mailbox, "{}").await),
+            None => self.bus.wake(Wake::Workflow {
+                workflow: workflow.to_owned(),
+                mailbox: mailbox.to_owned(),
+            }),
         }
     }
 

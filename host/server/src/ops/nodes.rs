@@ -20,6 +20,7 @@ use super::{
     Principal, ProcessView,
 };
 use crate::app::App;
+use crate::bus::Wake;
 use crate::store::{Heartbeat, retried};
 use new_node::new_node;
 
@@ -226,7 +227,9 @@ impl App {
             operation_id: operation.id,
         };
         let Some(engine) = self.engine() else {
-            // The host that runs the workflows starts it within seconds.
+            // The host that runs the workflows starts it; it finds the row by itself when the word is lost.
+            let operation = operation.id;
+            self.bus.wake(Wake::Operation { operation });
             return Ok(());
         };
         let started = match operation.kind {

@@ -10,6 +10,7 @@ use super::audit::audit;
 use super::live::{LiveData, OperationMoved};
 use super::{OpError, OperationFilter, Page, PageRequest, Principal};
 use crate::app::App;
+use crate::bus::Wake;
 use crate::store::{Tx, retried};
 
 /// The longest wait of one request.
@@ -130,6 +131,8 @@ impl App {
         reason: &str,
     ) -> Result<(), OpError> {
         let Some(engine) = self.engine() else {
+            let operation = operation.id;
+            self.bus.wake(Wake::Operation { operation });
             return Ok(());
         };
         let told = engine.cancel(&operation.workflow_id, reason).await;

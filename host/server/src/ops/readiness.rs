@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::bus::BusState;
 
 /// Longest time that a part may take to say something.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -12,10 +13,12 @@ const NO_WORKFLOW: &str = "readiness";
 /// How one part does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartReadiness {
-    /// `database`, `engine`, `gateway`, `chains`, `process`.
+    /// `database`, `engine`, `gateway`, `chains`, `events`, `process`.
     pub part: &'static str,
     /// Whether it does its work.
     pub is_ready: bool,
+    /// Whether requests can be served without it, only later or from further away.
+    pub is_spare: bool,
     /// What it does, or what is wrong and what to do.
     pub detail: String,
 }
@@ -28,6 +31,7 @@ impl App {
             self.engine_readiness().await,
             self.gateway_readiness(),
             self.chains_readiness(),
+            self.events_readiness(),
             self.shutdown_readiness(),
         ]
     }
@@ -42,6 +46,7 @@ impl App {
             None => PartReadiness {
                 part: "engine",
                 is_ready: true,
+                is_spare: false,
                 detail: "runs on another host of this database".to_owned(),
             },
         }
@@ -57,6 +62,7 @@ impl App {
         PartReadiness {
             part: "gateway",
             is_ready,
+            is_spare: false,
             detail,
         }
     }
@@ -70,6 +76,21 @@ impl App {
         PartReadiness {
             part: "chains",
             is_ready: n_chains > 0,
+            is_spare: false,
+            detail,
+        }
+    }
+
+    fn events_readiness(&self) -> PartReadiness {
+        let (is_ready, detail) = match self.bus.state() {
+            BusState::InProcess => (true, "in this process".to_owned()),
+            BusState::Connected => (true, "connected".to_owned()),
+            BusState::Away(why) => (false, format!("{why}; until then hosts look by themselves")),
+        };
+        PartReadiness {
+            part: "events",
+            is_ready,
+            is_spare: true,
             detail,
         }
     }
@@ -84,6 +105,7 @@ impl App {
         PartReadiness {
             part: "process",
             is_ready,
+            is_spare: false,
             detail: detail.to_owned(),
         }
     }
@@ -108,6 +130,7 @@ async fn answers<T, E: std::fmt::Display>(
     PartReadiness {
         part,
         is_ready,
+        is_spare: false,
         detail,
     }
 }

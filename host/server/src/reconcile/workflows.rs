@@ -16,13 +16,11 @@ const PAGE: u32 = 200;
 /// A younger operation is still being started by the request that made it.
 const YOUNG: Duration = Duration::from_secs(3);
 
-/// How often it is looked for operations whose start or cancel did not reach the engine.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
 /// Looks until the app ends.
 pub(crate) async fn run(app: App) {
     let told = Arc::new(Mutex::new(BTreeSet::new()));
-    super::every(app, "workflows", LOOK_AGAIN, move |app| {
+    let look_again = app.config.events.look_interval;
+    super::every(app, "workflows", look_again, move |app| {
         let told = Arc::clone(&told);
         async move { round(app, &mut *told.lock().await).await }
     })

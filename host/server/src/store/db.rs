@@ -52,6 +52,15 @@ enum Source {
     PostgresTx(Mutex<Transaction<'static, Postgres>>),
 }
 
+/// What happened to the database, as far as this process knows; each number only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Reasons to look again: commits of this process, and what others told of theirs.
+    pub any: u64,
+    /// Commits of this process that the event log tells of. Others hear of these: what they wait for is in that log.
+    pub logged: u64,
+}
+
 /// What can be read, from a [`Db`] or inside a [`Tx`].
 #[derive(Debug)]
 pub struct Reader {
@@ -63,7 +72,7 @@ pub struct Reader {
 pub struct Db {
     reader: Arc<Reader>,
     pools: Pools,
-    changes: Arc<watch::Sender<u64>>,
+    changes: Arc<watch::Sender<Changes>>,
     revocations: Arc<AtomicU64>,
     fence: Option<Fence>,
 }
@@ -72,7 +81,7 @@ pub struct Db {
 #[derive(Debug)]
 pub struct Tx {
     reader: Reader,
-    changes: Arc<watch::Sender<u64>>,
+    changes: Arc<watch::Sender<Changes>>,
     revocations: Arc<AtomicU64>,
     pub(super) log: Vec<NewLogEntry>,
     /// Agents that it cuts off.
@@ -98,7 +107,7 @@ impl Deref for Tx {
 impl Db {
     /// Opens `sqlite://<path>` (made when absent) or `postgres://…`. It does not migrate.
     pub async fn open(url: &str, options: &DbOptions) -> Result<Self, StoreError> {
-        let changes = Arc::new(watch::Sender::new(0));
+        let changes = Arc::new(watch::Sender::new(Changes::default()));
         let revocations = Arc::default();
         Ok(Self::on(
             Pools::open(url, options).await?,
@@ -107,7 +116,7 @@ impl Db {
         ))
     }
 
-    fn on(pools: Pools, changes: Arc<watch::Sender<u64>>, revocations: Arc<AtomicU64>) -> Self {
+    fn on(pools: Pools, changes: Arc<watch::Sender<Changes>>, revocations: Arc<AtomicU64>) -> Self {
         let reader = Reader {
             source: Source::Pools(pools.clone()),
         };
@@ -165,10 +174,16 @@ impl Db {
         Ok(tx)
     }
 
-    /// Changes with every commit of this process: what waits for rows looks again at once. Commits of other processes are
-    /// not seen here, so every waiter also looks by itself from time to time.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    /// Changes with every commit of this process, and when [`Db::look_again`] says so: what waits for rows looks again at
+    /// once. A commit of another process may go untold, so every waiter also looks by itself from time to time.
+    pub fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
+    }
+
+    /// Wakes what waits for [`Db::changes`], because another process has committed something.
+    pub fn look_again(&self) {
+        self.changes
+            .send_modify(|changes| changes.any = changes.any.wrapping_add(1));
     }
 
     /// How many agents this process has cut off since it opened the database: whoever remembers that an agent may speak
@@ -190,6 +205,7 @@ impl Db {
 impl Tx {
     /// Writes the collected event log and makes everything count. What waits for [`Db::changes`] wakes.
     pub async fn commit(mut self) -> Result<(), StoreError> {
+        let is_logged = !self.log.is_empty();
         self.write_event_log().await?;
         match self.reader.source {
             Source::SqliteTx(tx) => tx.into_inner().commit().await?,
@@ -199,8 +215,10 @@ impl Tx {
         if self.revoked > 0 {
             self.revocations.fetch_add(self.revoked, Ordering::Release);
         }
-        self.changes
-            .send_modify(|commits| *commits = commits.wrapping_add(1));
+        self.changes.send_modify(|changes| {
+            changes.any = changes.any.wrapping_add(1);
+            changes.logged = changes.logged.wrapping_add(u64::from(is_logged));
+        });
         Ok(())
     }
 

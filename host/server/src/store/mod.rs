@@ -38,7 +38,7 @@ mod retry;
 
 pub use api_keys::ApiKey;
 pub use audit_log::AuditEntry;
-pub use db::{Db, Reader, Tx};
+pub use db::{Changes, Db, Reader, Tx};
 pub use error::StoreError;
 pub use event_log::{LogEntry, NewLogEntry};
 pub use health::{HealthRow, JudgedNode};

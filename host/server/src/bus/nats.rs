@@ -1,0 +1,215 @@
+//! The bus through NATS servers.
+//!
+//! One connection per host, which the client keeps by itself; this side says once when it is lost and once when it is back.
+//! Wake-ups are plain messages: nothing keeps them, because the rows that they point to are kept.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use futures_util::StreamExt;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::address::{Address, Login};
+use super::{ANSWER_MAX, BusState, Wake};
+
+/// Wake-ups that wait for the connection, and for a slow reader here.
+const WAKES_MAX: usize = 1_024;
+/// A server that is silent for three of these is away.
+const PING: Duration = Duration::from_secs(10);
+/// The longest pause before the next try to connect.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Until the servers have answered for the first time.
+const NOT_YET: &str = "the servers of `events.nats_url` have not answered yet";
+
+/// The bus through NATS. Cheap to clone.
+#[derive(Clone)]
+pub struct Nats {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    /// This host, whose own messages mean nothing to it.
+    host: String,
+    subject: String,
+    state: watch::Sender<BusState>,
+    outgoing: mpsc::Sender<Wake>,
+    /// Taken by [`Nats::run`].
+    to_send: Mutex<mpsc::Receiver<Wake>>,
+    incoming: broadcast::Sender<Wake>,
+}
+
+/// A wake-up on its way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Envelope {
+    from: String,
+    wake: Wake,
+}
+
+impl Nats {
+    pub(super) async fn open(
+        address: Address,
+        ca_file: Option<PathBuf>,
+        prefix: &str,
+        host: &str,
+    ) -> anyhow::Result<Self> {
+        let state = watch::Sender::new(BusState::Away(NOT_YET.to_owned()));
+        let mut options = options(state.clone(), &address.login).name(format!("bellwether {host}"));
+        if let Some(path) = ca_file {
+            options = options.add_root_certificates(path);
+        }
+        let client = options.connect(address.servers).await?;
+        let (outgoing, to_send) = mpsc::channel(WAKES_MAX);
+        let inner = Inner {
+            client,
+            host: host.to_owned(),
+            subject: format!("{prefix}.wake"),
+            state,
+            outgoing,
+            to_send: Mutex::new(to_send),
+            incoming: broadcast::Sender::new(WAKES_MAX),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Carries wake-ups both ways until `shutdown`.
+    pub(super) async fn run(&self, shutdown: &CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.send_all() => {}
+            () = self.hear_all() => {}
+            () = self.make_up() => {}
+        }
+        // What was said last, such as the end of an operation, should still be heard.
+        drop(tokio::time::timeout(ANSWER_MAX, self.inner.client.flush()).await);
+    }
+
+    pub(super) fn wake(&self, wake: Wake) {
+        if self.state() == BusState::Connected && self.inner.outgoing.try_send(wake).is_ok() {
+            return;
+        }
+        metrics::counter!("events_wakes_lost_total").increment(1);
+    }
+
+    pub(super) fn wakes(&self) -> broadcast::Receiver<Wake> {
+        self.inner.incoming.subscribe()
+    }
+
+    pub(super) fn state(&self) -> BusState {
+        self.inner.state.borrow().clone()
+    }
+
+    async fn send_all(&self) {
+        let mut to_send = self.inner.to_send.lock().await;
+        while let Some(wake) = to_send.recv().await {
+            let from = self.inner.host.clone();
+            // Types of ours with names as keys: they always have a JSON form.
+            let json = serde_json::to_vec(&Envelope { from, wake }).unwrap_or_default();
+            let subject = self.inner.subject.clone();
+            let sent = self.inner.client.publish(subject, json.into());
+            if !matches!(tokio::time::timeout(ANSWER_MAX, sent).await, Ok(Ok(()))) {
+                metrics::counter!("events_wakes_lost_total").increment(1);
+            }
+        }
+    }
+
+    async fn hear_all(&self) {
+        let subject = self.inner.subject.clone();
+        // The subscription outlives every loss of the connection; it ends with the client only.
+        let Ok(mut messages) = self.inner.client.subscribe(subject).await else {
+            return;
+        };
+        while let Some(message) = messages.next().await {
+            // A host of another version may say what this one does not know: then it looks by itself.
+            let heard: Result<Envelope, _> = serde_json::from_slice(&message.payload);
+            if let Ok(Envelope { from, wake }) = heard
+                && from != self.inner.host
+            {
+                drop(self.inner.incoming.send(wake));
+            }
+        }
+    }
+
+    /// Looks at everything when the connection is back: what was said meanwhile is lost.
+    async fn make_up(&self) {
+        let mut state = self.inner.state.subscribe();
+        let first = state.wait_for(|state| *state == BusState::Connected);
+        if tokio::time::timeout(ANSWER_MAX, first).await.is_err() {
+            tracing::warn!("the event bus is away, other hosts look by themselves: {NOT_YET}");
+        }
+        let mut was_connected = false;
+        loop {
+            let is_connected = *state.borrow_and_update() == BusState::Connected;
+            if is_connected && !was_connected {
+                drop(self.inner.incoming.send(Wake::Everything));
+            }
+            was_connected = is_connected;
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn options(state: watch::Sender<BusState>, login: &Login) -> ConnectOptions {
+    let options = ConnectOptions::new()
+        .retry_on_initial_connect()
+        .ping_interval(PING)
+        .connection_timeout(ANSWER_MAX)
+        .request_timeout(Some(ANSWER_MAX))
+        .subscription_capacity(WAKES_MAX)
+        .reconnect_delay_callback(pause)
+        .event_callback(move |event| {
+            note(&state, &event);
+            std::future::ready(())
+        });
+    match login {
+        Login::Nobody => options,
+        Login::Token(token) => options.token(token.expose_secret().to_owned()),
+        Login::User(user, password) => {
+            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        }
+    }
+}
+
+/// Longer with every try, and never the same for two hosts.
+fn pause(tries: usize) -> Duration {
+    let doubled = 50 << tries.min(7);
+    let pause = Duration::from_millis(doubled).min(PAUSE_MAX);
+    pause.mul_f64(rand::random_range(0.5..1.0))
+}
+
+/// Says once what becomes of the connection; tries in between are not told.
+fn note(state: &watch::Sender<BusState>, event: &Event) {
+    match event {
+        Event::Connected => {
+            if state.send_replace(BusState::Connected) != BusState::Connected {
+                metrics::gauge!("events_bus_connected").set(1.0);
+                tracing::info!("the event bus is connected");
+            }
+        }
+        Event::Disconnected | Event::Closed => {
+            let why = "the connection to the servers of `events.nats_url` is lost; it is tried again without end";
+            lost(state, why.to_owned());
+        }
+        Event::ServerError(error) => tracing::warn!("the event bus: the server says: {error}"),
+        Event::SlowConsumer(_) => metrics::counter!("events_wakes_lost_total").increment(1),
+        Event::ClientError(error) => tracing::debug!("the event bus: {error}"),
+        Event::LameDuckMode | Event::Draining => {}
+    }
+}
+
+fn lost(state: &watch::Sender<BusState>, why: String) {
+    let is_news = state.send_replace(BusState::Away(why.clone())) == BusState::Connected;
+    metrics::gauge!("events_bus_connected").set(0.0);
+    if is_news {
+        tracing::warn!("the event bus is away, other hosts look by themselves: {why}");
+    }
+}

