@@ -39,6 +39,15 @@ async fn a_key_is_written_for_its_owner_only_and_is_in_no_journal() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_away_for_a_moment_costs_no_installation() {
+    let bed = Bed::new().await;
+    bed.prepare().await;
+    let install = bed.install(vec![key("late", "late.key", Encoding::Raw)]);
+    bed.gateway.run_well(install).await;
+    assert_eq!(std::fs::read(bed.root().join("late.key")).unwrap(), b"late");
+}
+
+#[tokio::test]
 async fn a_key_that_the_node_does_not_have_undoes_the_installation() {
     let bed = Bed::new().await;
     bed.prepare().await;

@@ -39,6 +39,8 @@ struct State {
     life: Option<Duration>,
     components: BTreeMap<String, Vec<u8>>,
     peers: BTreeSet<Vec<u8>>,
+    /// The key `late` was asked for.
+    is_late_asked: bool,
 }
 
 /// The running gateway; it ends with the test's runtime.
@@ -346,7 +348,7 @@ impl AgentGateway for Service {
         Ok(Response::new(ReceiverStream::new(chunks)))
     }
 
-    /// A node's key is the bytes of its name, of which `none` has none.
+    /// A node's key is the bytes of its name, of which `none` has none; for `late` the host is away at first.
     async fn fetch_key(
         &self,
         request: Request<pb::FetchKeyRequest>,
@@ -357,6 +359,10 @@ impl AgentGateway for Service {
             return Err(Status::permission_denied(
                 "no node of this agent has such a key",
             ));
+        }
+        if name == "late" && !std::mem::replace(&mut self.state.lock().unwrap().is_late_asked, true)
+        {
+            return Err(Status::unavailable("tcp connect error"));
         }
         let material = name.into_bytes();
         Ok(Response::new(pb::KeyMaterial { material }))

@@ -8,17 +8,23 @@ use base64::engine::general_purpose::STANDARD;
 use proto::v1 as pb;
 use proto::v1::agent_gateway_client::AgentGatewayClient;
 use proto::v1::key_file::Encoding;
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use super::{StepContext, Trace};
 use crate::node_root::checked;
+use crate::time;
 
 /// For its owner only.
 const MODE: u32 = 0o600;
 /// How long the host may take to answer.
 const FETCH_MAX: Duration = Duration::from_secs(30);
-/// How long the gateway may be away when the step comes to it.
-const LINK_MAX: Duration = Duration::from_mins(2);
+/// How long the host may be away when the step comes to it.
+const AWAY_MAX: Duration = Duration::from_mins(2);
+/// Before the second question.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Between later ones.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn plan(ctx: &StepContext, spec: &pb::KeyFile) -> anyhow::Result<Trace> {
     let mut trace = Trace::default();
@@ -43,22 +49,59 @@ pub(super) fn is_done(ctx: &StepContext, spec: &pb::KeyFile) -> anyhow::Result<b
     Ok(ctx.root.has(&checked(&spec.path)?))
 }
 
+/// Asks again while the host is away or ends: a restart of it is no reason to give an installation up.
 async fn fetch(ctx: &StepContext, name: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut last = None;
+    let fetched = tokio::time::timeout(AWAY_MAX, async {
+        let mut attempt = 0;
+        loop {
+            match fetch_once(ctx, name).await? {
+                Ok(material) => return Ok(material),
+                Err(status) if is_passing(status.code()) => last = Some(status),
+                Err(status) => anyhow::bail!("key `{name}`: {}", status.message()),
+            }
+            time::sleep(time::backoff(PAUSE, PAUSE_MAX, attempt)).await;
+            attempt += 1;
+        }
+    })
+    .await;
+    fetched.unwrap_or_else(|_| {
+        let why = last.map_or(String::new(), |status| format!(" ({})", status.message()));
+        anyhow::bail!(
+            "the host could not be reached for key `{name}`{why}; let the agent connect, then provision again"
+        )
+    })
+}
+
+async fn fetch_once(
+    ctx: &StepContext,
+    name: &str,
+) -> anyhow::Result<Result<Zeroizing<Vec<u8>>, Status>> {
     let mut gateway = ctx.gateway.clone();
-    let linked = tokio::time::timeout(LINK_MAX, gateway.wait_for(Option::is_some)).await;
-    let channel = linked
-        .context("the host could not be reached for the key; let the agent connect, then provision again")?
-        .context("the agent is ending")?
-        .clone();
-    let channel = channel.context("the host can't be reached")?;
+    let linked = gateway.wait_for(Option::is_some).await;
+    let channel = linked.context("the agent is ending")?.clone();
     let mut request = tonic::Request::new(pb::FetchKeyRequest {
         node_id: ctx.root.id.to_string(),
         name: name.to_owned(),
     });
     request.set_timeout(FETCH_MAX);
+    let channel = channel.context("the host can't be reached")?;
     let answer = AgentGatewayClient::new(channel).fetch_key(request).await;
-    let answer = answer.map_err(|status| anyhow::anyhow!("key `{name}`: {}", status.message()))?;
-    Ok(Zeroizing::new(answer.into_inner().material))
+    Ok(answer.map(|answer| Zeroizing::new(answer.into_inner().material)))
+}
+
+/// Whether the same question may be answered later. A connection that breaks off is `Unknown` or `Internal` to tonic.
+fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::Unknown
+            | Code::Internal
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+    )
 }
 
 fn encoded(material: &[u8], encoding: Encoding) -> anyhow::Result<Zeroizing<Vec<u8>>> {
