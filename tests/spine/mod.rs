@@ -3,6 +3,7 @@
 mod crashes;
 mod keys;
 mod leaders;
+mod many;
 mod postgres;
 mod reload;
 mod stalls;

@@ -72,6 +72,13 @@ impl Dev {
 
     /// `bellwether serve` on a database, in its place; it makes no node and runs no agent.
     pub(crate) fn serve(database: &str) -> Self {
+        let mut dev = Self::serve_embedded();
+        dev.set("BELLWETHER_DATABASE__URL", database);
+        dev
+    }
+
+    /// The same on the database in its folder.
+    pub(crate) fn serve_embedded() -> Self {
         let mut dev = Self::new(&[]);
         let path = dev.path("bellwether.yaml");
         let mut config = std::fs::read_to_string(&path).unwrap();
@@ -79,7 +86,6 @@ impl Dev {
         config.push_str("chains: {allow_undigested: true}\n");
         std::fs::write(path, config).unwrap();
         dev.args = vec!["serve".to_owned()];
-        dev.set("BELLWETHER_DATABASE__URL", database);
         dev
     }
 
