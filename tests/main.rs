@@ -12,6 +12,7 @@ mod chain_configs;
 mod console;
 mod gateway;
 mod plugins;
+mod providers;
 mod spine;
 mod store;
 mod support;

@@ -141,6 +141,9 @@ async fn a_token_is_used_once(db: &Db) {
         let of_node = EnrolmentToken { node_id: Some(node), ..token(hash) };
         tx.insert_enrolment_token(&of_node).await.unwrap();
     }
+    assert!(tx.node_has_enrolment_token(node).await.unwrap());
+    let other = host_domain::ids::NodeId(Uuid::nil());
+    assert!(!tx.node_has_enrolment_token(other).await.unwrap());
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(3)).await.unwrap(), 2);
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(4)).await.unwrap(), 0);
     tx.commit().await.unwrap();

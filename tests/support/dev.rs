@@ -108,6 +108,22 @@ impl Dev {
         std::fs::write(path, patient).unwrap();
     }
 
+    /// Adds settings of the host.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let path = self.path("bellwether.yaml");
+        let mut config = std::fs::read_to_string(&path).unwrap();
+        config.push_str(yaml);
+        std::fs::write(path, config).unwrap();
+    }
+
+    /// Gives the gateway a port that is known before the start, and says it.
+    pub(crate) fn fix_gateway(&mut self) -> u16 {
+        let port = free_port();
+        let at = self.args.iter().position(|arg| arg == "--gateway").unwrap();
+        self.args[at + 1] = format!("127.0.0.1:{port}");
+        port
+    }
+
     /// The process of the host.
     pub(crate) fn host_pid(&self) -> u32 {
         self.host.as_ref().unwrap().id()
@@ -447,6 +463,12 @@ impl Drop for Dev {
             signal(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// Sends a signal; a process that is gone is fine.

@@ -8,5 +8,6 @@ pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod nats;
 pub(crate) mod postgres;
+pub(crate) mod sshd;
 pub(crate) mod wait;
 pub(crate) mod webhooks;

@@ -1,4 +1,4 @@
-//! What the machine must have: a C compiler's headers to build, a browser and a database to test.
+//! What the machine must have: a C compiler's headers to build; a browser, a database and an SSH server to test.
 //!
 //! On Debian and its like missing packages are installed when this runs as root; otherwise the one command is named.
 
@@ -43,6 +43,14 @@ const TO_TEST: &[Need] = &[
     Need {
         package: "nats-server",
         is_there: || has("nats-server", &["--version"]),
+    },
+    Need {
+        package: "openssh-client",
+        is_there: || has("ssh", &["-V"]),
+    },
+    Need {
+        package: "openssh-server",
+        is_there: || Path::new("/usr/sbin/sshd").exists(),
     },
 ];
 

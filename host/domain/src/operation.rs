@@ -54,6 +54,9 @@ pub struct OperationStep {
     pub state: StepState,
     /// What it is doing, or what went wrong.
     pub message: String,
+    /// What its programs said, such as a plan; empty when nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
     /// 0 to 1 within the step, when it can tell.
     pub fraction: Option<f64>,
     /// When it last changed.
@@ -67,6 +70,7 @@ impl OperationStep {
             name: name.to_owned(),
             state: StepState::Pending,
             message: String::new(),
+            output: String::new(),
             fraction: None,
             at: None,
         }

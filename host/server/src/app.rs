@@ -23,6 +23,7 @@ use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
 use crate::keys::MasterKeys;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
+use crate::providers::Providers;
 use crate::store::{Db, Fence};
 
 /// A running host, as one of its roles sees it: the parts are shared, the database is the role's. Cheap to clone.
@@ -38,6 +39,8 @@ pub struct Parts {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) plugins: PluginHost,
+    /// Where machines come from.
+    pub(crate) providers: Providers,
     pub(crate) sessions: Sessions,
     pub(crate) events: LiveEvents,
     /// The way to the other hosts of this installation.
@@ -88,6 +91,7 @@ impl App {
     pub(crate) fn new(opened: Opened) -> Self {
         let db = opened.databases.role(Role::Api).clone();
         let parts = Arc::new(Parts {
+            providers: Providers::of(&opened.config),
             config: opened.config,
             clock: opened.clock,
             databases: opened.databases,

@@ -13,16 +13,14 @@ use host_domain::node::Node;
 use host_runtime::CompileMode;
 use tokio_util::sync::CancellationToken;
 
-use crate::activities::LOCAL;
 use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema};
-use crate::ops::{CreateNode, NodeFilter, PageRequest, Principal, Scope, ensure_host};
+use crate::ops::{CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_host};
+use crate::providers::LOCAL;
 use crate::serve::{open_house, say};
 
-/// Name of the host record of this machine.
-const LOCAL_HOST: &str = "local";
 /// How long a node's removal may take when the host ends.
 const TERMINATE_MAX: Duration = Duration::from_mins(1);
 
@@ -132,7 +130,7 @@ fn admin() -> Principal {
 /// The record of this machine, on which provider `local` puts its nodes.
 async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
     let mut tx = app.db.begin().await?;
-    let machine = ensure_host(&mut tx, LOCAL_HOST, LOCAL, app.clock.now()).await?;
+    let machine = ensure_host(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
     tx.commit().await?;
     Ok(machine)
 }
@@ -149,7 +147,7 @@ async fn prepare_agent(
         agent_dir.to_owned(),
         format!("https://{}", host.gateway),
         host.ca_file.clone(),
-        LOCAL_HOST.to_owned(),
+        LOCAL.to_owned(),
     );
     // A token for an agent that turns out to be enrolled is never used and expires.
     let issued = app

@@ -25,6 +25,7 @@ mod installation;
 mod keys;
 mod loops;
 mod orchestration;
+mod providers;
 mod reconcile;
 mod reload;
 mod wakes;

@@ -90,6 +90,32 @@ activity! {
 }
 
 activity! {
+    /// Says which machine the node gets, the same one at every call. Nothing is touched or paid for yet.
+    ClaimHost = "claim_host": NodeRef => Reserved, Retry::STORE
+}
+
+activity! {
+    /// Has the provider say what it is going to do, and keeps that on the operation.
+    PlanHost = "plan_host": HostRef => (), Retry::PROVIDER
+}
+
+activity! {
+    /// Does what was planned and nothing else: afterwards the machine is there and can be reached.
+    CreateHost = "create_host": HostRef => (), Retry::PROVIDER
+}
+
+activity! {
+    /// Puts an agent on the machine that enrols by itself; done already where one is enrolled.
+    BootstrapAgent = "bootstrap_agent": HostRef => (), Retry::PROVIDER
+}
+
+activity! {
+    /// Cuts the machine's agent off, gives the machine back to its provider and takes it away from the node. Done already
+    /// when there is none, or when nothing was done to it.
+    DestroyHost = "destroy_host": NodeRef => (), Retry::PROVIDER
+}
+
+activity! {
     /// Makes the keys that the chain's profile declares and the node does not have yet, sealed. No key is in the answer.
     GenerateKeys = "generate_keys": NodeRef => (), Retry::STORE
 }

@@ -14,10 +14,11 @@ use crate::command::{Done, run_command, run_undo_command};
 use crate::error::{ActivityError, Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    CheckAgent, CheckNodeHealth, CommandAction, CommandStatus, DeleteKeys, FailedNode,
-    FinishOperation, GenerateKeys, HostRef, IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef,
-    ReleaseHost, ReportStep, ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState,
-    ValidateInputs, WithdrawCommand,
+    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction, CommandStatus,
+    CreateHost, DeleteKeys, DestroyHost, FailedNode, FinishOperation, GenerateKeys, HostRef,
+    IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef, PlanHost, ReleaseHost, ReportStep,
+    ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState, ValidateInputs,
+    WithdrawCommand,
 };
 use crate::undo::Undos;
 use crate::wait::until;
@@ -26,9 +27,11 @@ use crate::workflow::Workflow;
 /// The steps, in their order, as an operation shows them.
 pub const STEPS: &[&str] = &[
     "validate_inputs",
-    "reserve_host",
+    "claim_host",
     "generate_keys",
-    "issue_enrolment_token",
+    "plan_host",
+    "create_host",
+    "bootstrap_agent",
     "wait_for_agent",
     "prepare",
     "install",
@@ -102,17 +105,26 @@ impl Default for ProvisionLimits {
     }
 }
 
-/// The workflow. Without keys it is version 1.0.0, which stays for those that began with it.
-pub struct ProvisionNode<const WITH_KEYS: bool = true>;
+/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers.
+pub struct ProvisionNode<const MINOR: u8 = 2>;
 
-impl<const WITH_KEYS: bool> Workflow for ProvisionNode<WITH_KEYS> {
+impl<const MINOR: u8> Workflow for ProvisionNode<MINOR> {
     const KIND: &'static str = "provision-node";
-    const VERSION: &'static str = if WITH_KEYS { "1.1.0" } else { "1.0.0" };
+    const VERSION: &'static str = match MINOR {
+        0 => "1.0.0",
+        1 => "1.1.0",
+        _ => "1.2.0",
+    };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         ValidateInputs::NAME,
         ReserveHost::NAME,
         ReleaseHost::NAME,
+        ClaimHost::NAME,
+        PlanHost::NAME,
+        CreateHost::NAME,
+        BootstrapAgent::NAME,
+        DestroyHost::NAME,
         GenerateKeys::NAME,
         DeleteKeys::NAME,
         IssueEnrolmentToken::NAME,
@@ -136,7 +148,7 @@ impl<const WITH_KEYS: bool> Workflow for ProvisionNode<WITH_KEYS> {
             undos: Undos::default(),
             step: STEPS[0],
         };
-        match run.forward(WITH_KEYS).await {
+        match run.forward(MINOR).await {
             Ok(()) => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
         }
@@ -152,30 +164,18 @@ struct Run {
 }
 
 impl Run {
-    async fn forward(&mut self, with_keys: bool) -> Result<(), FlowError> {
+    async fn forward(&mut self, minor: u8) -> Result<(), FlowError> {
         let node = self.input.node;
         let limits = self.input.limits;
 
         self.begin("validate_inputs").await?;
         self.flow.activity(ValidateInputs, &node).await?;
 
-        self.begin("reserve_host").await?;
-        self.undos.push("release_host", move |flow| async move {
-            flow.activity(ReleaseHost, &node).await
-        });
-        let host_id = self.flow.activity(ReserveHost, &node).await?.host_id;
-        let host = HostRef { node, host_id };
-
-        if with_keys {
-            self.generate_keys(node).await?;
-        }
-
-        self.begin("issue_enrolment_token").await?;
-        self.undos
-            .push("revoke_enrolment_token", move |flow| async move {
-                flow.activity(RevokeEnrolmentToken, &node).await
-            });
-        self.flow.activity(IssueEnrolmentToken, &host).await?;
+        let host = if minor >= 2 {
+            self.get_host(node).await?
+        } else {
+            self.reserve_local_host(node, minor >= 1).await?
+        };
 
         self.begin("wait_for_agent").await?;
         let flow = &self.flow;
@@ -227,6 +227,60 @@ impl Run {
 
         self.begin("finish").await?;
         self.flow.activity(FinishOperation, &node).await
+    }
+
+    /// A machine of the node's provider, with an agent that is about to enrol.
+    async fn get_host(&mut self, node: NodeRef) -> Result<HostRef, FlowError> {
+        self.begin("claim_host").await?;
+        self.undos.push("destroy_host", move |flow| async move {
+            flow.activity(DestroyHost, &node).await
+        });
+        let host_id = self.flow.activity(ClaimHost, &node).await?.host_id;
+        let host = HostRef { node, host_id };
+
+        self.generate_keys(node).await?;
+
+        self.begin("plan_host").await?;
+        // A plan may hold a token for the machine's first start, so it is taken back from here on.
+        self.undo_tokens(node);
+        self.flow.activity(PlanHost, &host).await?;
+
+        self.begin("create_host").await?;
+        self.flow.activity(CreateHost, &host).await?;
+
+        self.begin("bootstrap_agent").await?;
+        self.flow.activity(BootstrapAgent, &host).await?;
+        Ok(host)
+    }
+
+    /// What versions 1.0.0 and 1.1.0 do: the machine is there, and so is its agent.
+    async fn reserve_local_host(
+        &mut self,
+        node: NodeRef,
+        with_keys: bool,
+    ) -> Result<HostRef, FlowError> {
+        self.begin("reserve_host").await?;
+        self.undos.push("release_host", move |flow| async move {
+            flow.activity(ReleaseHost, &node).await
+        });
+        let host_id = self.flow.activity(ReserveHost, &node).await?.host_id;
+        let host = HostRef { node, host_id };
+
+        if with_keys {
+            self.generate_keys(node).await?;
+        }
+
+        self.begin("issue_enrolment_token").await?;
+        self.undo_tokens(node);
+        self.flow.activity(IssueEnrolmentToken, &host).await?;
+        Ok(host)
+    }
+
+    fn undo_tokens(&mut self, node: NodeRef) {
+        self.undos
+            .push("revoke_enrolment_token", move |flow| async move {
+                flow.activity(RevokeEnrolmentToken, &node).await
+            });
     }
 
     async fn generate_keys(&mut self, node: NodeRef) -> Result<(), FlowError> {

@@ -14,8 +14,8 @@ use crate::command::run_undo_command;
 use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    CommandAction, CommandStatus, MarkFailed, MarkTerminated, MarkTerminating, NodeRef,
-    ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState, WithdrawCommand,
+    CommandAction, CommandStatus, DestroyHost, MarkFailed, MarkTerminated, MarkTerminating,
+    NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState, WithdrawCommand,
 };
 use crate::provision_node::{mark_failed, report};
 use crate::workflow::Workflow;
@@ -25,7 +25,7 @@ pub const STEPS: &[&str] = &[
     "mark_terminating",
     "stop",
     "uninstall",
-    "release_host",
+    "destroy_host",
     "retire_keys",
     "mark_terminated",
 ];
@@ -73,12 +73,16 @@ pub struct Terminated {
     pub leftovers: Vec<Leftover>,
 }
 
-/// The workflow. Without keys it is version 1.0.0, which stays for those that began with it.
-pub struct TerminateNode<const WITH_KEYS: bool = true>;
+/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers.
+pub struct TerminateNode<const MINOR: u8 = 2>;
 
-impl<const WITH_KEYS: bool> Workflow for TerminateNode<WITH_KEYS> {
+impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
     const KIND: &'static str = "terminate-node";
-    const VERSION: &'static str = if WITH_KEYS { "1.1.0" } else { "1.0.0" };
+    const VERSION: &'static str = match MINOR {
+        0 => "1.0.0",
+        1 => "1.1.0",
+        _ => "1.2.0",
+    };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         MarkTerminating::NAME,
@@ -86,6 +90,7 @@ impl<const WITH_KEYS: bool> Workflow for TerminateNode<WITH_KEYS> {
         CommandStatus::NAME,
         WithdrawCommand::NAME,
         ReleaseHost::NAME,
+        DestroyHost::NAME,
         RetireKeys::NAME,
         MarkTerminated::NAME,
         MarkFailed::NAME,
@@ -99,7 +104,7 @@ impl<const WITH_KEYS: bool> Workflow for TerminateNode<WITH_KEYS> {
         let mut leftovers = Vec::new();
         let removed = remove(&flow, &input, &mut step, &mut leftovers).await;
         let ended = match removed {
-            Ok(()) => end::<WITH_KEYS>(&flow, input.node, &mut step).await,
+            Ok(()) => end::<MINOR>(&flow, &input, &mut step, &mut leftovers).await,
             Err(error) => Err(error),
         };
         match ended {
@@ -144,18 +149,32 @@ async fn remove(
         }
     }
 
-    begin(flow, node, step, "release_host").await;
-    flow.activity(ReleaseHost, &node).await?;
-
     Ok(())
 }
 
-async fn end<const WITH_KEYS: bool>(
+async fn end<const MINOR: u8>(
     flow: &Flow,
-    node: NodeRef,
+    input: &TerminateInput,
     step: &mut &'static str,
+    leftovers: &mut Vec<Leftover>,
 ) -> Result<(), FlowError> {
-    if WITH_KEYS {
+    let node = input.node;
+    if MINOR >= 2 {
+        begin(flow, node, step, "destroy_host").await;
+        if let Err(error) = flow.activity(DestroyHost, &node).await {
+            leftovers.push(Leftover {
+                undo: "destroy_host".to_owned(),
+                message: error.to_string(),
+            });
+            if !input.force {
+                return Err(error);
+            }
+        }
+    } else {
+        begin(flow, node, step, "release_host").await;
+        flow.activity(ReleaseHost, &node).await?;
+    }
+    if MINOR >= 1 {
         begin(flow, node, step, "retire_keys").await;
         flow.activity(RetireKeys, &node).await?;
     }

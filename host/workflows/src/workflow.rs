@@ -61,9 +61,11 @@ impl Workflows {
     /// Every workflow of the product.
     pub fn all() -> Self {
         Self::default()
-            .with::<crate::provision_node::ProvisionNode<false>>()
+            .with::<crate::provision_node::ProvisionNode<0>>()
+            .with::<crate::provision_node::ProvisionNode<1>>()
             .with::<crate::provision_node::ProvisionNode>()
-            .with::<crate::terminate_node::TerminateNode<false>>()
+            .with::<crate::terminate_node::TerminateNode<0>>()
+            .with::<crate::terminate_node::TerminateNode<1>>()
             .with::<crate::terminate_node::TerminateNode>()
     }
 

@@ -1,4 +1,4 @@
-//! Where a node runs, and the agent there. Provider `local` gives the machine that an agent of this installation runs on.
+//! Where a node runs, and the agent there. Reserving by itself is for workflows that began before there were providers.
 
 use host_domain::node::Placement;
 use host_workflows::node_activities::{HostRef, NodeRef, Ready, Reserved};
@@ -6,9 +6,7 @@ use host_workflows::node_activities::{HostRef, NodeRef, Ready, Reserved};
 use super::nodes::{read, read_in};
 use crate::app::App;
 use crate::ops::OpError;
-
-/// The provider whose hosts are machines with an agent of this installation.
-pub(crate) const LOCAL: &str = "local";
+use crate::providers::LOCAL;
 
 /// Gives the node a host, the same one at every call.
 pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Reserved, OpError> {

@@ -3,18 +3,17 @@
 mod commands;
 mod hosts;
 mod keys;
+mod machines;
 mod nodes;
 mod operations;
-
-pub(crate) use hosts::LOCAL;
 
 use std::future::Future;
 
 use host_workflows::node_activities::{
-    CheckAgent, CheckNodeHealth, CommandStatus, DeleteKeys, FinishOperation, GenerateKeys,
-    IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, ReleaseHost,
-    ReportStep, ReserveHost, RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs,
-    WithdrawCommand,
+    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost, DeleteKeys,
+    DestroyHost, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
+    MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep, ReserveHost, RetireKeys,
+    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -51,6 +50,11 @@ pub(crate) fn all(app: &App) -> Activities {
     on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
     on(&mut activities, app, ReserveHost, hosts::reserve);
     on(&mut activities, app, ReleaseHost, hosts::release);
+    on(&mut activities, app, ClaimHost, machines::claim);
+    on_machine(&mut activities, app, PlanHost, machines::plan);
+    on_machine(&mut activities, app, CreateHost, machines::create);
+    on_machine(&mut activities, app, BootstrapAgent, machines::bootstrap);
+    on_machine(&mut activities, app, DestroyHost, machines::destroy);
     on(&mut activities, app, GenerateKeys, keys::generate_missing);
     on(&mut activities, app, DeleteKeys, keys::delete);
     on(&mut activities, app, RetireKeys, keys::retire);
@@ -96,6 +100,17 @@ where
             done.map_err(activity_error)
         }
     });
+}
+
+/// An activity that waits for a machine: it tells and hears of its try, and has errors of its own.
+fn on_machine<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)
+where
+    A: Activity,
+    F: Fn(App, ActivityContext, A::Input) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<A::Output, ActivityError>> + Send + 'static,
+{
+    let app = app.clone();
+    activities.on(activity, move |ctx, input| run(app.clone(), ctx, input));
 }
 
 /// What another try would not mend ends the workflow; the rest is tried again.

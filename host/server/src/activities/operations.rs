@@ -73,6 +73,22 @@ pub(super) async fn edit_in(
     log_operation(tx, &operation, now).await
 }
 
+/// Keeps what the programs of a step said.
+pub(super) async fn keep_output(
+    app: &App,
+    id: OperationId,
+    step: &str,
+    output: &str,
+) -> Result<(), OpError> {
+    edit(app, id, |operation, now| {
+        for one in operation.steps.iter_mut().filter(|one| one.name == step) {
+            output.clone_into(&mut one.output);
+            one.at = Some(now);
+        }
+    })
+    .await
+}
+
 fn set_step(operation: &mut Operation, name: &str, state: StepState, message: &str, now: Millis) {
     if !operation.steps.iter().any(|step| step.name == name) {
         operation.steps.push(OperationStep::pending(name));

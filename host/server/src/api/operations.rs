@@ -175,6 +175,8 @@ pub struct StepView {
     pub state: StepState,
     /// What it is doing, or what went wrong.
     pub message: String,
+    /// What its programs said, such as a plan; empty when nothing.
+    pub output: String,
     /// 0 to 1 within the step, when it can tell.
     pub fraction: Option<f64>,
     /// When it last changed.
@@ -187,6 +189,7 @@ impl From<OperationStep> for StepView {
             name: step.name,
             state: step.state.into(),
             message: step.message,
+            output: step.output,
             fraction: step.fraction,
             at: step.at.map(wire::time),
         }

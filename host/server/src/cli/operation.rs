@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Session;
 use super::client::typed;
 use super::error::CliError;
-use super::output::{self, plain, word};
+use super::output::{self, plain, plain_lines, word};
 use crate::api::{OperationState, OperationView, StepState};
 
 /// What to do with operations.
@@ -72,6 +72,13 @@ fn show(session: &Session, value: Value) -> Result<(), CliError> {
         ]);
     }
     output::show(&table, "It has no steps yet.");
+    for step in operation
+        .steps
+        .iter()
+        .filter(|step| !step.output.is_empty())
+    {
+        output::say(&format!("{}:\n{}", step.name, plain_lines(&step.output)));
+    }
     if let Some(error) = &operation.error {
         output::say(&format!("error: {}", plain(error)));
     }

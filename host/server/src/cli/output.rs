@@ -48,6 +48,12 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// The same, line by line and set in.
+pub(crate) fn plain_lines(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  {}", plain(line)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A state in its colour.
 pub(crate) fn state(name: &str) -> Cell {
     Cell::new(name).fg(match name {

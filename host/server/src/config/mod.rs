@@ -4,10 +4,12 @@
 
 mod database;
 mod events;
+mod providers;
 mod read;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub use events::{EventsConfig, NatsUrl};
+pub use providers::{ProviderConfig, ProvidersConfig, SshConfig, SshHost};
 pub use read::ConfigError;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,6 +40,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// Making and removing nodes.
     pub provisioning: ProvisioningConfig,
+    /// Where machines come from.
+    pub providers: ProvidersConfig,
     /// How long records are kept.
     pub retention: RetentionConfig,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             chains: ChainsConfig::default(),
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
+            providers: ProvidersConfig::default(),
             retention: RetentionConfig::default(),
         }
     }

@@ -62,10 +62,13 @@ impl Config {
                 set(&mut tree, &parts, scalar(&value));
             }
         }
-        serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Key {
-            key: error.path().to_string(),
-            message: error.inner().to_string(),
-        })
+        let config: Self =
+            serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Key {
+                key: error.path().to_string(),
+                message: error.inner().to_string(),
+            })?;
+        super::providers::check(&config.providers)?;
+        Ok(config)
     }
 }
 

@@ -41,7 +41,7 @@ impl App {
     ) -> Result<IssuedToken, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let row = ensure_host(&mut tx, host, "byo", now).await?;
+        let row = ensure_host(&mut tx, host, &MachineOf::provider("byo"), now).await?;
         let issued = self.issue_token(&mut tx, &row, None, now).await?;
         audit(
             &mut tx,
@@ -107,11 +107,29 @@ fn token_hash(token: &SecretString) -> String {
     hex::encode(Sha256::digest(token.expose_secret().as_bytes()))
 }
 
+/// Whose machine a host is, and where.
+pub(crate) struct MachineOf<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) address: Option<&'a str>,
+}
+
+impl<'a> MachineOf<'a> {
+    /// A machine of a provider that knows no regions.
+    pub(crate) fn provider(provider: &'a str) -> Self {
+        Self {
+            provider,
+            region: provider,
+            address: None,
+        }
+    }
+}
+
 /// The host of that name, made when there is none.
 pub(crate) async fn ensure_host(
     tx: &mut Tx,
     name: &str,
-    provider: &str,
+    machine: &MachineOf<'_>,
     now: Millis,
 ) -> Result<Host, OpError> {
     if let Some(host) = tx.host_by_name(name).await? {
@@ -120,9 +138,9 @@ pub(crate) async fn ensure_host(
     let host = Host {
         id: HostId(Uuid::now_v7()),
         name: name.to_owned(),
-        provider: provider.to_owned(),
-        region: provider.to_owned(),
-        ip: None,
+        provider: machine.provider.to_owned(),
+        region: machine.region.to_owned(),
+        ip: machine.address.map(str::to_owned),
         created_at: now,
     };
     tx.insert_host(&host).await?;

@@ -35,7 +35,7 @@ pub use live::*;
 pub use readiness::PartReadiness;
 pub use types::*;
 
-pub(crate) use agents::ensure_host;
+pub(crate) use agents::{MachineOf, ensure_host};
 pub(crate) use collectors::CollectorWatch;
 pub(crate) use events::LiveEvents;
 pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};

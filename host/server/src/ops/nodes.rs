@@ -44,6 +44,8 @@ impl App {
         })?;
         let now = self.clock.now();
         let node = new_node(chain, request, now)?;
+        let provider = self.providers.get(&node.placement.provider);
+        provider.map_err(|error| OpError::invalid("/provider", error.to_string()))?;
         let operation = new_operation(
             &node,
             OperationKind::ProvisionNode,

@@ -29,6 +29,13 @@ impl Reader {
         const SQL: &str = "SELECT * FROM enrolment_tokens WHERE hash = $1";
         self.first(sql(SQL).bind(hash)).await
     }
+
+    /// Whether a token was ever issued for a node.
+    pub async fn node_has_enrolment_token(&self, node: NodeId) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT * FROM enrolment_tokens WHERE node_id = $1 LIMIT 1";
+        let token: Option<EnrolmentToken> = self.first(sql(SQL).bind(node)).await?;
+        Ok(token.is_some())
+    }
 }
 
 impl Tx {

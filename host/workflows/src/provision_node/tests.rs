@@ -12,6 +12,9 @@ use crate::testing::{Faults, Post, run};
 
 const UNDONE: NodeSight = NodeSight {
     hosts: 0,
+    machines: 0,
+    agents: 0,
+    plans: 0,
     tokens: 0,
     keys: 0,
     retired_keys: 0,
@@ -53,6 +56,9 @@ fn provisioning_ends_with_one_process_and_shows_every_step() {
     assert_eq!(trace.outcome, Outcome::Completed("null".into()));
     let there = NodeSight {
         hosts: 1,
+        machines: 1,
+        agents: 1,
+        plans: 1,
         tokens: 0,
         keys: 1,
         retired_keys: 0,
@@ -125,7 +131,7 @@ fn a_recipe_that_fails_is_undone_and_shown_with_its_output() {
         "uninstall",
         "revoke_enrolment_token",
         "delete_keys",
-        "release_host",
+        "destroy_host",
     ]
     .map(undone);
     assert!(steps.ends_with(&undos), "{steps:?}");
@@ -183,8 +189,8 @@ fn an_agent_that_never_comes_ends_the_wait() {
 /// version and keeps the old one registered until it is drained.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(ProvisionNode::<false>::VERSION, "1.0.0");
-    let calls = went::<ProvisionNode<false>, NodeWorld>(&input(), &Faults::default())
+    assert_eq!(ProvisionNode::<0>::VERSION, "1.0.0");
+    let calls = went::<ProvisionNode<0>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
     let expected = "report_step validate_inputs report_step reserve_host report_step \
@@ -196,8 +202,8 @@ fn version_1_0_0_calls_what_it_always_called() {
 
 #[test]
 fn version_1_1_0_calls_what_it_always_called() {
-    assert_eq!(ProvisionNode::<true>::VERSION, "1.1.0");
-    let calls = went::<ProvisionNode, NodeWorld>(&input(), &Faults::default())
+    assert_eq!(ProvisionNode::<1>::VERSION, "1.1.0");
+    let calls = went::<ProvisionNode<1>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
     let expected = "report_step validate_inputs report_step reserve_host report_step generate_keys \
@@ -205,4 +211,25 @@ fn version_1_1_0_calls_what_it_always_called() {
         command_status report_step send_command command_status report_step mark_syncing \
         report_step check_node_health report_step finish";
     assert_eq!(calls.join(" "), expected);
+}
+
+#[test]
+fn version_1_2_0_calls_what_it_always_called() {
+    assert_eq!(ProvisionNode::<2>::VERSION, "1.2.0");
+    let calls = went::<ProvisionNode<2>, NodeWorld>(&input(), &Faults::default())
+        .trace
+        .calls;
+    let expected = "report_step validate_inputs report_step claim_host report_step generate_keys \
+        report_step plan_host report_step create_host report_step bootstrap_agent report_step \
+        check_agent report_step send_command command_status report_step send_command \
+        command_status report_step mark_syncing report_step check_node_health report_step finish";
+    assert_eq!(calls.join(" "), expected);
+}
+
+/// What they leave behind is theirs to undo until the last of them has ended.
+#[test]
+fn older_versions_still_unwind_wherever_they_fail() {
+    every_activity_may_fail_and_unwinds::<ProvisionNode<0>, NodeWorld>(&input(), &UNDONE);
+    every_activity_may_fail_and_unwinds::<ProvisionNode<1>, NodeWorld>(&input(), &UNDONE);
+    every_call_may_be_the_last_of_a_process::<ProvisionNode<1>, NodeWorld>(&input());
 }

@@ -11,6 +11,9 @@ use crate::testing::{Faults, Post, Trace, When, run};
 
 const GONE: NodeSight = NodeSight {
     hosts: 0,
+    machines: 0,
+    agents: 0,
+    plans: 0,
     tokens: 0,
     keys: 0,
     retired_keys: 1,
@@ -160,6 +163,9 @@ fn an_agent_that_cannot_remove_the_node_fails_it_and_says_so() {
     assert_eq!(failure.leftovers.len(), 1);
     let left = NodeSight {
         hosts: 1,
+        machines: 1,
+        agents: 1,
+        plans: 1,
         keys: 1,
         retired_keys: 0,
         folders: 1,
@@ -203,22 +209,31 @@ fn force_goes_on_and_names_what_was_left() {
 /// See the test of the same name in `provision_node`.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<false>::VERSION, "1.0.0");
+    assert_eq!(TerminateNode::<0>::VERSION, "1.0.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
         report_step send_command command_status report_step release_host report_step mark_terminated";
-    assert_eq!(calls::<false>(), expected);
+    assert_eq!(calls::<0>(), expected);
 }
 
 #[test]
 fn version_1_1_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<true>::VERSION, "1.1.0");
+    assert_eq!(TerminateNode::<1>::VERSION, "1.1.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
         report_step send_command command_status report_step release_host report_step retire_keys \
         report_step mark_terminated";
-    assert_eq!(calls::<true>(), expected);
+    assert_eq!(calls::<1>(), expected);
 }
 
-fn calls<const WITH_KEYS: bool>() -> String {
-    let went = went::<TerminateNode<WITH_KEYS>, Installed>(&input(), &Faults::default());
+#[test]
+fn version_1_2_0_calls_what_it_always_called() {
+    assert_eq!(TerminateNode::<2>::VERSION, "1.2.0");
+    let expected = "report_step mark_terminating report_step send_command command_status \
+        report_step send_command command_status report_step destroy_host report_step retire_keys \
+        report_step mark_terminated";
+    assert_eq!(calls::<2>(), expected);
+}
+
+fn calls<const MINOR: u8>() -> String {
+    let went = went::<TerminateNode<MINOR>, Installed>(&input(), &Faults::default());
     went.trace.calls.join(" ")
 }

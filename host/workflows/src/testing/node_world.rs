@@ -12,11 +12,11 @@ use crate::activity::{Activities, Activity, ActivityContext};
 use crate::error::{ActivityError, Failure};
 use crate::flow::locked;
 use crate::node_activities::{
-    CheckAgent, CheckNodeHealth, CommandAction, CommandRequest, CommandState, CommandStatus,
-    DeleteKeys, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
-    MarkTerminated, MarkTerminating, NodeRef, Ready, ReleaseHost, ReportStep, ReserveHost,
-    Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs,
-    WithdrawCommand,
+    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction, CommandRequest,
+    CommandState, CommandStatus, CreateHost, DeleteKeys, DestroyHost, FinishOperation,
+    GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating,
+    NodeRef, PlanHost, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved, RetireKeys,
+    RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs, WithdrawCommand,
 };
 
 /// The node of the tests.
@@ -25,11 +25,22 @@ pub const NODE: NodeRef = NodeRef {
     operation_id: OperationId(Uuid::from_u128(2)),
 };
 
+/// The host of the tests.
+const HOST: Reserved = Reserved {
+    host_id: HostId(Uuid::from_u128(3)),
+};
+
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSight {
     /// Hosts that the node holds.
     pub hosts: u32,
+    /// Machines that a provider keeps for the node.
+    pub machines: u32,
+    /// Agents on them.
+    pub agents: u32,
+    /// Plans that were made; one stays beside its machine.
+    pub plans: u32,
     /// Tokens that could still be used.
     pub tokens: u32,
     /// Keys that are kept.
@@ -86,6 +97,9 @@ impl NodeWorld {
         let mut inside = locked(&self.inside);
         inside.sight = NodeSight {
             hosts: 1,
+            machines: 1,
+            agents: 1,
+            plans: 1,
             keys: 1,
             folders: 1,
             processes: 1,
@@ -160,6 +174,37 @@ impl NodeWorld {
         });
     }
 
+    fn on_machines(&self, activities: &mut Activities) {
+        self.on(activities, ClaimHost, |inside, _| {
+            inside.sight.hosts = 1;
+            HOST
+        });
+        self.on(activities, PlanHost, |inside, _| {
+            inside.sight.plans = 1;
+            inside.sight.tokens = 1;
+        });
+        self.on(activities, CreateHost, |inside, _| {
+            assert_eq!(inside.sight.plans, 1, "nothing is made without a plan");
+            inside.sight.machines = 1;
+        });
+        self.on(activities, BootstrapAgent, |inside, _| {
+            assert_eq!(
+                inside.sight.machines, 1,
+                "there is nothing to put an agent on"
+            );
+            inside.sight.agents = 1;
+        });
+        self.on(activities, DestroyHost, |inside, _| {
+            inside.sight = NodeSight {
+                hosts: 0,
+                machines: 0,
+                agents: 0,
+                plans: 0,
+                ..inside.sight.clone()
+            };
+        });
+    }
+
     fn on_marks(&self, activities: &mut Activities) {
         self.on(activities, MarkSyncing, |inside, _| {
             inside.sight.state = "healthy";
@@ -209,9 +254,7 @@ impl TestWorld for NodeWorld {
         self.on(&mut activities, ValidateInputs, |_, _| ());
         self.on(&mut activities, ReserveHost, |inside, _| {
             inside.sight.hosts = 1;
-            Reserved {
-                host_id: HostId(Uuid::from_u128(3)),
-            }
+            HOST
         });
         self.on(&mut activities, ReleaseHost, |inside, _| {
             inside.sight.hosts = 0;
@@ -242,6 +285,7 @@ impl TestWorld for NodeWorld {
         self.on(&mut activities, CheckNodeHealth, |inside, _| Ready {
             is_ready: inside.sight.processes == 1,
         });
+        self.on_machines(&mut activities);
         self.on_commands(&mut activities);
         self.on_marks(&mut activities);
         activities

@@ -107,6 +107,7 @@ function Operation({ id, again }) {
           <span>${words(step.name)}</span>
           ${step.state === "running" && step.fraction !== null && html`<span class="number faint">${Math.round(step.fraction * 100)} %</span>`}
           ${step.message && html`<small>${step.message}</small>`}
+          ${step.output && html`<details><summary>Output</summary><pre>${step.output}</pre></details>`}
         </li>`,
       )}
     </ol>

@@ -1,0 +1,280 @@
+//! A node's machine, from its provider: which one it gets, what is planned, made, put on it and given back.
+//!
+//! The rows say what a node holds, providers what is there. A machine stays claimed until it was given back, so one that
+//! could not be is never found free by another node that is made meanwhile.
+
+use host_domain::agent::Host;
+use host_domain::ids::HostId;
+use host_domain::node::{Node, Placement};
+use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
+use host_workflows::{ActivityContext, ActivityError};
+
+use super::activity_error;
+use super::nodes::{read, read_in};
+use super::operations::keep_output;
+use crate::app::App;
+use crate::ops::{MachineOf, OpError, ensure_host};
+use crate::providers::{Join, JoinAt, Machine, ProviderError};
+use crate::store::{NodeFilter, Tx, retried};
+
+/// Nodes of one host that are looked at: those that hold it, and a few that failed on it.
+const NODES_OF_HOST_MAX: u32 = 200;
+
+/// Says which machine the node gets, the same one at every call.
+pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> {
+    let _alone = app.providers.claiming.lock().await;
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    let row = read_in(&mut tx, node).await?;
+    if let Some(host_id) = row.placement.host_id {
+        return Ok(Reserved { host_id });
+    }
+    let name = &row.placement.provider;
+    let provider = app
+        .providers
+        .get(name)
+        .map_err(|error| OpError::Conflict(error.to_string()))?;
+    // One that a failed node still holds may be broken: it is taken last. It is made clean before it is used.
+    let mut after_failures = None;
+    for candidate in provider.candidates(&row.placement) {
+        let machine = MachineOf {
+            provider: name,
+            region: &row.placement.region,
+            address: candidate.address.as_deref(),
+        };
+        let host = ensure_host(&mut tx, &candidate.name, &machine, now).await?;
+        match holder(&mut tx, &host).await? {
+            _ if provider.is_shared() => return take(tx, &row, &host, candidate.address).await,
+            Holder::Nobody => return take(tx, &row, &host, candidate.address).await,
+            Holder::FailedNode if after_failures.is_none() => {
+                after_failures = Some((host, candidate.address));
+            }
+            Holder::FailedNode | Holder::LiveNode => {}
+        }
+    }
+    match after_failures {
+        Some((host, address)) => take(tx, &row, &host, address).await,
+        None => Err(OpError::Conflict(format!(
+            "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
+            row.placement.region
+        ))),
+    }
+}
+
+enum Holder {
+    Nobody,
+    LiveNode,
+    FailedNode,
+}
+
+async fn holder(tx: &mut Tx, host: &Host) -> Result<Holder, OpError> {
+    let filter = NodeFilter {
+        host_id: Some(host.id),
+        ..NodeFilter::default()
+    };
+    let nodes = tx.list_nodes(&filter, None, NODES_OF_HOST_MAX).await?;
+    Ok(
+        match nodes
+            .iter()
+            .find(|node| !node.condition.state.is_terminal())
+        {
+            Some(_) => Holder::LiveNode,
+            None if nodes.is_empty() => Holder::Nobody,
+            None => Holder::FailedNode,
+        },
+    )
+}
+
+async fn take(
+    mut tx: Tx,
+    node: &Node,
+    host: &Host,
+    address: Option<String>,
+) -> Result<Reserved, OpError> {
+    let placement = Placement {
+        host_id: Some(host.id),
+        host_ip: address.or_else(|| host.ip.clone()),
+        ..node.placement.clone()
+    };
+    tx.set_placement(node.id, &placement).await?;
+    tx.commit().await?;
+    Ok(Reserved { host_id: host.id })
+}
+
+/// Keeps on the operation what the provider is going to do.
+pub(super) async fn plan(app: App, _: ActivityContext, host: HostRef) -> Result<(), ActivityError> {
+    let machine = machine(&app, host.node, host.host_id).await?;
+    let provider = app.providers.get(&machine.node.placement.provider);
+    let plan = provider
+        .and_then(|provider| provider.plan(&machine))
+        .map_err(for_workflow)?;
+    keep(&app, host.node, "plan_host", plan.text).await
+}
+
+/// Makes the machine.
+pub(super) async fn create(
+    app: App,
+    ctx: ActivityContext,
+    host: HostRef,
+) -> Result<(), ActivityError> {
+    let machine = machine(&app, host.node, host.host_id).await?;
+    let provider = app
+        .providers
+        .get(&machine.node.placement.provider)
+        .map_err(for_workflow)?;
+    let created = provider
+        .create(&machine, &ctx)
+        .await
+        .map_err(for_workflow)?;
+    let found = || found_at(&app, host.node, created.address.as_deref());
+    retried(found).await.map_err(activity_error)?;
+    keep(&app, host.node, "create_host", created.output).await
+}
+
+/// Notes where the machine is.
+async fn found_at(app: &App, node: NodeRef, address: Option<&str>) -> Result<(), OpError> {
+    let mut tx = app.db.begin().await?;
+    let row = read_in(&mut tx, node).await?;
+    if row.placement.host_ip.as_deref() != address {
+        let placement = Placement {
+            host_ip: address.map(str::to_owned),
+            ..row.placement
+        };
+        tx.set_placement(row.id, &placement).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Puts an agent on the machine, unless one is enrolled already.
+pub(super) async fn bootstrap(
+    app: App,
+    ctx: ActivityContext,
+    host: HostRef,
+) -> Result<(), ActivityError> {
+    let machine = machine(&app, host.node, host.host_id).await?;
+    let provider = app
+        .providers
+        .get(&machine.node.placement.provider)
+        .map_err(for_workflow)?;
+    let enrolled = app.db.agent_of_host(host.host_id).await;
+    if enrolled
+        .map_err(|error| activity_error(error.into()))?
+        .is_some()
+    {
+        return Ok(());
+    }
+    match provider.join_at() {
+        JoinAt::Never => Ok(()),
+        JoinAt::Bootstrap => {
+            let join = retried(|| new_token(&app, &machine))
+                .await
+                .map_err(activity_error)?;
+            let output = provider
+                .bootstrap(&machine, &join, &ctx)
+                .await
+                .map_err(for_workflow)?;
+            keep(&app, host.node, "bootstrap_agent", output).await
+        }
+    }
+}
+
+/// A token for the machine's agent; those that were issued for this node before are worth nothing from here on.
+async fn new_token(app: &App, machine: &Machine) -> Result<Join, OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    tx.revoke_node_enrolment_tokens(machine.node.id, now)
+        .await?;
+    let issued = app
+        .issue_token(&mut tx, &machine.host, Some(machine.node.id), now)
+        .await?;
+    tx.commit().await?;
+    Ok(Join {
+        token: issued.token,
+    })
+}
+
+/// Gives the machine back and takes it away from the node.
+pub(super) async fn destroy(
+    app: App,
+    ctx: ActivityContext,
+    node: NodeRef,
+) -> Result<(), ActivityError> {
+    let row = read(&app, node).await.map_err(activity_error)?;
+    let Some(host_id) = row.placement.host_id else {
+        return Ok(());
+    };
+    let machine = machine(&app, node, host_id).await?;
+    let provider = app
+        .providers
+        .get(&machine.node.placement.provider)
+        .map_err(for_workflow)?;
+    if !provider.is_shared() {
+        retried(|| cut_agents_off(&app, host_id))
+            .await
+            .map_err(activity_error)?;
+        let issued = app.db.node_has_enrolment_token(node.node_id).await;
+        let was_touched = issued.map_err(|error| activity_error(error.into()))?;
+        // Before there was a token nothing was put on a machine that is reached by one: it need not be reached now.
+        if was_touched || provider.join_at() != JoinAt::Bootstrap {
+            let destroyed = provider.destroy(&machine, &ctx).await;
+            let output = destroyed.map_err(|error| with_output(error.for_workflow()))?;
+            keep(&app, node, "destroy_host", output).await?;
+        }
+    }
+    retried(|| super::hosts::release(app.clone(), node))
+        .await
+        .map_err(activity_error)
+}
+
+/// Certificates of a machine that is given back are worth nothing.
+async fn cut_agents_off(app: &App, host_id: HostId) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    let mut cut_off = Vec::new();
+    while let Some(agent) = tx.agent_of_host(host_id).await? {
+        tx.revoke_agent(agent.id, now).await?;
+        cut_off.push(agent.id);
+    }
+    if cut_off.is_empty() {
+        return Ok(());
+    }
+    tx.commit().await?;
+    for agent in cut_off {
+        app.sessions.cut_off(agent);
+    }
+    Ok(())
+}
+
+async fn machine(app: &App, node: NodeRef, host_id: HostId) -> Result<Machine, ActivityError> {
+    let read = || async {
+        let node = read(app, node).await?;
+        let host = app.db.host(host_id).await?;
+        let host = host.ok_or_else(|| OpError::not_found("host", host_id))?;
+        Ok::<_, OpError>(Machine { node, host })
+    };
+    retried(read).await.map_err(activity_error)
+}
+
+async fn keep(app: &App, node: NodeRef, step: &str, output: String) -> Result<(), ActivityError> {
+    if output.is_empty() {
+        return Ok(());
+    }
+    let kept = || keep_output(app, node.operation_id, step, &output);
+    retried(kept).await.map_err(activity_error)
+}
+
+/// What can't be undone is told in one text, which a person reads: what the program said belongs to it.
+fn with_output(error: ActivityError) -> ActivityError {
+    if error.output.is_empty() {
+        return error;
+    }
+    ActivityError {
+        message: format!("{}\n{}", error.message, error.output),
+        ..error
+    }
+}
+
+fn for_workflow(error: ProviderError) -> ActivityError {
+    error.for_workflow()
+}

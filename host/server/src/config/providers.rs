@@ -1,0 +1,303 @@
+//! Where machines come from: a map of names, which chain profiles choose from, to a kind and its settings.
+//!
+//! What ends up in a command line or a script on another machine is held to a narrow alphabet here, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_yaml::Value;
+
+use super::ConfigError;
+
+/// Providers by the name that chain profiles use. `local`, this machine, is always among them.
+pub type ProvidersConfig = BTreeMap<String, ProviderConfig>;
+
+/// One provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ProviderConfig {
+    /// The machine that an agent of this installation runs on.
+    Local,
+    /// Machines that there are already, reached by SSH.
+    Ssh(SshConfig),
+}
+
+impl<'de> Deserialize<'de> for ProviderConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut settings = Value::deserialize(deserializer)?;
+        let kind = settings.as_mapping_mut().and_then(|map| map.remove("kind"));
+        match kind.as_ref().and_then(Value::as_str) {
+            Some("local") => below::<Nothing, _>(settings).map(|_| Self::Local),
+            Some("ssh") => below(settings).map(Self::Ssh),
+            Some(other) => Err(D::Error::custom(format!(
+                "`kind` is `{other}`; choose `local` or `ssh`"
+            ))),
+            None => Err(D::Error::custom(
+                "`kind` is missing; choose `local` or `ssh`",
+            )),
+        }
+    }
+}
+
+/// A provider without settings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Reads a provider's own settings; a mistake names its key. (An enum with a tag would lose the path.)
+fn below<T: DeserializeOwned, E: Error>(settings: Value) -> Result<T, E> {
+    serde_path_to_error::deserialize(settings)
+        .map_err(|error| E::custom(format!("at `{}`: {}", error.path(), error.inner())))
+}
+
+/// Machines that there are already. Each holds one node at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshConfig {
+    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    pub gateway: String,
+    /// The agent's program for these machines; the one beside this program when absent.
+    #[serde(default)]
+    pub agent_binary: Option<PathBuf>,
+    /// The machines, in order of preference.
+    pub hosts: Vec<SshHost>,
+}
+
+/// One machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshHost {
+    /// Its name; unique in this provider.
+    pub name: String,
+    /// Name or address to connect to.
+    pub address: String,
+    /// Port of its SSH server.
+    #[serde(default = "ssh_port")]
+    pub port: u16,
+    /// The user whose agent it will be.
+    #[serde(default = "root")]
+    pub user: String,
+    /// File with the user's private key, without a passphrase.
+    pub key_file: PathBuf,
+    /// The machine's public key, as in `/etc/ssh/ssh_host_ed25519_key.pub`: `ssh-ed25519 AAAA…`. Nothing else is trusted.
+    pub known_host: String,
+    /// The region that chain profiles name.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// Folder on the machine that is the agent's alone; made, and removed with the node.
+    #[serde(default = "agent_dir")]
+    pub dir: String,
+}
+
+fn ssh_port() -> u16 {
+    22
+}
+
+fn root() -> String {
+    "root".to_owned()
+}
+
+fn default_region() -> String {
+    "default".to_owned()
+}
+
+fn agent_dir() -> String {
+    "/var/lib/bellwether-agent".to_owned()
+}
+
+/// Holds providers to what the types can't say.
+pub(super) fn check(providers: &ProvidersConfig) -> Result<(), ConfigError> {
+    for (name, provider) in providers {
+        let place = format!("providers.{name}");
+        demand(is_name(name), &place, NAME_RULE)?;
+        match provider {
+            ProviderConfig::Local => {}
+            ProviderConfig::Ssh(ssh) => check_ssh(ssh, &place)?,
+        }
+    }
+    Ok(())
+}
+
+const NAME_RULE: &str = "must have 1 to 63 small letters, digits and inner dashes";
+
+fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), ConfigError> {
+    check_gateway(&ssh.gateway, &format!("{place}.gateway"))?;
+    demand(
+        !ssh.hosts.is_empty(),
+        &format!("{place}.hosts"),
+        "is empty; list the machines",
+    )?;
+    let mut names = BTreeSet::new();
+    for (at, host) in ssh.hosts.iter().enumerate() {
+        let key = |field: &str| format!("{place}.hosts[{at}].{field}");
+        demand(is_name(&host.name), &key("name"), NAME_RULE)?;
+        demand(names.insert(&host.name), &key("name"), "is there twice")?;
+        demand(
+            is_word(&host.address, ".:-%"),
+            &key("address"),
+            "must be a host name or an IP address",
+        )?;
+        demand(
+            is_word(&host.user, "._-"),
+            &key("user"),
+            "must be the name of a user",
+        )?;
+        demand(
+            is_public_key(&host.known_host),
+            &key("known_host"),
+            "must be a type and a key in base64, such as `ssh-ed25519 AAAA…`; take it from the machine's /etc/ssh/ssh_host_*_key.pub",
+        )?;
+        demand(
+            is_folder(&host.dir),
+            &key("dir"),
+            "must be an absolute path of letters, digits and `.`, `_`, `-`, at least two folders deep",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_gateway(gateway: &str, key: &str) -> Result<(), ConfigError> {
+    let is_fine = gateway
+        .strip_prefix("https://")
+        .is_some_and(|rest| is_word(rest, ".:-[]"));
+    demand(
+        is_fine,
+        key,
+        "must be the gateway's address for agents, such as `https://bellwether.example:9090`",
+    )
+}
+
+fn demand(is_fine: bool, key: &str, rule: &str) -> Result<(), ConfigError> {
+    if is_fine {
+        return Ok(());
+    }
+    Err(ConfigError::Key {
+        key: key.to_owned(),
+        message: rule.to_owned(),
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Letters, digits and `others`, not beginning with a dash: nothing that a program takes for an option or a shell for more.
+fn is_word(text: &str, others: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && !text.starts_with('-')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+}
+
+fn is_public_key(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let (Some(kind), Some(key)) = (words.next(), words.next()) else {
+        return false;
+    };
+    is_word(kind, "-@.") && key.starts_with("AAAA") && is_word(key, "+/=") && words.count() <= 1
+}
+
+fn is_folder(text: &str) -> bool {
+    let path = Path::new(text);
+    path.is_absolute()
+        && path.components().count() >= 3
+        && !text.ends_with('/')
+        && !text.contains("//")
+        && text.split('/').all(|part| part != "." && part != "..")
+        && is_word(text, "/._-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    const GOOD: &str = "
+providers:
+  here: {kind: local}
+  racks:
+    kind: ssh
+    gateway: https://bellwether.example:9090
+    hosts:
+      - name: one
+        address: 192.0.2.7
+        key_file: /etc/bellwether/id
+        known_host: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5
+";
+
+    fn read(yaml: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bellwether.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        Config::read(Some(&path), std::iter::empty()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn machines_are_read_with_their_defaults() {
+        let config = read(GOOD).unwrap();
+        let super::ProviderConfig::Ssh(ssh) = &config.providers["racks"] else {
+            panic!("{config:?}")
+        };
+        let one = &ssh.hosts[0];
+        assert_eq!((one.port, one.user.as_str()), (22, "root"));
+        assert_eq!(one.dir, "/var/lib/bellwether-agent");
+        assert_eq!(config.providers["here"], super::ProviderConfig::Local);
+    }
+
+    #[test]
+    fn every_mistake_names_its_key() {
+        for (from, to, expected) in [
+            ("kind: ssh", "kind: rsh", "providers.racks"),
+            ("kind: ssh", "kind: ssh\n    hots: 1", "hots"),
+            ("kind: local", "kind: local, dir: /x", "providers.here"),
+            ("address: 192.0.2.7", "adress: x", "hosts[0]"),
+            (
+                "192.0.2.7",
+                "-oProxyCommand=x",
+                "providers.racks.hosts[0].address",
+            ),
+            ("192.0.2.7", "'a b'", "providers.racks.hosts[0].address"),
+            ("name: one", "name: One", "providers.racks.hosts[0].name"),
+            (
+                "ssh-ed25519 AAAA",
+                "AAAA",
+                "providers.racks.hosts[0].known_host",
+            ),
+            ("https://", "http://", "providers.racks.gateway"),
+            (
+                "key_file:",
+                "dir: /\n        key_file:",
+                "providers.racks.hosts[0].dir",
+            ),
+            (
+                "key_file:",
+                "dir: /a/../b\n        key_file:",
+                "providers.racks.hosts[0].dir",
+            ),
+            (
+                "key_file:",
+                "dir: '/a/$(b)'\n        key_file:",
+                "providers.racks.hosts[0].dir",
+            ),
+            (
+                "key_file:",
+                "user: 'a;b'\n        key_file:",
+                "providers.racks.hosts[0].user",
+            ),
+            ("        key_file: /etc/bellwether/id\n", "", "key_file"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = read(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+        let host = GOOD.split("    hosts:\n").nth(1).unwrap();
+        let error = read(&format!("{GOOD}{host}")).unwrap_err();
+        assert!(error.contains("hosts[1].name"), "{error}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Machines from providers, end to end: the real programs against real servers and engines.
+
+mod ssh;
