@@ -11,6 +11,7 @@ mod api;
 mod chain_configs;
 mod console;
 mod gateway;
+mod keys;
 mod plugins;
 mod providers;
 mod spine;

@@ -82,7 +82,7 @@ impl Bed {
             assignments: source.clone(),
             components: Arc::new(move |digest| Some(components.join(digest))),
             // What the host does here is a test of its own; the gateway only hands on.
-            keys: Arc::new(|key| Ok(key.sealed.material.clone())),
+            keys: Arc::new(|key| Box::pin(async move { Ok(key.sealed.material) })),
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
         };

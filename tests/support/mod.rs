@@ -1,5 +1,6 @@
 //! What several areas of tests stand on.
 
+pub(crate) mod bao;
 pub(crate) mod database;
 pub(crate) mod dev;
 pub(crate) mod fake_agent;

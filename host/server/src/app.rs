@@ -21,7 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
-use crate::keys::MasterKeys;
+use crate::keys::Keyring;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use crate::providers::Providers;
 use crate::store::{Db, Fence};
@@ -48,7 +48,7 @@ pub struct Parts {
     /// Key of the hashes of API keys.
     pub(crate) pepper: hmac::Key,
     /// What nodes' keys are sealed with.
-    pub(crate) master_keys: MasterKeys,
+    pub(crate) keyring: Keyring,
     /// Names this process where rows are claimed.
     pub(crate) worker: String,
     pub(crate) shutdown: CancellationToken,
@@ -74,7 +74,7 @@ pub(crate) struct Opened {
     pub(crate) databases: Databases,
     pub(crate) plugins: PluginHost,
     pub(crate) pepper: hmac::Key,
-    pub(crate) master_keys: MasterKeys,
+    pub(crate) keyring: Keyring,
     pub(crate) worker: String,
     pub(crate) bus: Bus,
 }
@@ -97,7 +97,7 @@ impl App {
             databases: opened.databases,
             plugins: opened.plugins,
             pepper: opened.pepper,
-            master_keys: opened.master_keys,
+            keyring: opened.keyring,
             worker: opened.worker,
             bus: opened.bus,
             sessions: Sessions::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aws_lc_rs::hmac;
+use host_domain::key::NodeKey;
 use host_domain::time::Clock;
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
 use rand::RngExt;
@@ -17,8 +18,10 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::engine::duroxide::DuroxideEngine;
-use crate::gateway::{CertificateAuthority, Gateway, GatewayConfig, GatewayParts, ObservationFeed};
-use crate::keys::{MasterKeys, SealScope};
+use crate::gateway::{
+    CertificateAuthority, Gateway, GatewayConfig, GatewayParts, KeyUnopened, ObservationFeed,
+};
+use crate::keys::{KeyError, Keyring, SealScope};
 use crate::store::{Db, DbOptions};
 use crate::{api, installation, loops, orchestration};
 
@@ -80,10 +83,10 @@ impl Host {
             kv: Arc::new(MemoryKv::default()),
         };
         let pepper = pepper(&state_dir.join("api-key-pepper"))?;
-        let master_keys = MasterKeys::open(&state_dir.join("master-keys"))
-            .context("the master keys of nodes' keys can't be used")?;
+        let keyring = Keyring::open(&config.keys, &state_dir, &options.clock)
+            .context("what wraps nodes' keys can't be used")?;
         installation::check(&db, &authority, &pepper, &state_dir).await?;
-        installation::check_master_keys(&db, &master_keys, &state_dir).await?;
+        installation::check_keyring(&db, &keyring, &state_dir).await?;
         let worker = format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>());
         let app = App::new(Opened {
             bus: Bus::open(&config.events, &worker).await?,
@@ -91,7 +94,7 @@ impl Host {
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
             pepper,
-            master_keys,
+            keyring,
             worker,
             clock: options.clock,
             config,
@@ -238,20 +241,26 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         events: Arc::new(app.clone()),
         assignments: Arc::new(app.clone()),
         components: Arc::new(move |digest| components.collector_component(digest)),
-        keys: Arc::new(move |key| {
-            let scope = SealScope {
-                node_id: key.node_id,
-                name: &key.name,
-            };
-            let material = keys.master_keys.open_sealed(&scope, &key.sealed)?;
-            Ok(material.expose().to_vec())
-        }),
+        keys: Arc::new(move |key| Box::pin(open_key(keys.clone(), key))),
         shutdown: app.shutdown.clone(),
         tasks: app.tracker().clone(),
     };
     Gateway::start(config, parts)
         .await
         .context("the agent gateway can't start")
+}
+
+async fn open_key(app: App, key: NodeKey) -> Result<Vec<u8>, KeyUnopened> {
+    let scope = SealScope {
+        node_id: key.node_id,
+        name: &key.name,
+    };
+    let opened = app.keyring.open_sealed(&scope, &key.sealed).await;
+    let material = opened.map_err(|error: KeyError| KeyUnopened {
+        may_heal: error.may_heal(),
+        source: error.into(),
+    })?;
+    Ok(material.expose().to_vec())
 }
 
 fn serve_http(app: &App, listener: TcpListener) {

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use aws_lc_rs::{digest, hmac};
 
 use crate::gateway::CertificateAuthority;
-use crate::keys::MasterKeys;
+use crate::keys::Keyring;
 use crate::store::Db;
 
 /// Where the prints are kept.
@@ -40,22 +40,25 @@ pub(crate) async fn check(
 }
 
 /// A host without the key that others seal with could open no key of a node. One that has it and a newer one begins a rotation.
-pub(crate) async fn check_master_keys(
+/// What wraps has to answer now: a host that could neither make nor open keys is told so at its start.
+pub(crate) async fn check_keyring(
     db: &Db,
-    master_keys: &MasterKeys,
+    keyring: &Keyring,
     state_dir: &Path,
 ) -> anyhow::Result<()> {
-    let newest = master_keys.newest();
+    let newest = keyring.newest().await.context(
+        "what wraps nodes' keys does not answer; mend what is said next, then start again",
+    )?;
     let mut tx = db.begin().await?;
-    let known = tx.claim_meta(MASTER_KEY, newest).await?;
-    if !master_keys.holds(&known) {
+    let known = tx.claim_meta(MASTER_KEY, &newest).await?;
+    if !keyring.holds(&known) {
         bail!(
-            "the keys of the database's nodes are sealed with master key {known}, which is not in {}: copy `master-keys` from the state folder of a host that runs on it, then start again",
+            "the keys of the database's nodes are sealed with master key {known}, which is not in {}, nor in a vault of the settings: copy `master-keys` from the state folder of a host that runs on it, or its `keys.vault`, then start again",
             state_dir.join("master-keys").display()
         );
     }
     if known != newest {
-        tx.set_meta(MASTER_KEY, newest).await?;
+        tx.set_meta(MASTER_KEY, &newest).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -64,14 +67,13 @@ pub(crate) async fn check_master_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_bed::{Bed, master_keys};
+    use crate::test_bed::{Bed, keyring};
 
     #[tokio::test]
     async fn a_host_without_the_master_key_in_use_is_refused() {
         let db = Bed::new().await.app.db.clone();
-        let check = async |bytes: &[u8]| {
-            check_master_keys(&db, &master_keys(bytes), Path::new("state")).await
-        };
+        let check =
+            async |bytes: &[u8]| check_keyring(&db, &keyring(bytes), Path::new("state")).await;
         check(&[1]).await.unwrap();
         let refused = check(&[2]).await.unwrap_err().to_string();
         assert!(refused.contains("copy `master-keys`"), "{refused}");

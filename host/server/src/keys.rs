@@ -2,11 +2,16 @@
 //!
 //! What is in the clear lives in [`Material`], which wipes itself; nothing else in this host can hold a key.
 
+mod envelope;
 mod generate;
+mod kek;
+mod keyring;
 mod master;
+mod vault;
 
-pub(crate) use generate::generate;
-pub(crate) use master::{MasterKeys, SealScope};
+pub use envelope::SealScope;
+pub use generate::generate;
+pub use keyring::Keyring;
 
 use std::fmt;
 
@@ -16,11 +21,11 @@ use zeroize::Zeroizing;
 const KEY_BYTES: usize = 32;
 
 /// Key material in the clear: wiped when it is dropped, never shown.
-pub(crate) struct Material(Zeroizing<[u8; KEY_BYTES]>);
+pub struct Material(Zeroizing<[u8; KEY_BYTES]>);
 
 impl Material {
     /// The bytes, for whoever writes or sends them.
-    pub(crate) fn expose(&self) -> &[u8; KEY_BYTES] {
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 }
@@ -33,18 +38,41 @@ impl fmt::Debug for Material {
 
 /// Why a key can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyError {
-    /// The master key that wrapped it is not here.
+pub enum KeyError {
+    /// What wrapped it is not here.
     #[error(
-        "the key is wrapped by the master key {0}, which is not in the file `master-keys`; restore its line"
+        "the key is wrapped by {0}, which this host does not have; restore its line in `master-keys`, or its vault under `keys.vault`"
     )]
-    MasterKeyMissing(String),
+    KekMissing(String),
+    /// The vault can't be reached or is sealed; it may answer later.
+    #[error("the vault of nodes' keys is away; unseal it, or check `keys.vault.address`")]
+    Away(#[source] anyhow::Error),
+    /// The vault does not let this host in.
+    #[error(
+        "the vault of nodes' keys lets this host not in ({0}); check its policy, and what `keys.vault` names"
+    )]
+    Denied(String),
+    /// The vault does not do it, and would not later.
+    #[error(
+        "the vault of nodes' keys refuses ({0}); check `keys.vault.mount` and `keys.vault.key`"
+    )]
+    Refused(String),
     /// The sealed bytes were changed, or belong to another key.
     #[error("the sealed key does not open: it was changed, or moved here from another node")]
     Damaged,
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make a key")]
     Library,
+}
+
+impl KeyError {
+    /// Whether the same may be done later, without any change here.
+    pub fn may_heal(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Denied(_) => true,
+            Self::KekMissing(_) | Self::Refused(_) | Self::Damaged | Self::Library => false,
+        }
+    }
 }
 
 impl From<aws_lc_rs::error::Unspecified> for KeyError {

@@ -32,6 +32,13 @@ pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> an
         look_again,
         reconcile::outbox::round,
     ));
+    // Each host has a login of its own, which ends when nobody uses it.
+    app.spawn(every(
+        app.clone(),
+        "keyring",
+        Duration::from_mins(5),
+        |app| async move { app.keyring.keep_alive().await },
+    ));
     // What agents of this host said; each host looks after its own.
     app.spawn(every(
         health.clone(),

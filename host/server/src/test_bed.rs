@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use crate::app::{App, Opened};
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::config::{Config, KeysConfig};
 use crate::databases::Databases;
 use crate::host::write_private;
-use crate::keys::MasterKeys;
+use crate::keys::Keyring;
 use crate::ops::{IncidentFilter, OpError, Subject, raise};
 use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
 
@@ -59,7 +59,7 @@ impl Bed {
             databases: Databases::of(&db).await.unwrap(),
             plugins: PluginHost::new(runtime, services).unwrap(),
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
-            master_keys: master_keys(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
+            keyring: keyring(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             worker: "test".to_owned(),
             bus: Bus::InProcess,
         });
@@ -156,11 +156,12 @@ impl Bed {
 const NEW_MASTER_KEY: u8 = 0xaa;
 pub(crate) const OLD_MASTER_KEY: u8 = 0xbb;
 
-/// Master keys of 32 equal bytes each.
-pub(crate) fn master_keys(bytes: &[u8]) -> MasterKeys {
+/// Master keys of 32 equal bytes each, in a file.
+pub(crate) fn keyring(bytes: &[u8]) -> Keyring {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("master-keys");
     let lines = bytes.iter().map(|byte| hex::encode([*byte; 32]));
     write_private(&path, lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap();
-    MasterKeys::open(&path).unwrap()
+    let clock: Arc<dyn Clock> = Arc::new(Hand(Arc::default()));
+    Keyring::open(&KeysConfig::default(), folder.path(), &clock).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Keys of a node: made sealed, deleted when the node never was, kept for a while when it is gone.
 
 use host_domain::ids::KeyId;
-use host_domain::key::NodeKey;
+use host_domain::key::{KeyAlgorithm, NodeKey};
 use host_domain::node::Node;
 use host_workflows::node_activities::NodeRef;
 use uuid::Uuid;
@@ -18,32 +18,22 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
     let catalogue = app.catalogue();
     let chain = catalogue.chains.chains.get(&row.chain_profile_id);
     let chain = chain.ok_or_else(|| OpError::not_found("chain", &row.chain_profile_id))?;
+    let there = app.db.node_keys(row.id).await?;
+    let mut sealed = Vec::new();
+    // Before the transaction: what wraps may be on another machine, and nobody shall wait for it with the database's lock.
+    for (name, used) in &chain.profile.keys {
+        if !there.iter().any(|key| key.name == *name) {
+            sealed.push(make(&app, &row, name, used.algorithm).await?);
+        }
+    }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let mut made = Vec::new();
-    for (name, used) in &chain.profile.keys {
-        if tx.node_key(row.id, name).await?.is_some() {
-            continue;
+    for key in sealed {
+        // Another try of the same step may have been faster; its key stays.
+        if tx.insert_node_key(&key).await? {
+            made.push(key.name);
         }
-        let (material, public_key) = generate(used.algorithm).map_err(OpError::internal)?;
-        let scope = SealScope {
-            node_id: row.id,
-            name,
-        };
-        let sealed = app.master_keys.seal(&scope, &material);
-        let key = NodeKey {
-            id: KeyId(Uuid::now_v7()),
-            node_id: row.id,
-            name: name.clone(),
-            algorithm: used.algorithm,
-            public_key,
-            sealed: sealed.map_err(OpError::internal)?,
-            created_at: now,
-            delete_after: None,
-            version: 1,
-        };
-        tx.insert_node_key(&key).await?;
-        made.push(key.name);
     }
     if made.is_empty() {
         return Ok(());
@@ -51,6 +41,31 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
     tell_of_keys(&mut tx, &row, KeysMoved::Generated, &made, now).await?;
     tx.commit().await?;
     Ok(())
+}
+
+async fn make(
+    app: &App,
+    node: &Node,
+    name: &str,
+    algorithm: KeyAlgorithm,
+) -> Result<NodeKey, OpError> {
+    let (material, public_key) = generate(algorithm)?;
+    let scope = SealScope {
+        node_id: node.id,
+        name,
+    };
+    let sealed = app.keyring.seal(&scope, &material).await?;
+    Ok(NodeKey {
+        id: KeyId(Uuid::now_v7()),
+        node_id: node.id,
+        name: name.to_owned(),
+        algorithm,
+        public_key,
+        sealed,
+        created_at: app.clock.now(),
+        delete_after: None,
+        version: 1,
+    })
 }
 
 /// Deletes the node's keys at once.

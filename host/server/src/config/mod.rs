@@ -4,11 +4,13 @@
 
 mod database;
 mod events;
+mod keys;
 mod providers;
 mod read;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub use events::{EventsConfig, NatsUrl};
+pub use keys::{AppRole, KeysConfig, VaultConfig, WrappedBy};
 pub use providers::{ProviderConfig, ProvidersConfig, SshConfig, SshHost};
 pub use read::ConfigError;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub provisioning: ProvisioningConfig,
     /// Where machines come from.
     pub providers: ProvidersConfig,
+    /// Nodes' keys.
+    pub keys: KeysConfig,
     /// How long records are kept.
     pub retention: RetentionConfig,
 }
@@ -58,6 +62,7 @@ impl Default for Config {
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
             providers: ProvidersConfig::default(),
+            keys: KeysConfig::default(),
             retention: RetentionConfig::default(),
         }
     }

@@ -68,6 +68,7 @@ impl Config {
                 message: error.inner().to_string(),
             })?;
         super::providers::check(&config.providers)?;
+        super::keys::check(&config.keys)?;
         Ok(config)
     }
 }
@@ -158,6 +159,23 @@ mod tests {
             ),
             ("", &[("BELLWETHER_HTTP__LISTEN", "x")][..], "http.listen"),
             ("", &[("BELLWETHER_HTTPS__LISTEN", "x")][..], "https"),
+            ("keys: {wrapped_by: vault}", &[][..], "keys.vault"),
+            ("keys: {vault: {}}", &[][..], "keys.vault"),
+            (
+                "keys: {vault: {address: 'http://vault.internal', token_file: t}}",
+                &[][..],
+                "keys.vault.address",
+            ),
+            (
+                "keys: {vault: {address: 'https://vault.internal'}}",
+                &[][..],
+                "`token_file` or `approle`",
+            ),
+            (
+                "keys: {vault: {address: 'https://vault.internal', token_file: t, key: ../sys}}",
+                &[][..],
+                "keys.vault.key",
+            ),
         ] {
             let error = read(yaml, environment).unwrap_err().to_string();
             assert!(error.contains(expected), "{yaml} {environment:?}: {error}");

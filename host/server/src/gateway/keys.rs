@@ -36,10 +36,16 @@ pub(super) async fn fetch(
     let key = key
         .filter(|key| key.delete_after.is_none())
         .ok_or_else(refused)?;
-    let material = (shared.parts.keys)(&key).map_err(|error| {
-        tracing::error!(node.id = %id, key = key.name, error = &*error as &dyn std::error::Error, "a key can't be opened");
-        Status::internal("the host can't open the key; its log says why")
+    let opened = (shared.parts.keys)(key).await;
+    let material = opened.map_err(|error| {
+        let why = &*error.source as &dyn std::error::Error;
+        tracing::error!(node.id = %id, key = request.name, error = why, "a key can't be opened");
+        if error.may_heal {
+            Status::unavailable("the host can't open keys right now; ask again in a few seconds")
+        } else {
+            Status::internal("the host can't open the key; its log says why")
+        }
     })?;
-    tracing::info!(agent.id = %agent.id, node.id = %id, key = key.name, "an agent fetched a key");
+    tracing::info!(agent.id = %agent.id, node.id = %id, key = request.name, "an agent fetched a key");
     Ok(v1::KeyMaterial { material })
 }

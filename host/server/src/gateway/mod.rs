@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use host_domain::command::Command;
 use host_domain::ids::{AgentId, CommandId, NodeId};
 use host_domain::key::NodeKey;
@@ -86,7 +87,18 @@ impl Default for GatewayConfig {
 pub type ComponentLookup = Arc<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
 
 /// Opens a node's sealed key for its agent.
-pub type KeyOpener = Arc<dyn Fn(&NodeKey) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+pub type KeyOpener =
+    Arc<dyn Fn(NodeKey) -> BoxFuture<'static, Result<Vec<u8>, KeyUnopened>> + Send + Sync>;
+
+/// Why a key was not opened.
+#[derive(Debug, thiserror::Error)]
+#[error("a key can't be opened")]
+pub struct KeyUnopened {
+    /// Whether the agent may ask again soon.
+    pub may_heal: bool,
+    /// Why.
+    pub source: anyhow::Error,
+}
 
 /// What the gateway works with.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{KEY_BYTES, KeyError, Material};
 
 /// A new key and its public part, which is empty where there is none.
-pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<(Material, Vec<u8>), KeyError> {
+pub fn generate(algorithm: KeyAlgorithm) -> Result<(Material, Vec<u8>), KeyError> {
     match algorithm {
         KeyAlgorithm::Ed25519 => {
             let seed = random()?;

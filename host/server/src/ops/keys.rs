@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::OpError;
 use super::live::{LiveData, NodeHappening};
+use crate::keys::KeyError;
 use crate::store::{NodeEventEntry, Tx};
 
 /// What became of keys.
@@ -54,4 +55,17 @@ pub(crate) async fn tell_of_keys(
     let chain = Some(node.chain_profile_id.clone());
     tx.append_event_log(LiveData::NodeEvent(happening).entry(Some(node.id), chain, now));
     Ok(())
+}
+
+impl From<KeyError> for OpError {
+    fn from(error: KeyError) -> Self {
+        if error.may_heal() {
+            Self::Unavailable {
+                what: "what seals nodes' keys",
+                source: error.into(),
+            }
+        } else {
+            Self::Internal(error.into())
+        }
+    }
 }

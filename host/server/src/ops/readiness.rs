@@ -13,7 +13,7 @@ const NO_WORKFLOW: &str = "readiness";
 /// How one part does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartReadiness {
-    /// `database`, `engine`, `gateway`, `chains`, `events`, `process`.
+    /// `database`, `engine`, `keys`, `gateway`, `chains`, `events`, `process`.
     pub part: &'static str,
     /// Whether it does its work.
     pub is_ready: bool,
@@ -29,6 +29,7 @@ impl App {
         vec![
             self.database_readiness().await,
             self.engine_readiness().await,
+            answers("keys", self.keyring.newest()).await,
             self.gateway_readiness(),
             self.chains_readiness(),
             self.events_readiness(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_domain::ids::NodeId;
+use host_domain::key::{NodeKey, SealedKey};
 
 use crate::app::App;
 use crate::keys::SealScope;
@@ -10,6 +11,8 @@ use crate::ops::{KeysMoved, OpError, tell_of_keys};
 
 /// Keys that are looked at together.
 const BATCH: u32 = 500;
+/// Keys that are stored together: what was wrapped anew far away shall not be lost to one failure.
+const COMMIT: usize = 50;
 
 /// One round.
 pub(crate) async fn round(app: App) -> Result<(), OpError> {
@@ -40,51 +43,72 @@ async fn delete_retired(app: &App) -> Result<(), OpError> {
 
 /// A key that can't be wrapped anew keeps its old wrapping and is told of; the rest goes on.
 async fn rewrap(app: &App) -> Result<(), OpError> {
-    let newest = app.master_keys.newest();
-    let mut after = None;
+    let newest = app.keyring.newest().await?;
+    let (mut after, mut n_wrapped) = (None, 0_usize);
     loop {
         let keys = app
             .db
-            .node_keys_not_wrapped_by(newest, after, BATCH)
+            .node_keys_not_wrapped_by(&newest, after, BATCH)
             .await?;
         let Some(last) = keys.last() else {
-            return Ok(());
+            break;
         };
         after = Some(last.id);
-        let mut tx = app.db.begin().await?;
-        let mut has_changed = false;
-        for key in &keys {
+        let mut wrapped = Vec::new();
+        for key in keys {
             let scope = SealScope {
                 node_id: key.node_id,
                 name: &key.name,
             };
-            match app.master_keys.rewrap(&scope, &key.sealed) {
-                // Somebody else was faster when it is not taken.
-                Ok(sealed) => {
-                    has_changed |= tx.rewrap_node_key(key.id, key.version, &sealed).await?;
-                }
+            match app.keyring.rewrap(&scope, &key.sealed).await {
+                Ok(sealed) => wrapped.push((key, sealed)),
+                // The next round begins where this one ends.
+                Err(error) if error.may_heal() => return Err(error.into()),
                 Err(error) => {
                     tracing::error!(node.id = %key.node_id, key = key.name, %error, "a key keeps its old wrapping");
                 }
             }
+            if wrapped.len() == COMMIT {
+                n_wrapped += keep(app, std::mem::take(&mut wrapped)).await?;
+            }
         }
-        if has_changed {
-            tx.commit().await?;
+        n_wrapped += keep(app, wrapped).await?;
+    }
+    if n_wrapped > 0 {
+        tracing::info!(n_wrapped, by = newest, "keys of nodes were wrapped anew");
+    }
+    Ok(())
+}
+
+/// Stores new wrappings, and says how many counted: who lost to somebody else is read again in the next round.
+async fn keep(app: &App, wrapped: Vec<(NodeKey, SealedKey)>) -> Result<usize, OpError> {
+    if wrapped.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = app.db.begin().await?;
+    let mut n_kept = 0;
+    for (key, sealed) in &wrapped {
+        if tx.rewrap_node_key(key.id, key.version, sealed).await? {
+            n_kept += 1;
         }
     }
+    if n_kept > 0 {
+        tx.commit().await?;
+    }
+    Ok(n_kept)
 }
 
 #[cfg(test)]
 mod tests {
     use host_domain::ids::KeyId;
-    use host_domain::key::{KeyAlgorithm, NodeKey};
+    use host_domain::key::KeyAlgorithm;
     use host_domain::node::NodeState;
     use host_domain::time::Millis;
     use uuid::Uuid;
 
     use super::*;
     use crate::keys::generate;
-    use crate::test_bed::{Bed, OLD_MASTER_KEY, master_keys};
+    use crate::test_bed::{Bed, OLD_MASTER_KEY, keyring};
 
     #[tokio::test]
     async fn old_wrappings_are_renewed_and_retired_keys_deleted() {
@@ -104,8 +128,9 @@ mod tests {
                 name: name.to_owned(),
                 algorithm: KeyAlgorithm::Ed25519,
                 public_key: Vec::new(),
-                sealed: master_keys(&[OLD_MASTER_KEY])
+                sealed: keyring(&[OLD_MASTER_KEY])
                     .seal(&scope, &material)
+                    .await
                     .unwrap(),
                 created_at: Millis(0),
                 delete_after,
@@ -119,14 +144,16 @@ mod tests {
             let keys = app.db.node_keys(node.id).await.unwrap();
             assert_eq!(keys.len(), 1, "a second round changes nothing");
             assert_eq!((keys[0].name.as_str(), keys[0].version), ("kept", 2));
-            assert_eq!(keys[0].sealed.master_key, app.master_keys.newest());
+            let newest = app.keyring.newest().await.unwrap();
+            assert_eq!(keys[0].sealed.master_key, newest);
             let scope = SealScope {
                 node_id: node.id,
                 name: "kept",
             };
             let opened = app
-                .master_keys
+                .keyring
                 .open_sealed(&scope, &keys[0].sealed)
+                .await
                 .unwrap();
             assert_eq!(opened.expose(), material.expose());
         }
