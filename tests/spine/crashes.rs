@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::dev::{Dev, signal};
+use super::scene::{Scene, on_both_kinds};
+use crate::support::dev::signal;
 use crate::support::wait::eventually;
 
-#[tokio::test]
-async fn a_killed_node_process_is_started_again_and_the_events_say_so() {
-    let mut dev = Dev::new(&[]);
-    dev.start().await;
-    let node = dev.healthy().await;
+on_both_kinds!(
+    a_killed_node_process_is_started_again_and_the_events_say_so,
+    a_killed_agent_is_down_after_three_misses_and_back_by_two_beats,
+    a_host_killed_ten_times_while_it_provisions_ends_with_one_healthy_node,
+    a_recipe_that_fails_for_good_is_undone_also_when_the_host_is_killed_meanwhile,
+);
+
+async fn a_killed_node_process_is_started_again_and_the_events_say_so(mut scene: Scene) {
+    let node = scene.healthy().await;
+    let dev = &scene.dev;
     let id = node["id"].as_str().unwrap();
     let before = dev.node_processes();
     signal(before[0], Signal::KILL);
@@ -41,9 +47,11 @@ async fn a_killed_node_process_is_started_again_and_the_events_say_so() {
     dev.healthy().await;
 }
 
-#[tokio::test]
-async fn a_killed_agent_is_down_after_three_misses_and_back_by_two_beats() {
-    let mut dev = Dev::new(&["--no-agent"]);
+async fn a_killed_agent_is_down_after_three_misses_and_back_by_two_beats(scene: Scene) {
+    let mut scene = scene.with_own_agent();
+    scene.ask_for_a_node().await;
+    let dev = &mut scene.dev;
+    dev.kill_agent();
     dev.start().await;
     dev.start_agent().await;
     dev.healthy().await;
@@ -81,10 +89,10 @@ async fn a_killed_agent_is_down_after_three_misses_and_back_by_two_beats() {
     assert_eq!(resolved.len(), 1);
 }
 
-#[tokio::test]
-async fn a_host_killed_ten_times_while_it_provisions_ends_with_one_healthy_node() {
-    let mut dev = Dev::new(&[]);
-    // Pauses spread over the whole provisioning, the seed in the name of the case when it fails.
+async fn a_host_killed_ten_times_while_it_provisions_ends_with_one_healthy_node(mut scene: Scene) {
+    scene.ask_for_a_node().await;
+    let dev = &mut scene.dev;
+    // Pauses spread over the whole provisioning.
     let pauses_ms = [150, 420, 700, 950, 1_300, 1_700, 2_100, 2_600, 3_300, 4_100];
     for pause in pauses_ms {
         dev.spawn();
@@ -100,10 +108,8 @@ async fn a_host_killed_ten_times_while_it_provisions_ends_with_one_healthy_node(
         "one node was made: {nodes:#}"
     );
     assert_eq!(dev.node_processes().len(), 1, "one process runs");
-    let folders = std::fs::read_dir(dev.path(".bellwether/agent/nodes"))
-        .unwrap()
-        .count();
-    assert_eq!(folders, 1, "one folder is there");
+    assert_eq!(scene.n_folders(), 1, "one folder is there");
+    let dev = &scene.dev;
     let id = node["id"].as_str().unwrap();
     let commands = dev.get(&format!("nodes/{id}/commands")).await;
     let kinds: Vec<&str> = commands["items"]
@@ -124,19 +130,21 @@ async fn a_host_killed_ten_times_while_it_provisions_ends_with_one_healthy_node(
     );
 }
 
-#[tokio::test]
-async fn a_recipe_that_fails_for_good_is_undone_also_when_the_host_is_killed_meanwhile() {
-    let mut dev = Dev::new(&[]);
-    dev.edit(
+async fn a_recipe_that_fails_for_good_is_undone_also_when_the_host_is_killed_meanwhile(
+    mut scene: Scene,
+) {
+    scene.dev.edit(
         "recipes/anvil-devnet/full.yaml",
         "tcp: 127.0.0.1:{{.Ports.rpc}}",
         "path: never-there",
     );
-    dev.edit(
+    scene.dev.edit(
         "recipes/anvil-devnet/full.yaml",
         "timeout: 30s\n    with:\n      path",
         "timeout: 3s\n    with:\n      path",
     );
+    scene.ask_for_a_node().await;
+    let dev = &mut scene.dev;
     for pause in [400, 900, 1_700, 2_800, 4_000] {
         dev.spawn();
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -149,8 +157,8 @@ async fn a_recipe_that_fails_for_good_is_undone_also_when_the_host_is_killed_mea
         })
         .await;
     assert_eq!(dev.node_processes(), Vec::<u32>::new(), "nothing runs");
-    let left = std::fs::read_dir(dev.path(".bellwether/agent/nodes")).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "nothing is left on disk");
+    assert_eq!(scene.n_folders(), 0, "nothing is left on disk");
+    let dev = &scene.dev;
     let operation = dev
         .get(&format!(
             "operations/{}",

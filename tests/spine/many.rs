@@ -6,9 +6,9 @@ use std::time::Duration;
 use host_server::store::{Db, DbOptions};
 use serde_json::{Value, json};
 
+use super::scene::{Scene, on_both_kinds};
 use crate::plugins::support::guest;
 use crate::support::dev::{Dev, processes_with};
-use crate::support::postgres::Postgres;
 use crate::support::wait::eventually;
 
 /// Nodes in all; the last step of every fifth can't succeed.
@@ -101,13 +101,18 @@ async fn all_nodes(dev: &Dev) -> Option<Vec<Value>> {
     }
 }
 
-async fn two_hundred(mut dev: Dev, database: &str) {
+on_both_kinds!(two_hundred_provisions_under_kills_each_end_healthy_or_failed);
+
+async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed(scene: Scene) {
+    let mut scene = scene.served();
+    let database = scene.database();
+    let dev = &mut scene.dev;
     let component = dev.path("chain-configs/components/hostile-policy.wasm");
     std::fs::write(component, guest("hostile-policy")).unwrap();
     let data = json!({ "name": "data", "type": "wait_for", "with": { "path": "data" } });
     let never = json!({ "name": "never", "type": "wait_for", "timeout": "1s", "with": { "path": "never" } });
-    declare(&dev, "toy", &data);
-    declare(&dev, "broken", &never);
+    declare(dev, "toy", &data);
+    declare(dev, "broken", &never);
     dev.be_patient();
     let (is_migrated, said) = dev.command(&["migrate"]);
     assert!(is_migrated, "{said}");
@@ -120,18 +125,18 @@ async fn two_hundred(mut dev: Dev, database: &str) {
         let wanted = json!({ "chain": chain, "name": format!("n{n:03}") });
         dev.post("nodes", &wanted).await;
         if n % BATCH == BATCH - 1 {
-            kill_one(&mut dev, &mut wild).await;
+            kill_one(dev, &mut wild).await;
         }
     }
     for _ in 0..KILLS {
-        kill_one(&mut dev, &mut wild).await;
+        kill_one(dev, &mut wild).await;
     }
 
     let mut left = Vec::new();
     let is_over = |node: &Value| node["state"] == "healthy" || node["state"] == "failed";
     let ended = tokio::time::timeout(Duration::from_mins(4), async {
         loop {
-            if let Some(nodes) = all_nodes(&dev).await {
+            if let Some(nodes) = all_nodes(dev).await {
                 left = nodes
                     .iter()
                     .filter(|node| !is_over(node))
@@ -162,8 +167,8 @@ async fn two_hundred(mut dev: Dev, database: &str) {
         };
         assert_eq!(node["state"], wanted, "{node:#}");
     }
-    nothing_is_left_over(&dev, &nodes).await;
-    nothing_is_left_in(database, &nodes).await;
+    nothing_is_left_over(dev, &nodes).await;
+    nothing_is_left_in(&database, &nodes).await;
 }
 
 /// Processes, folders and keys are those of the nodes that live, and no workflow or command is unfinished.
@@ -215,20 +220,4 @@ async fn nothing_is_left_in(database: &str, nodes: &[Value]) {
         assert_eq!(db.n_unfinished_commands(id).await.unwrap(), 0, "{node:#}");
     }
     db.close().await;
-}
-
-#[tokio::test]
-async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed() {
-    let dev = Dev::serve_embedded();
-    let file = dev.path(".bellwether/bellwether.db");
-    two_hundred(dev, &format!("sqlite://{}", file.display())).await;
-}
-
-#[tokio::test]
-async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed_on_postgres() {
-    let Some(server) = Postgres::start().await else {
-        return;
-    };
-    let database = server.empty_database().await;
-    two_hundred(Dev::serve(&database), &database).await;
 }

@@ -6,6 +6,7 @@ mod leaders;
 mod many;
 mod postgres;
 mod reload;
+mod scene;
 mod stalls;
 mod start;
 mod wakes;

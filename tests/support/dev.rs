@@ -296,7 +296,7 @@ impl Dev {
     }
 
     /// Writes the addresses that the host has into its settings.
-    async fn keep_addresses(&self) {
+    pub(crate) async fn keep_addresses(&self) {
         let http = std::fs::read_to_string(self.path(".bellwether/host")).unwrap();
         let gateway = self.gateway().await;
         let path = self.path("bellwether.yaml");

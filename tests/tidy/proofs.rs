@@ -11,14 +11,14 @@ fn tests(sources: &str) -> BTreeSet<String> {
     let test = r"(?m)^ *#\[(?:tokio::)?test[^\n]*\n(?: *(?:#\[|//)[^\n]*\n)* *(?:pub )?(?:async )?fn (\w+)";
     let test = Regex::new(test).unwrap();
     let found = test.captures_iter(sources);
-    // The nouns of the store contract become tests by a macro.
-    let nouns = Regex::new(r"(?s)\ncontracts!\(\n(.*?)\);").unwrap();
-    let nouns = nouns.captures(sources).map(|found| found[1].to_owned());
-    let nouns = nouns.unwrap_or_default();
-    let nouns = nouns.split(',').map(|noun| noun.trim().to_owned());
+    // Some become tests by a macro that runs each of them on several beds.
+    let lists = Regex::new(r"(?s)\n(?:contracts|on_both_kinds)!\((.*?)\);").unwrap();
+    let lists = lists.captures_iter(sources).map(|list| list[1].to_owned());
+    let listed = lists.collect::<Vec<_>>().join(",");
+    let listed = listed.split(',').map(|name| name.trim().to_owned());
     found
         .map(|found| found[1].to_owned())
-        .chain(nouns)
+        .chain(listed)
         .collect()
 }
 

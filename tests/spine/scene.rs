@@ -1,0 +1,113 @@
+//! The two kinds of installation on which a crash must end the same: embedded, and scaled out.
+
+use serde_json::json;
+
+use crate::support::dev::Dev;
+use crate::support::postgres::Postgres;
+
+/// An installation with the example chain, and what it stands on.
+pub(super) struct Scene {
+    pub(super) dev: Dev,
+    /// Of the scaled kind; it ends with the scene.
+    postgres: Option<Postgres>,
+    database: Option<String>,
+}
+
+impl Scene {
+    /// `bellwether dev`: one process on SQLite, with the agent in it, that makes the chain's node by itself.
+    pub(super) fn embedded() -> Self {
+        Self {
+            dev: Dev::new(&[]),
+            postgres: None,
+            database: None,
+        }
+    }
+
+    /// `bellwether serve` on PostgreSQL, with an agent beside it; `None` where there is no PostgreSQL.
+    pub(super) async fn scaled() -> Option<Self> {
+        let postgres = Postgres::start().await?;
+        let database = postgres.empty_database().await;
+        let dev = Dev::serve(&database);
+        assert!(dev.command(&["migrate"]).0);
+        Some(Self {
+            dev,
+            postgres: Some(postgres),
+            database: Some(database),
+        })
+    }
+
+    /// Lets the agent be a process of its own, which can be killed.
+    pub(super) fn with_own_agent(mut self) -> Self {
+        if self.postgres.is_none() {
+            self.dev = Dev::new(&["--no-agent"]);
+        }
+        self
+    }
+
+    /// `bellwether serve` on either kind, with an agent beside it, that makes no node by itself.
+    pub(super) fn served(mut self) -> Self {
+        if self.postgres.is_none() {
+            self.dev = Dev::serve_embedded();
+        }
+        self
+    }
+
+    /// Where the installation's database is.
+    pub(super) fn database(&self) -> String {
+        let file = self.dev.path(".bellwether/bellwether.db");
+        let embedded = || format!("sqlite://{}", file.display());
+        self.database.clone().unwrap_or_else(embedded)
+    }
+
+    /// Up to the moment when the node is asked for: from now on each start of the host goes on with it.
+    pub(super) async fn ask_for_a_node(&mut self) {
+        if self.postgres.is_some() {
+            self.dev.start().await;
+            self.dev.start_agent().await;
+            self.dev
+                .post("nodes", &json!({ "chain": "anvil-devnet" }))
+                .await;
+            self.dev.keep_addresses().await;
+            self.dev.kill_host();
+        }
+    }
+
+    /// Host and agent run and the node is healthy.
+    pub(super) async fn healthy(&mut self) -> serde_json::Value {
+        self.ask_for_a_node().await;
+        self.dev.start().await;
+        self.dev.healthy().await
+    }
+
+    /// How many folders of nodes are left on the agent's disk.
+    pub(super) fn n_folders(&self) -> usize {
+        let agent = if self.postgres.is_some() {
+            "agent/nodes"
+        } else {
+            ".bellwether/agent/nodes"
+        };
+        std::fs::read_dir(self.dev.path(agent)).map_or(0, Iterator::count)
+    }
+}
+
+/// Each case as a test on either kind.
+macro_rules! on_both_kinds {
+    ($($case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case($crate::spine::scene::Scene::embedded()).await;
+            })+
+        }
+
+        mod scaled {
+            $(#[tokio::test]
+            async fn $case() {
+                if let Some(scene) = $crate::spine::scene::Scene::scaled().await {
+                    super::$case(scene).await;
+                }
+            })+
+        }
+    };
+}
+pub(super) use on_both_kinds;
