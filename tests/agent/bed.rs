@@ -76,6 +76,17 @@ impl Bed {
         self.agent = Some(agent);
     }
 
+    /// Sets a variable of the next agent.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(super) fn signal_agent(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.agent.as_ref().unwrap().id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// kill -9.
     pub(super) fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
@@ -185,6 +196,7 @@ fn config(folder: &Path, url: &str) -> AgentConfig {
     let mut config = AgentConfig::new(state, url.to_owned(), ca, "test".to_owned());
     config.token_file = Some(folder.join("token"));
     config.compile = Some(CompileMode::InProcess);
+    config.guard = std::env::var_os("BELLWETHER_TEST_GUARD").map(PathBuf::from);
     config
 }
 

@@ -4,6 +4,7 @@ mod bed;
 mod crash;
 mod debian;
 mod keys;
+mod leases;
 mod packages;
 mod processes;
 mod python;

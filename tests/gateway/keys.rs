@@ -2,12 +2,16 @@
 
 use host_domain::ids::{KeyId, NodeId};
 use host_domain::key::{KeyAlgorithm, NodeKey, SealedKey};
+use host_domain::migration::view_of;
+use host_domain::node::Placement;
 use host_domain::time::Clock as _;
+use host_server::gateway::GatewayConfig;
 use proto::v1;
+use proto::v1::host_message::Message as Hear;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::bed::Bed;
+use super::bed::{Bed, until};
 
 async fn keep_key(bed: &Bed, node_id: NodeId, name: &str) {
     let key = NodeKey {
@@ -39,6 +43,7 @@ async fn an_agent_gets_the_keys_of_its_own_nodes_only() {
     let ask = |node_id: String, name: &str| v1::FetchKeyRequest {
         node_id,
         name: name.to_owned(),
+        keeps_leases: true,
     };
     let given = own.client().fetch_key(ask(node.to_string(), "p2p")).await;
     assert_eq!(given.unwrap().into_inner().material, b"sealed");
@@ -60,4 +65,78 @@ async fn an_agent_gets_the_keys_of_its_own_nodes_only() {
         Code::PermissionDenied,
         "a retired key is nobody's"
     );
+}
+
+#[tokio::test]
+async fn an_agent_that_keeps_no_leases_gets_no_keys() {
+    let bed = Bed::start().await;
+    let (own, node) = bed.agent("one").await;
+    keep_key(&bed, node, "p2p").await;
+    let ask = v1::FetchKeyRequest {
+        node_id: node.to_string(),
+        name: "p2p".to_owned(),
+        keeps_leases: false,
+    };
+    let refused = own.client().fetch_key(ask).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+}
+
+/// The nodes of the next confirmation, if the beat before this question got one.
+async fn confirmed(
+    session: &mut crate::support::fake_agent::Session,
+    bed: &Bed,
+    nodes: &[NodeId],
+) -> Option<Vec<String>> {
+    session.beat(nodes).await;
+    let marker = v1::NodeEventBatch { events: Vec::new() };
+    session
+        .say(v1::agent_message::Message::Events(marker))
+        .await;
+    let lease = u64::try_from(GatewayConfig::default().lease.as_millis()).unwrap();
+    let mut found = None;
+    loop {
+        match session.hear_else().await {
+            Hear::BeatConfirmed(beat) => {
+                assert_eq!(
+                    (beat.sequence, beat.lease_ms),
+                    (1, lease),
+                    "{}",
+                    bed.clock.now()
+                );
+                found = Some(beat.node_ids);
+            }
+            Hear::EventsStored(_) => return found,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn leases_are_prolonged_for_nodes_with_keys_until_they_are_taken_away() {
+    let bed = Bed::start().await;
+    let host = bed.host("one").await;
+    let token = bed.token(host).await;
+    let agent = bed.enrol(&token).await.unwrap();
+    let (plain, keyed) = (bed.node(host).await, bed.node(host).await);
+    keep_key(&bed, keyed, "p2p").await;
+    let mut session = agent.connect().await.unwrap();
+    let both = [plain, keyed];
+    assert_eq!(confirmed(&mut session, &bed, &[plain]).await, None);
+    let expected = Some(vec![keyed.to_string()]);
+    assert_eq!(confirmed(&mut session, &bed, &both).await, expected);
+
+    let mut tx = bed.db.begin().await.unwrap();
+    assert!(
+        tx.set_placement(keyed, &Placement::default())
+            .await
+            .unwrap()
+    );
+    tx.commit().await.unwrap();
+    // What the gateway has read it may believe for so long, and the fence allows for it.
+    bed.clock.advance(view_of(GatewayConfig::default().lease));
+    assert_eq!(confirmed(&mut session, &bed, &both).await, None);
+    until("the other node still beats", async || {
+        bed.beats(plain).await >= 2
+    })
+    .await;
 }

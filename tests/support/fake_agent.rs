@@ -207,6 +207,7 @@ pub(crate) fn beat(nodes: &[NodeId]) -> v1::Beat {
         at_ms: 1,
         nodes: nodes.iter().map(status).collect(),
         load: None,
+        sequence: 1,
     }
 }
 

@@ -35,6 +35,8 @@ struct State {
     n_sessions: usize,
     /// Answers are left out.
     is_deaf: bool,
+    /// How long processes with keys may run after an answer; zero: the host counts no leases.
+    lease: Duration,
     /// How long certificates live.
     life: Option<Duration>,
     components: BTreeMap<String, Vec<u8>>,
@@ -159,6 +161,11 @@ impl TestGateway {
     /// Whether the gateway leaves out its answers.
     pub(crate) fn set_deaf(&self, is_deaf: bool) {
         self.state.lock().unwrap().is_deaf = is_deaf;
+    }
+
+    /// How long processes with keys may run after each answer from now on.
+    pub(crate) fn set_lease(&self, lease: Duration) {
+        self.state.lock().unwrap().lease = lease;
     }
 
     /// How long the next certificates live.
@@ -365,7 +372,9 @@ impl AgentGateway for Service {
             return Err(Status::unavailable("tcp connect error"));
         }
         let material = name.into_bytes();
-        Ok(Response::new(pb::KeyMaterial { material }))
+        let lease = self.state.lock().unwrap().lease;
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap();
+        Ok(Response::new(pb::KeyMaterial { material, lease_ms }))
     }
 }
 
@@ -381,7 +390,7 @@ async fn listen(mut from: Streaming<pb::AgentMessage>, state: Arc<Mutex<State>>)
                 .session
                 .clone()
                 .filter(|_| !state.is_deaf)
-                .zip(answer(message))
+                .zip(answer(message, state.lease))
         };
         if let Some((session, answer)) = answer {
             let _ = session
@@ -393,8 +402,13 @@ async fn listen(mut from: Streaming<pb::AgentMessage>, state: Arc<Mutex<State>>)
     }
 }
 
-fn answer(message: Out) -> Option<In> {
+fn answer(message: Out, lease: Duration) -> Option<In> {
     match message {
+        Out::Beat(beat) if !lease.is_zero() => Some(In::BeatConfirmed(pb::BeatConfirmed {
+            sequence: beat.sequence,
+            lease_ms: u64::try_from(lease.as_millis()).unwrap(),
+            node_ids: beat.nodes.into_iter().map(|node| node.node_id).collect(),
+        })),
         Out::Result(result) => Some(In::ResultStored(pb::ResultStored {
             command_id: result.command_id,
         })),

@@ -81,7 +81,8 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
     let events = Arc::new(EventLog::open(layout.events()).map_err(state)?);
     let observations = Observations::open(layout.observations(), config.spool_bytes_max);
     let observations = Arc::new(observations.map_err(state)?);
-    let supervisor = Arc::new(Supervisor::new(Arc::clone(&events), tasks.clone()));
+    let supervisor = Supervisor::new(Arc::clone(&events), config.guard.clone(), tasks.clone());
+    let supervisor = Arc::new(supervisor);
     let (tell, aside) = mpsc::channel(ASIDE_MAX);
     let (link, gateway) = watch::channel(None);
     let http = reqwest::Client::builder()
@@ -140,7 +141,7 @@ impl Agent {
     }
 
     /// What the host is told regularly.
-    pub(crate) fn beat(&self) -> pb::Beat {
+    pub(crate) fn beat(&self, sequence: u64) -> pb::Beat {
         let mut statuses: BTreeMap<_, _> = self.supervisor.statuses();
         // A node without processes is one of this agent's all the same.
         for id in self.nodes().unwrap_or_default() {
@@ -154,6 +155,7 @@ impl Agent {
             at_ms: time::now().0,
             nodes: statuses.into_iter().map(node).collect(),
             load: Some(facts::host_load(&self.layout.nodes())),
+            sequence,
         }
     }
 

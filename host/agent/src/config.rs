@@ -31,6 +31,9 @@ pub struct AgentConfig {
     /// Where components are compiled; without it a child of the running binary, which must answer
     /// [`host_runtime::COMPILE_COMMAND`].
     pub compile: Option<CompileMode>,
+    /// The program that guards processes with keys; without it the running one, which must ask [`crate::answer_guard`]
+    /// before anything else.
+    pub guard: Option<PathBuf>,
 }
 
 impl AgentConfig {
@@ -47,6 +50,7 @@ impl AgentConfig {
             spool_bytes_max: 256 * 1024 * 1024,
             artefact_bytes_max: 10 * 1024 * 1024 * 1024,
             compile: None,
+            guard: None,
         }
     }
 }

@@ -11,9 +11,11 @@ mod config;
 mod durable;
 mod executor;
 mod facts;
+mod guard;
 mod identity;
 mod journal;
 mod layout;
+mod lease;
 mod node_root;
 mod outbox;
 mod session;
@@ -23,3 +25,4 @@ mod time;
 
 pub use agent::run;
 pub use config::{AgentConfig, AgentError};
+pub use guard::answer_guard;

@@ -36,7 +36,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // Before anything else: the compiler's child must not pay for, nor be shown, what the agent is.
+    // Before anything else: neither guards nor the compiler's child must pay for, nor be shown, what the agent is.
+    if let Some(ended) = host_agent::answer_guard(std::env::args_os().skip(1)) {
+        return ended;
+    }
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == COMPILE_COMMAND) {
         return match (words.next(), words.next()) {

@@ -3,7 +3,7 @@
 //! The stream may break at any time. What the host has not said to have stored is sent again in the next session;
 //! the host tells repeats by their ids. Results and events have the way first, observations take what is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use crate::agent::Agent;
 use crate::config::AgentError;
 use crate::identity::Identity;
-use crate::{durable, facts, time};
+use crate::{durable, facts, lease, time};
 
 /// Messages on their way into the stream.
 const OUT_MAX: usize = 64;
@@ -27,6 +27,8 @@ const OUT_MAX: usize = 64;
 const OUT_RESERVED: usize = 16;
 /// Batches of observations without an answer.
 const BATCHES_MAX: usize = 8;
+/// Beats that the host may still confirm.
+const BEATS_MAX: usize = 64;
 /// Events in one message.
 const EVENTS_MAX: usize = 100;
 /// How long the host may take to begin a session, and to take a message.
@@ -122,6 +124,8 @@ async fn run(agent: &Arc<Agent>, channel: Channel) -> Broken {
         results: BTreeSet::new(),
         events: BTreeSet::new(),
         batches: 0,
+        n_beats: 0,
+        beats: VecDeque::new(),
     };
     match session.begin(channel, outgoing).await {
         Ok(never) => match never {},
@@ -136,6 +140,9 @@ struct Session {
     results: BTreeSet<String>,
     events: BTreeSet<String>,
     batches: usize,
+    n_beats: u64,
+    /// When each beat was sent that is not confirmed yet.
+    beats: VecDeque<(u64, lease::Moment)>,
 }
 
 type Sent<T> = Result<T, Broken>;
@@ -189,12 +196,42 @@ impl Session {
                     let message = message.map_err(status)?.ok_or(Broken::Closed)?;
                     self.receive(message).await?;
                 }
-                _ = beats.tick() => self.send(Out::Beat(agent.beat())).await?,
+                _ = beats.tick() => self.beat().await?,
                 Some(message) = aside.recv() => self.send_if_room(message),
                 () = agent.executor.finished.notified() => {}
                 () = agent.events.added.notified() => {}
                 () = agent.observations.added.notified() => {}
             }
+        }
+    }
+
+    async fn beat(&mut self) -> Sent<()> {
+        self.n_beats += 1;
+        // Taken before it is sent: the lease that it brings begins then.
+        self.beats.push_back((self.n_beats, lease::now()));
+        if self.beats.len() > BEATS_MAX {
+            self.beats.pop_front();
+        }
+        self.send(Out::Beat(self.agent.beat(self.n_beats))).await
+    }
+
+    /// Prolongs the leases of the nodes that the host still knows as this agent's.
+    async fn confirmed(&mut self, confirmed: pb::BeatConfirmed) {
+        let sent = self.beats.iter().find(|(n, _)| *n == confirmed.sequence);
+        let Some((_, sent_at)) = sent.copied() else {
+            return;
+        };
+        self.beats.retain(|(n, _)| *n > confirmed.sequence);
+        let layout = self.agent.layout.clone();
+        let length = Duration::from_millis(confirmed.lease_ms);
+        let prolonged = durable::blocking(move || {
+            for id in confirmed.node_ids.iter().filter_map(|id| id.parse().ok()) {
+                lease::prolong(&layout, id, sent_at, length)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = prolonged.await {
+            tracing::error!(%error, "a lease can't be written down; check the disk, or processes with keys are stopped");
         }
     }
 
@@ -238,6 +275,7 @@ impl Session {
                 let _ = forgotten.await;
             }
             Some(In::Assignments(assignments)) => agent.collectors.assign(assignments),
+            Some(In::BeatConfirmed(confirmed)) => self.confirmed(confirmed).await,
             // A second welcome changes nothing; what this agent does not know it can't answer.
             Some(In::Welcome(_)) | None => {}
         }

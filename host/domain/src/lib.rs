@@ -16,6 +16,8 @@ pub mod observation;
 
 pub mod health;
 
+pub mod migration;
+
 pub mod event;
 pub mod incident;
 pub mod notification;

@@ -229,6 +229,7 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         names: app.config.gateway.names.clone(),
         look_interval: app.config.gateway.look_interval,
         beat_interval: app.config.health.heartbeat.beat_interval,
+        lease: app.config.migration.lease,
         ..GatewayConfig::default()
     };
     let (components, keys) = (app.clone(), app.clone());

@@ -12,6 +12,7 @@ mod spawn;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::node_root::NodeRoot;
 use crate::outbox::events::EventLog;
 use crate::tasks::Tasks;
 
-pub(crate) use find::kill_marked;
+pub(crate) use find::{MARKER, kill_in_own_group, kill_marked};
 #[cfg(test)]
 use record::RestartPolicy;
 pub(crate) use record::{Desired, ProcessRecord, ProcessSpec};
@@ -56,6 +57,11 @@ pub(crate) enum ProcessError {
     /// It can't be killed.
     #[error("process `{name}` still runs after SIGKILL; look at it on the machine")]
     WontDie { name: String },
+    /// It holds keys and the host has not confirmed it.
+    #[error(
+        "process `{name}` holds keys and may run only while the host confirms the node; it starts by itself when the host does"
+    )]
+    NoLease { name: String },
     /// No answer in time.
     #[error("process `{name}` gave no answer; the agent is ending")]
     NoAnswer { name: String },
@@ -106,15 +112,17 @@ struct Handle {
 pub(crate) struct Supervisor {
     handles: Mutex<BTreeMap<(NodeId, String), Handle>>,
     events: Arc<EventLog>,
+    guard: Option<PathBuf>,
     tasks: Tasks,
 }
 
 impl Supervisor {
     /// Without processes; see [`Supervisor::resume`].
-    pub(crate) fn new(events: Arc<EventLog>, tasks: Tasks) -> Self {
+    pub(crate) fn new(events: Arc<EventLog>, guard: Option<PathBuf>, tasks: Tasks) -> Self {
         Self {
             handles: Mutex::default(),
             events,
+            guard,
             tasks,
         }
     }
@@ -212,8 +220,13 @@ impl Supervisor {
             .or_insert_with(|| {
                 let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
                 let (state, status) = watch::channel(Status::default());
-                let actor =
-                    actor::Actor::new(root.clone(), name.to_owned(), self.events.clone(), state);
+                let actor = actor::Actor::new(actor::ActorParts {
+                    root: root.clone(),
+                    name: name.to_owned(),
+                    events: self.events.clone(),
+                    guard: self.guard.clone(),
+                    status: state,
+                });
                 let stop = self.tasks.stop.clone();
                 self.tasks.spawn(async move {
                     // Dropping the task where it waits leaves the process running: that is the point.

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use super::{StepContext, Trace};
+use crate::lease;
 use crate::node_root::checked;
 use crate::time;
 
@@ -83,11 +84,21 @@ async fn fetch_once(
     let mut request = tonic::Request::new(pb::FetchKeyRequest {
         node_id: ctx.root.id.to_string(),
         name: name.to_owned(),
+        keeps_leases: true,
     });
     request.set_timeout(FETCH_MAX);
     let channel = channel.context("the host can't be reached")?;
+    let asked_at = lease::now();
     let answer = AgentGatewayClient::new(channel).fetch_key(request).await;
-    Ok(answer.map(|answer| Zeroizing::new(answer.into_inner().material)))
+    let answer = match answer {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return Ok(Err(status)),
+    };
+    let material = Zeroizing::new(answer.material);
+    // Before the key is there: whoever finds the key finds the lease.
+    lease::begin(&ctx.root, asked_at, Duration::from_millis(answer.lease_ms))
+        .context("the key's lease can't be written down")?;
+    Ok(Ok(material))
 }
 
 /// Whether the same question may be answered later. A connection that breaks off is `Unknown` or `Internal` to tonic.

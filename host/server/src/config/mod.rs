@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use host_domain::health::HeartbeatConfig;
+use host_domain::migration::MigrationConfig;
 use host_domain::time::duration_text;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,10 @@ pub struct Config {
     pub providers: ProvidersConfig,
     /// Nodes' keys.
     pub keys: KeysConfig,
+    /// Moving nodes to other hosts, and the leases of processes with keys.
+    pub migration: MigrationConfig,
+    /// Watching over workflows.
+    pub workflows: WorkflowsConfig,
     /// How long records are kept.
     pub retention: RetentionConfig,
 }
@@ -63,6 +68,8 @@ impl Default for Config {
             provisioning: ProvisioningConfig::default(),
             providers: ProvidersConfig::default(),
             keys: KeysConfig::default(),
+            migration: MigrationConfig::default(),
+            workflows: WorkflowsConfig::default(),
             retention: RetentionConfig::default(),
         }
     }
@@ -134,11 +141,23 @@ impl Default for ChainsConfig {
 }
 
 /// Judging nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthConfig {
     /// Beats and what missing them means.
     pub heartbeat: HeartbeatConfig,
+    /// A node that is in maintenance for longer is taken back to work, or told of when its agent is silent.
+    #[serde(with = "duration_text")]
+    pub maintenance_max: Duration,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: HeartbeatConfig::default(),
+            maintenance_max: Duration::from_hours(4),
+        }
+    }
 }
 
 /// Making and removing nodes.
@@ -170,6 +189,23 @@ impl Default for ProvisioningConfig {
             first_healthy: Duration::from_hours(1),
             uninstall: Duration::from_mins(10),
             token_life: Duration::from_mins(15),
+        }
+    }
+}
+
+/// Watching over workflows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkflowsConfig {
+    /// A workflow in which nothing happened for so long is an incident.
+    #[serde(with = "duration_text")]
+    pub stalled_after: Duration,
+}
+
+impl Default for WorkflowsConfig {
+    fn default() -> Self {
+        Self {
+            stalled_after: Duration::from_mins(30),
         }
     }
 }

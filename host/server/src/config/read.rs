@@ -4,12 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
+use host_domain::time::format_duration;
 use serde_yaml::{Mapping, Value};
 
 use super::Config;
 
 /// How variables begin that set a key.
 const PREFIX: &str = "BELLWETHER_";
+/// Beats within a lease.
+const LEASE_BEATS_MIN: u32 = 4;
 /// Between the parts of a key in a variable's name.
 const NESTING: &str = "__";
 
@@ -69,7 +72,23 @@ impl Config {
             })?;
         super::providers::check(&config.providers)?;
         super::keys::check(&config.keys)?;
-        Ok(config)
+        config.check()
+    }
+
+    /// What only several keys together can get wrong.
+    fn check(self) -> Result<Self, ConfigError> {
+        // Three quarters of a lease without an answer end a process; one beat may be lost.
+        let shortest = self.health.heartbeat.beat_interval * LEASE_BEATS_MIN;
+        if self.migration.lease >= shortest {
+            return Ok(self);
+        }
+        let shortest = format_duration(shortest);
+        Err(ConfigError::Key {
+            key: "migration.lease".to_owned(),
+            message: format!(
+                "is too short for `health.heartbeat.beat_interval`: it takes at least {LEASE_BEATS_MIN} beats, {shortest}"
+            ),
+        })
     }
 }
 
@@ -176,6 +195,7 @@ mod tests {
                 &[][..],
                 "keys.vault.key",
             ),
+            ("migration: {lease: 59s}", &[][..], "migration.lease"),
         ] {
             let error = read(yaml, environment).unwrap_err().to_string();
             assert!(error.contains(expected), "{yaml} {environment:?}: {error}");

@@ -55,7 +55,7 @@ impl<'a> Inbound<'a> {
         outgoing: &'a Outgoing,
         batches: mpsc::Sender<Stored>,
     ) -> Self {
-        let scope = Scope::new(peer.agent.host_id, shared.now());
+        let scope = Scope::new(peer.agent.host_id, shared.now(), shared.config.lease);
         Self {
             shared,
             peer,
@@ -115,11 +115,25 @@ impl<'a> Inbound<'a> {
 
     async fn beat(&mut self, beat: v1::Beat) -> Result<(), Status> {
         recheck(self.shared, &mut self.peer).await?;
+        // Before anything is looked up: what is answered below counts from here at the latest.
         let now = self.shared.now();
+        let sequence = beat.sequence;
         let rows = beat_rows(self.shared, &mut self.scope, beat, now).await;
         let rows = rows.map_err(|error| store_status(&error))?;
+        let leased = rows.iter().map(|row| row.node_id);
+        let leased = leased.filter(|id| self.scope.holds_keys(*id));
+        let node_ids: Vec<String> = leased.map(|id| id.to_string()).collect();
         self.shared.beats.push(self.peer.agent.id, now, rows);
-        Ok(())
+        // An agent without numbers keeps no leases, and one without keys needs none.
+        if sequence == 0 || node_ids.is_empty() {
+            return Ok(());
+        }
+        let confirmed = v1::BeatConfirmed {
+            sequence,
+            lease_ms: lease_ms(self.shared),
+            node_ids,
+        };
+        self.outgoing.send(ToAgent::BeatConfirmed(confirmed)).await
     }
 
     async fn accepted(&mut self, id: &str) -> Result<(), Status> {
@@ -334,6 +348,11 @@ impl<'a> Inbound<'a> {
     }
 }
 
+/// How long processes with keys may run after an answer.
+pub(super) fn lease_ms(shared: &Shared) -> u64 {
+    u64::try_from(shared.config.lease.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A beat of a client without a session.
 pub(super) async fn single_beat(
     shared: &Shared,
@@ -341,7 +360,7 @@ pub(super) async fn single_beat(
     beat: v1::Beat,
 ) -> Result<(), Status> {
     let now = shared.now();
-    let mut scope = Scope::new(agent.host_id, now);
+    let mut scope = Scope::new(agent.host_id, now, shared.config.lease);
     let rows = beat_rows(shared, &mut scope, beat, now).await;
     shared
         .beats

@@ -6,6 +6,7 @@ use host_domain::node::Node;
 use proto::v1;
 use tonic::Status;
 
+use super::inbound::lease_ms;
 use super::peer::store_status;
 use super::server::Shared;
 
@@ -23,6 +24,11 @@ pub(super) async fn fetch(
             "no node of this agent has such a key; the chain's profile declares keys",
         )
     };
+    if !request.keeps_leases {
+        return Err(Status::failed_precondition(
+            "this agent is too old for nodes with keys; update it",
+        ));
+    }
     let id: NodeId = request.node_id.parse().map_err(|_| refused())?;
     let node = db.node(id).await.map_err(|error| store_status(&error))?;
     let is_own = |node: &Node| {
@@ -47,5 +53,8 @@ pub(super) async fn fetch(
         }
     })?;
     tracing::info!(agent.id = %agent.id, node.id = %id, key = request.name, "an agent fetched a key");
-    Ok(v1::KeyMaterial { material })
+    Ok(v1::KeyMaterial {
+        material,
+        lease_ms: lease_ms(shared),
+    })
 }

@@ -66,6 +66,8 @@ pub struct GatewayConfig {
     pub send_timeout: Duration,
     /// Open calls may end in this time when the host stops.
     pub stop_grace: Duration,
+    /// How long processes with keys may run after each answer.
+    pub lease: Duration,
 }
 
 impl Default for GatewayConfig {
@@ -79,6 +81,7 @@ impl Default for GatewayConfig {
             sessions_max: 10_000,
             send_timeout: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
+            lease: Duration::from_mins(5),
         }
     }
 }

@@ -4,27 +4,34 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use host_domain::ids::{HostId, NodeId};
+use host_domain::migration::view_of;
 use host_domain::time::Millis;
 
 use crate::store::{Db, StoreError};
 
-/// A node that moved away is noticed after this time at the latest.
-const KNOWN_FOR: Duration = Duration::from_secs(30);
-
 /// The nodes of one host, as one session knows them.
 pub(super) struct Scope {
     host_id: HostId,
-    /// With the chain of each.
-    nodes: HashMap<NodeId, String>,
+    nodes: HashMap<NodeId, Known>,
     since: Millis,
+    /// A node that moved away is noticed after this time at the latest.
+    known_for: Duration,
+}
+
+/// What was read of a node.
+struct Known {
+    chain: String,
+    holds_keys: bool,
 }
 
 impl Scope {
-    pub(super) fn new(host_id: HostId, now: Millis) -> Self {
+    /// Leases are prolonged by what this scope knows, so it must not know it for long.
+    pub(super) fn new(host_id: HostId, now: Millis, lease: Duration) -> Self {
         Self {
             host_id,
             nodes: HashMap::new(),
             since: now,
+            known_for: view_of(lease),
         }
     }
 
@@ -38,7 +45,7 @@ impl Scope {
         let Ok(id) = node_id.parse::<NodeId>() else {
             return Ok(self.refuse(node_id));
         };
-        if now.since(self.since) > KNOWN_FOR {
+        if now.since(self.since) >= self.known_for {
             self.nodes.clear();
             self.since = now;
         }
@@ -48,7 +55,12 @@ impl Scope {
         let node = db.node(id).await?;
         match node.filter(|node| node.placement.host_id == Some(self.host_id)) {
             Some(node) => {
-                self.nodes.insert(id, node.chain_profile_id);
+                let keys = db.node_keys(id).await?;
+                let known = Known {
+                    chain: node.chain_profile_id,
+                    holds_keys: keys.iter().any(|key| key.delete_after.is_none()),
+                };
+                self.nodes.insert(id, known);
                 Ok(Some(id))
             }
             None => Ok(self.refuse(node_id)),
@@ -57,7 +69,12 @@ impl Scope {
 
     /// The chain of a node that [`Scope::own`] let pass.
     pub(super) fn chain_of(&self, id: NodeId) -> Option<&str> {
-        self.nodes.get(&id).map(String::as_str)
+        self.nodes.get(&id).map(|known| known.chain.as_str())
+    }
+
+    /// Whether a node that [`Scope::own`] let pass holds keys.
+    pub(super) fn holds_keys(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|known| known.holds_keys)
     }
 
     fn refuse(&self, node_id: &str) -> Option<NodeId> {

@@ -21,19 +21,32 @@ use super::spawn::{Lock, marker, take_lock};
 use super::{ProcessError, Request, State, Status, find, log};
 use crate::node_root::NodeRoot;
 use crate::outbox::events::EventLog;
-use crate::time;
+use crate::{lease, time};
 
 /// Restarts are counted within this time.
 const RESTART_WINDOW: Duration = Duration::from_mins(10);
 /// How often logs are looked at for rotation.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
+/// How often a process without a lease looks for one.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
 /// How long descendants may outlive their leader on their own.
 const REST_GRACE: Duration = Duration::from_millis(500);
+
+/// What an actor is made of.
+pub(super) struct ActorParts {
+    pub(super) root: NodeRoot,
+    pub(super) name: String,
+    pub(super) events: Arc<EventLog>,
+    pub(super) guard: Option<PathBuf>,
+    pub(super) status: watch::Sender<Status>,
+}
 
 pub(super) struct Actor {
     root: NodeRoot,
     name: String,
     events: Arc<EventLog>,
+    /// The program that guards processes with keys.
+    guard: Option<PathBuf>,
     status: watch::Sender<Status>,
     record: Option<ProcessRecord>,
     phase: Phase,
@@ -54,18 +67,21 @@ enum Happened {
 }
 
 impl Actor {
-    pub(super) fn new(
-        root: NodeRoot,
-        name: String,
-        events: Arc<EventLog>,
-        status: watch::Sender<Status>,
-    ) -> Self {
+    pub(super) fn new(parts: ActorParts) -> Self {
+        let ActorParts {
+            root,
+            name,
+            events,
+            guard,
+            status,
+        } = parts;
         let phase = Phase::Idle(State::Stopped);
         let (record, recent) = (None, VecDeque::new());
         Self {
             root,
             name,
             events,
+            guard,
             status,
             record,
             phase,
@@ -150,8 +166,11 @@ impl Actor {
         (self.streak, self.restarts) = (0, 0);
         self.recent.clear();
         let launched = self.launch(&record.spec, "process_started").await;
-        if launched.is_err() {
-            self.phase = Phase::Idle(State::Failed);
+        match &launched {
+            Ok(()) => {}
+            // It should run, and does as soon as it may.
+            Err(ProcessError::NoLease { .. }) => self.wait_for_lease(),
+            Err(_) => self.phase = Phase::Idle(State::Failed),
         }
         launched
     }
@@ -190,10 +209,21 @@ impl Actor {
         } else {
             "process_started"
         };
-        if let Err(error) = self.launch(spec, kind).await {
-            tracing::warn!(node.id = %self.root.id, process = self.name, %error, "not started");
-            self.schedule(spec);
+        match self.launch(spec, kind).await {
+            Ok(()) => {}
+            Err(ProcessError::NoLease { .. }) => self.wait_for_lease(),
+            Err(error) => {
+                tracing::warn!(node.id = %self.root.id, process = self.name, %error, "not started");
+                self.schedule(spec);
+            }
         }
+    }
+
+    /// Looks again soon: it is not the process that is at fault.
+    fn wait_for_lease(&mut self) {
+        self.phase = Phase::Waiting {
+            until: time::now().plus(LEASE_LOOK),
+        };
     }
 
     async fn stop(&mut self) -> Result<(), ProcessError> {
@@ -227,7 +257,13 @@ impl Actor {
             return;
         };
         let pid = alive.pid.unwrap_or_default();
-        self.tell("process_exited", &format!("pid {pid} {}", exit.text));
+        if lease::may_start(&self.root) {
+            self.tell("process_exited", &format!("pid {pid} {}", exit.text));
+        } else {
+            let why =
+                "it holds keys, and the host did not confirm in time that the node is still here";
+            self.tell("process_fenced", &format!("pid {pid} was stopped: {why}"));
+        }
         if !self.is_free_within(REST_GRACE).await {
             find::kill_marked(&marker(&self.root, &self.name));
         }
@@ -277,6 +313,9 @@ impl Actor {
         let Some(spec) = self.record.as_ref().map(|record| record.spec.clone()) else {
             return;
         };
+        if !lease::may_start(&self.root) {
+            return self.wait_for_lease();
+        }
         self.restarts = self.restarts.saturating_add(1);
         self.recent.push_back(time::now());
         if let Err(error) = self.launch(&spec, "process_restarted").await {

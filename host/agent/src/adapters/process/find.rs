@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// The variable that marks a process as `<node id>/<name>`.
 pub(crate) const MARKER: &str = "BELLWETHER_PROCESS";
@@ -47,16 +47,30 @@ pub(crate) fn kill_marked(marker: &str) -> usize {
     groups.len()
 }
 
+/// Sends SIGKILL to every other process of this process's group. Returns how many there were.
+pub(crate) fn kill_in_own_group() -> usize {
+    let own_group = rustix::process::getpgrp().as_raw_nonzero().get();
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let is_other =
+        |pid: &i32| *pid != own && stat(*pid).is_some_and(|stat| stat.group == own_group);
+    let others: Vec<i32> = pids().filter(is_other).collect();
+    for pid in others.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        // One that ended meanwhile is what we want.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    others.len()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 fn marked(marker: &str) -> Vec<(i32, Stat)> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     // The agent's own group is never touched, should it ever run under a marker itself.
     let own = rustix::process::getpgrp().as_raw_nonzero().get();
-    pids.filter(|pid| has_marker(*pid, marker))
+    pids()
+        .filter(|pid| has_marker(*pid, marker))
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .filter(|(_, stat)| stat.group != own)
         .collect()

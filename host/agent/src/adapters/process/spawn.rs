@@ -18,8 +18,9 @@ use tokio::process::{Child, Command};
 
 use super::find::{self, MARKER};
 use super::record::{self, PidRecord, ProcessSpec};
+use crate::guard::GUARD_COMMAND;
 use crate::node_root::{LOGS_DIR, NodeRoot};
-use crate::time;
+use crate::{lease, time};
 
 /// Where programs are looked for when the agent itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -54,13 +55,15 @@ pub(crate) fn marker(root: &NodeRoot, name: &str) -> String {
     format!("{MARKER}={}/{name}", root.id)
 }
 
-/// Runs the process. `lock` becomes its input.
+/// Runs the process, under a guard when it holds keys. `lock` becomes its input.
 pub(crate) async fn spawn(
     root: &NodeRoot,
     spec: &ProcessSpec,
+    guard: Option<&Path>,
     lock: File,
 ) -> anyhow::Result<(Child, i32)> {
-    let mut command = command(root, spec)?;
+    let program = program(root, spec, guard)?;
+    let mut command = command(root, spec, program)?;
     command.stdin(Stdio::from(lock));
     let mut tries = 0;
     let child = loop {
@@ -89,7 +92,27 @@ pub(crate) async fn spawn(
     Ok((child, pid))
 }
 
-fn command(root: &NodeRoot, spec: &ProcessSpec) -> anyhow::Result<Command> {
+/// What is run, without the process's own arguments.
+fn program(root: &NodeRoot, spec: &ProcessSpec, guard: Option<&Path>) -> anyhow::Result<Command> {
+    let process = root.path.join(&spec.command);
+    if !lease::is_leased(root) {
+        return Ok(Command::new(process));
+    }
+    // The guard would only say so in the process's log.
+    std::fs::metadata(&process).context("the system refused to run it")?;
+    let guard = match guard {
+        Some(guard) => guard.to_owned(),
+        None => std::env::current_exe().context("this program's own file can't be found")?,
+    };
+    let mut command = Command::new(guard);
+    command
+        .arg(GUARD_COMMAND)
+        .arg(lease::path(root))
+        .arg(process);
+    Ok(command)
+}
+
+fn command(root: &NodeRoot, spec: &ProcessSpec, mut command: Command) -> anyhow::Result<Command> {
     root.dir.create_dir_all(LOGS_DIR)?;
     let log = Path::new(LOGS_DIR).join(format!("{}.log", spec.name));
     let output = root
@@ -103,7 +126,6 @@ fn command(root: &NodeRoot, spec: &ProcessSpec) -> anyhow::Result<Command> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let marker = marker(root, &spec.name);
     let (key, value) = marker.split_once('=').unwrap_or((MARKER, ""));
-    let mut command = Command::new(root.path.join(&spec.command));
     command
         .args(&spec.args)
         .current_dir(&root.path)

@@ -38,7 +38,7 @@ impl Bed {
     fn parts(layout: &Layout) -> (Arc<EventLog>, Tasks, Supervisor) {
         let events = Arc::new(EventLog::open(layout.events()).unwrap());
         let tasks = Tasks::new(CancellationToken::new());
-        let supervisor = Supervisor::new(Arc::clone(&events), tasks.clone());
+        let supervisor = Supervisor::new(Arc::clone(&events), None, tasks.clone());
         (events, tasks, supervisor)
     }
 

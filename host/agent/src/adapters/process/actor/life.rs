@@ -10,7 +10,7 @@ use super::super::record::ProcessSpec;
 use super::super::spawn::{self, Lock, marker, take_lock};
 use super::super::{ProcessError, find};
 use super::{Actor, Phase, REST_GRACE};
-use crate::time;
+use crate::{lease, time};
 
 /// How long the end of a killed process may take.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -38,7 +38,12 @@ impl Actor {
             },
         };
         let Some(lock) = lock else { return Ok(()) };
-        let spawned = spawn::spawn(&self.root, spec, lock).await;
+        if !lease::may_start(&self.root) {
+            return Err(ProcessError::NoLease {
+                name: self.name.clone(),
+            });
+        }
+        let spawned = spawn::spawn(&self.root, spec, self.guard.as_deref(), lock).await;
         let (child, pid) = spawned.map_err(|source| ProcessError::Spawn {
             name: self.name.clone(),
             command: spec.command.display().to_string(),

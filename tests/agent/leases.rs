@@ -1,0 +1,121 @@
+//! Processes that hold keys run while the host confirms the node, and not a moment longer: whoever dies or hangs.
+
+use std::time::Duration;
+
+use proto::v1 as pb;
+use proto::v1::key_file::Encoding;
+use proto::v1::step::Action as StepAction;
+use rustix::process::{Pid, Signal, getpgid, kill_process};
+
+use super::bed::{Bed, run_process, step};
+use crate::support::dev::programs;
+use crate::support::wait::eventually;
+
+const LEASE: Duration = Duration::from_secs(3);
+/// A lease, and what a busy machine adds to it.
+const FENCED: Duration = Duration::from_secs(20);
+/// Ends when it is told to, or not even then.
+const POLITE: &str = "trap 'echo ended; exit 0' TERM; while :; do sleep 0.05; done";
+const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done";
+
+/// A node with a key and a process, confirmed by its host.
+async fn keyed(script: &str) -> Bed {
+    let mut bed = Bed::without_agent().await;
+    bed.gateway.set_lease(LEASE);
+    let guard = programs().join("bellwether-agent");
+    bed.set("BELLWETHER_TEST_GUARD", guard.to_str().unwrap());
+    bed.start_agent();
+    bed.prepare().await;
+    let key = pb::KeyFile {
+        name: "p2p".to_owned(),
+        path: "config/p2p.key".to_owned(),
+        encoding: Encoding::Hex.into(),
+    };
+    let steps = vec![step("p2p", StepAction::Key(key)), run_process("p", script)];
+    bed.gateway.run_well(bed.install(steps)).await;
+    // The guard, what it starts, and now and then a `sleep` of it.
+    runs(&bed).await;
+    bed
+}
+
+async fn runs(bed: &Bed) {
+    eventually("the process runs", FENCED, async || {
+        (bed.pids().len() >= 2).then_some(())
+    })
+    .await;
+}
+
+async fn is_gone(bed: &Bed, what: &str) {
+    eventually(what, FENCED, async || bed.pids().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_process_with_keys_ends_when_the_host_falls_silent_and_runs_again_when_it_answers() {
+    let bed = keyed(POLITE).await;
+    bed.gateway.set_deaf(true);
+    is_gone(&bed, "the process ends without an answer").await;
+    let log = std::fs::read_to_string(bed.root().join("logs/p.log")).unwrap();
+    assert!(
+        log.contains("the process is told to end") && log.contains("ended"),
+        "{log}"
+    );
+    assert!(!log.contains("killed"), "it had time to end: {log}");
+    bed.gateway.set_deaf(false);
+    runs(&bed).await;
+    let is_told = async || {
+        bed.gateway
+            .event_kinds()
+            .contains(&"process_fenced".to_owned())
+            .then_some(())
+    };
+    eventually("the host hears why it ended", FENCED, is_told).await;
+}
+
+#[tokio::test]
+async fn a_process_with_keys_does_not_outlive_its_lease_when_its_agent_is_killed_or_frozen() {
+    let mut bed = keyed(STUBBORN).await;
+    bed.kill_agent();
+    is_gone(&bed, "the process is killed without an agent").await;
+    bed.gateway.hang_up();
+    bed.start_agent();
+    runs(&bed).await;
+    bed.signal_agent(Signal::STOP);
+    is_gone(&bed, "the process is killed beside a frozen agent").await;
+    bed.signal_agent(Signal::CONT);
+    runs(&bed).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_back_within_the_lease_finds_the_process_as_it_was() {
+    let mut bed = keyed(STUBBORN).await;
+    let leader = leader(&bed);
+    bed.restart_agent();
+    bed.gateway.forget();
+    let beats = |message: &pb::agent_message::Message| {
+        matches!(message, pb::agent_message::Message::Beat(_)).then_some(())
+    };
+    bed.gateway.wait("a beat", beats).await;
+    assert_eq!(self::leader(&bed), leader);
+}
+
+#[tokio::test]
+async fn a_process_with_keys_does_not_outlive_its_guard() {
+    let bed = keyed(STUBBORN).await;
+    let (before, guard) = (bed.pids(), leader(&bed));
+    kill_process(Pid::from_raw(guard).unwrap(), Signal::KILL).unwrap();
+    let is_another = async || {
+        let now = bed.pids();
+        (now.len() >= 2 && now.iter().all(|pid| !before.contains(pid))).then_some(())
+    };
+    eventually("guard and process are new", FENCED, is_another).await;
+}
+
+/// The guard: it leads the group.
+fn leader(bed: &Bed) -> i32 {
+    let group =
+        |pid: i32| getpgid(Pid::from_raw(pid)).map_or(0, |group| group.as_raw_nonzero().get());
+    bed.pids()
+        .into_iter()
+        .find(|pid| group(*pid) == *pid)
+        .unwrap()
+}
