@@ -4,6 +4,7 @@ mod crashes;
 mod keys;
 mod leaders;
 mod many;
+mod migration;
 mod postgres;
 mod reload;
 mod scene;

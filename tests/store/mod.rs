@@ -43,6 +43,7 @@ contracts!(
     notifications,
     commands,
     operations,
+    node_migrations,
     agents,
     keys,
     plugin_revisions,

@@ -87,7 +87,10 @@ async fn refuses_an_empty_database(db: &Db) {
         .iter()
         .map(|step| (step.version, step.name))
         .collect();
-    assert_eq!(named, [(1, "init"), (2, "node_keys")]);
+    assert_eq!(
+        named,
+        [(1, "init"), (2, "node_keys"), (3, "node_migrations")]
+    );
     match db.check_schema().await {
         Err(StoreError::Schema(text)) => assert!(text.contains("bellwether migrate"), "{text}"),
         other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 //! `bellwether dev` as a user runs it, in a folder of its own, with the API as the only way in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(crate) struct Dev {
     folder: tempfile::TempDir,
     host: Option<Child>,
     agent: Option<Child>,
+    /// Agents of named hosts.
+    agents: BTreeMap<String, Child>,
     args: Vec<String>,
     /// For the host only.
     environment: Vec<(String, String)>,
@@ -61,6 +64,7 @@ impl Dev {
             folder,
             host: None,
             agent: None,
+            agents: BTreeMap::new(),
             args: args.map(str::to_owned).collect(),
             environment: Vec::new(),
             client: reqwest::Client::builder()
@@ -225,22 +229,39 @@ impl Dev {
 
     /// Starts an agent as a process of its own.
     pub(crate) async fn start_agent(&mut self) {
-        let state = self.path("agent");
-        let token = self.path("token");
+        let gateway = self.gateway().await;
+        self.agent = Some(self.spawn_agent("local", "agent", &gateway).await);
+    }
+
+    /// Starts the agent of a host that has this name, with a way of its own to the gateway.
+    pub(crate) async fn start_agent_of(&mut self, host: &str, gateway: &str) {
+        let folder = format!("agent-{host}");
+        let agent = self.spawn_agent(host, &folder, gateway).await;
+        self.agents.insert(host.to_owned(), agent);
+    }
+
+    /// The process of such an agent.
+    pub(crate) fn agent_pid(&self, host: &str) -> u32 {
+        self.agents[host].id()
+    }
+
+    /// kill -9 of such an agent.
+    pub(crate) fn kill_agent_of(&mut self, host: &str) {
+        end(self.agents.remove(host));
+    }
+
+    async fn spawn_agent(&self, host: &str, folder: &str, gateway: &str) -> Child {
+        let state = self.path(folder);
+        let token = self.path(&format!("{folder}.token"));
         if !state.exists() {
-            let issued = self
-                .post(
-                    "agents/enrolment-tokens",
-                    &serde_json::json!({ "host": "local" }),
-                )
-                .await;
+            let wanted = serde_json::json!({ "host": host });
+            let issued = self.post("agents/enrolment-tokens", &wanted).await;
             std::fs::write(&token, issued["token"].as_str().unwrap()).unwrap();
         }
-        let gateway = self.gateway().await;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.path("agent.log"))
+            .open(self.path(&format!("{folder}.log")))
             .unwrap();
         let mut command = Command::new(programs().join("bellwether-agent"));
         command
@@ -250,15 +271,15 @@ impl Dev {
             .arg(self.path(".bellwether/ca/ca.pem"))
             .arg("--token-file")
             .arg(&token)
-            .args(["--gateway", &gateway, "--name", "local"])
+            .args(["--gateway", gateway, "--name", host])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        self.agent = Some(command.spawn().unwrap());
+        command.spawn().unwrap()
     }
 
     /// The gateway's address, from what `dev` says when it is up.
-    async fn gateway(&self) -> String {
+    pub(crate) async fn gateway(&self) -> String {
         eventually(
             "dev says where agents connect",
             Duration::from_secs(30),
@@ -316,10 +337,7 @@ impl Dev {
 
     /// kill -9 of the agent.
     pub(crate) fn kill_agent(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            drop(agent.kill());
-            drop(agent.wait());
-        }
+        end(self.agent.take());
     }
 
     /// SIGINT, as Ctrl-C; waits for the end and says whether it was clean.
@@ -459,6 +477,9 @@ impl Drop for Dev {
     fn drop(&mut self) {
         self.kill_host();
         self.kill_agent();
+        for agent in std::mem::take(&mut self.agents).into_values() {
+            end(Some(agent));
+        }
         for pid in processes_with(&self.folder.path().display().to_string(), "") {
             signal(pid, rustix::process::Signal::KILL);
         }
@@ -469,6 +490,13 @@ impl Drop for Dev {
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+fn end(agent: Option<Child>) {
+    if let Some(mut agent) = agent {
+        drop(agent.kill());
+        drop(agent.wait());
+    }
 }
 
 /// Sends a signal; a process that is gone is fine.

@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod nats;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod sshd;
 pub(crate) mod wait;
 pub(crate) mod webhooks;

@@ -66,7 +66,7 @@ impl Lease {
     fn new(from: Moment, length: Duration) -> io::Result<Self> {
         Ok(Self {
             boot: fs::read_to_string(BOOT_ID)?.trim().to_owned(),
-            ending: from.plus(length - length / ENDING),
+            ending: from.plus(length.saturating_sub(length / ENDING)),
             over: from.plus(length),
         })
     }

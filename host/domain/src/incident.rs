@@ -89,6 +89,14 @@ pub mod category {
     pub const NODE_FLAPPING: &str = "node_flapping";
     /// Provisioning failed.
     pub const PROVISION_FAILED: &str = "provision_failed";
+    /// A node could not be moved to another host.
+    pub const MIGRATION_FAILED: &str = "migration_failed";
+    /// So many nodes of a region are down together that none is moved.
+    pub const MIGRATION_HELD: &str = "migration_held";
+    /// A node's agent does not come back.
+    pub const AGENT_SILENT: &str = "agent_silent";
+    /// Nothing happened in a workflow for too long.
+    pub const WORKFLOW_STALLED: &str = "workflow_stalled";
     /// A command got no result in time.
     pub const COMMAND_STALLED: &str = "command_stalled";
     /// A policy could not judge.
@@ -105,7 +113,8 @@ pub mod category {
 
     /// Whether a category ends with the node it is about: what judges a node has no word on one that is gone.
     pub fn ends_with_the_node(category: &str) -> bool {
-        category == NODE_FLAPPING || category.starts_with(OWN_PREFIX)
+        matches!(category, NODE_FLAPPING | MIGRATION_FAILED | AGENT_SILENT)
+            || category.starts_with(OWN_PREFIX)
     }
 
     /// The categories that follow from a node's condition alone.

@@ -114,6 +114,8 @@ text_enum! {
         MaintenanceEnded = "maintenance_ended",
         /// The node moves to another host.
         MigrationStarted = "migration_started",
+        /// The node could not be moved, and is where it was.
+        MigrationFailed = "migration_failed",
         /// Somebody asked for the end.
         TerminateRequested = "terminate_requested",
         /// Nothing of it is left.
@@ -151,7 +153,8 @@ impl NodeState {
     pub fn may_become(self, to: Self) -> bool {
         use NodeState as S;
         let allowed: &[S] = match self {
-            S::Provisioning => &[S::Syncing, S::Failed, S::Terminating],
+            // Down: a migration failed.
+            S::Provisioning => &[S::Syncing, S::Down, S::Failed, S::Terminating],
             S::Syncing => &[
                 S::Healthy,
                 S::Degraded,
@@ -198,7 +201,7 @@ impl NodeState {
             E::Installed | E::SyncLost | E::MaintenanceEnded | E::BeatsResumedBehind => S::Syncing,
             E::SyncCompleted | E::ProcessRecovered | E::BeatsResumed => S::Healthy,
             E::ProcessLost => S::Degraded,
-            E::BeatsMissed => S::Down,
+            E::BeatsMissed | E::MigrationFailed => S::Down,
             E::MaintenanceStarted => S::Maintenance,
             E::MigrationStarted => S::Provisioning,
             E::TerminateRequested => S::Terminating,
@@ -214,12 +217,12 @@ impl NodeState {
             E::SyncLost => matches!(self, S::Healthy | S::Degraded),
             E::BeatsResumed | E::BeatsResumedBehind | E::MigrationStarted => self == S::Down,
             E::MaintenanceEnded => self == S::Maintenance,
+            E::BeatsMissed => self != S::Provisioning,
+            E::MigrationFailed => self != S::Maintenance,
             E::ProcessLost => matches!(self, S::Syncing | S::Healthy),
-            E::BeatsMissed
-            | E::MaintenanceStarted
-            | E::TerminateRequested
-            | E::TerminateFinished
-            | E::GaveUp => true,
+            E::MaintenanceStarted | E::TerminateRequested | E::TerminateFinished | E::GaveUp => {
+                true
+            }
         };
         if meant && self.may_become(to) {
             Ok(to)

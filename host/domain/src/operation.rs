@@ -84,6 +84,8 @@ text_enum! {
         ProvisionNode = "provision_node",
         /// Removes a node.
         TerminateNode = "terminate_node",
+        /// Moves a node to another host.
+        MigrateNode = "migrate_node",
     }
 }
 

@@ -68,6 +68,12 @@ async fn start_leaders(app: &App) {
         app.config.health.heartbeat.evaluation_interval,
         reconcile::heartbeats::round,
     ));
+    app.spawn(leading(
+        app.clone(),
+        "migrations",
+        app.config.health.heartbeat.evaluation_interval,
+        reconcile::migrations::round,
+    ));
     app.spawn(reconcile::policies::run(app.clone()));
     app.spawn(reconcile::notifications::run(app.clone()));
     app.spawn(leading(
@@ -84,6 +90,12 @@ async fn start_leaders(app: &App) {
     ));
     app.spawn(leading(
         app.clone(),
+        "maintenance cleaner",
+        Duration::from_mins(5),
+        reconcile::cleaners::maintenance,
+    ));
+    app.spawn(leading(
+        app.clone(),
         "keys",
         Duration::from_mins(5),
         reconcile::keys::round,
@@ -93,6 +105,18 @@ async fn start_leaders(app: &App) {
 /// What belongs to the workflow engine.
 fn start_orchestrators(app: &App, engine: &Arc<DuroxideEngine>) {
     app.spawn(reconcile::workflows::run(app.clone()));
+    app.spawn(every(
+        app.clone(),
+        "watchdog",
+        Duration::from_mins(1),
+        reconcile::watchdog::round,
+    ));
+    app.spawn(every(
+        app.clone(),
+        "provisioning cleaner",
+        Duration::from_mins(5),
+        reconcile::cleaners::provisioning,
+    ));
     let pruned = Arc::clone(engine);
     app.spawn(every(
         app.clone(),

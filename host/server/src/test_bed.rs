@@ -1,5 +1,7 @@
 //! What tests of the host's insides stand on: an app on a real database, with a clock that is moved by hand.
 
+mod engine;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

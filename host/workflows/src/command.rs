@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_domain::ids::CommandId;
+use host_domain::ids::{CommandId, HostId};
 
 use crate::error::{ActivityError, FlowError};
 use crate::flow::Flow;
@@ -28,11 +28,35 @@ pub(crate) enum Done {
     NoAgent,
 }
 
-/// Sends one command and waits for its end. `step` names it within the workflow.
+/// Whose agent a command is for, and its name within the workflow.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    /// The host; absent: the one that the node is on.
+    pub(crate) host_id: Option<HostId>,
+    /// A command of the same name is the same command.
+    pub(crate) step: &'a str,
+}
+
+/// Sends one command to the host that the node is on, and waits for its end. `step` names it within the workflow.
 pub(crate) async fn run_command(
     flow: &Flow,
     node: NodeRef,
     step: &str,
+    action: CommandAction,
+    limit: Duration,
+) -> Result<Done, FlowError> {
+    let at = At {
+        host_id: None,
+        step,
+    };
+    run_command_at(flow, node, at, action, limit).await
+}
+
+/// Sends one command to a host, and waits for its end.
+pub(crate) async fn run_command_at(
+    flow: &Flow,
+    node: NodeRef,
+    At { host_id, step }: At<'_>,
     action: CommandAction,
     limit: Duration,
 ) -> Result<Done, FlowError> {
@@ -44,6 +68,7 @@ pub(crate) async fn run_command(
         action,
         limit,
         mailbox: mailbox.clone(),
+        host_id,
     };
     if flow.activity(SendCommand, &request).await? == Sent::NoAgent {
         return Ok(Done::NoAgent);
@@ -83,17 +108,33 @@ pub(crate) async fn run_command(
     }
 }
 
-/// Sends a command of an undo, anew when it fails.
+/// Sends a command of an undo to the host that the node is on, anew when it fails.
 pub(crate) async fn run_undo_command(
     flow: &Flow,
     node: NodeRef,
     action: CommandAction,
     limit: Duration,
 ) -> Result<Done, FlowError> {
+    let at = At {
+        host_id: None,
+        step: &format!("undo-{}", action.as_str()),
+    };
+    run_undo_command_at(flow, node, at, action, limit).await
+}
+
+/// Sends a command of an undo to a host, anew when it fails.
+pub(crate) async fn run_undo_command_at(
+    flow: &Flow,
+    node: NodeRef,
+    at: At<'_>,
+    action: CommandAction,
+    limit: Duration,
+) -> Result<Done, FlowError> {
     let mut number = 1;
     loop {
-        let step = format!("undo-{}-{number}", action.as_str());
-        match run_command(flow, node, &step, action, limit).await {
+        let step = &format!("{}-{number}", at.step);
+        let at = At { step, ..at };
+        match run_command_at(flow, node, at, action, limit).await {
             Err(_) if number < UNDO_TRIES => flow.timer(UNDO_PAUSE).await?,
             outcome => return outcome,
         }

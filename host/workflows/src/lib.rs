@@ -34,6 +34,8 @@ mod retry;
 mod undo;
 mod workflow;
 
+pub mod migrate_activities;
+pub mod migrate_node;
 pub mod node_activities;
 pub mod provision_node;
 pub mod terminate_node;

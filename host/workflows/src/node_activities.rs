@@ -37,6 +37,8 @@ pub struct NodeRef {
     pub operation_id: OperationId,
 }
 
+pub(crate) use activity;
+
 activity! {
     /// Records how far an operation is. Called with [`StepState::Started`] it also closes the step before.
     ReportStep = "report_step": StepReport => (), Retry::STORE
@@ -187,6 +189,9 @@ pub struct CommandRequest {
     pub limit: Duration,
     /// The mailbox of the calling workflow that is told when the command ended.
     pub mailbox: String,
+    /// Whose agent does it; absent: that of the host which the node is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<HostId>,
 }
 
 /// What an agent does for a workflow.

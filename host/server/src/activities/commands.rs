@@ -1,8 +1,11 @@
 //! Commands to agents: queued once under an id that the workflow gives, asked for, and taken back.
 
+use std::collections::BTreeMap;
+
 use host_domain::command::{Command, CommandKind, CommandState as State};
 use host_domain::config::render_recipe;
 use host_domain::config::step::{RenderedStep, TemplateValues};
+use host_domain::ids::{AgentId, NodeId};
 use host_domain::node::Node;
 use host_workflows::node_activities::{
     CommandAction, CommandRef, CommandRequest, CommandState, Sent,
@@ -30,7 +33,7 @@ pub(super) async fn send(
         return Ok(Sent::Queued);
     }
     let node = read_in(&mut tx, request.node).await?;
-    let agent = match node.placement.host_id {
+    let agent = match request.host_id.or(node.placement.host_id) {
         Some(host) => tx.agent_of_host(host).await?,
         None => None,
     };
@@ -38,7 +41,7 @@ pub(super) async fn send(
         return Ok(Sent::NoAgent);
     };
     let deadline = now.plus(request.limit);
-    let order = order_for(&app.catalogue(), &mut tx, &node, request.action).await?;
+    let order = order_for(&app.catalogue(), &mut tx, &node, (agent.id, request.action)).await?;
     let payload = encode_command(request.command_id, node.id, deadline, &order)
         .map_err(|error| OpError::Conflict(error.to_string()))?;
     tx.insert_command(&Command {
@@ -95,7 +98,7 @@ async fn order_for(
     catalogue: &Catalogue,
     tx: &mut Tx,
     node: &Node,
-    action: CommandAction,
+    (agent, action): (AgentId, CommandAction),
 ) -> Result<Order, OpError> {
     match action {
         CommandAction::Stop => Ok(Order::Stop),
@@ -111,7 +114,7 @@ async fn order_for(
             })
         }
         CommandAction::Install => Ok(Order::Install {
-            steps: install_steps(catalogue, tx, node).await?,
+            steps: install_steps(catalogue, tx, node, agent).await?,
         }),
     }
 }
@@ -121,17 +124,11 @@ async fn install_steps(
     catalogue: &Catalogue,
     tx: &mut Tx,
     node: &Node,
+    agent: AgentId,
 ) -> Result<Vec<RenderedStep>, OpError> {
-    let newest_first = tx.list_commands(node.id, None, COMMANDS_LOOKED_AT).await?;
-    let prepared = newest_first
-        .into_iter()
-        .find(|command| command.kind == CommandKind::Prepare && command.state == State::Succeeded);
-    let (root, ports) = prepared
-        .and_then(|command| command.result)
-        .and_then(|outcome| outcome.root.map(|root| (root, outcome.ports)))
-        .ok_or_else(|| {
-            OpError::Conflict("the agent did not say where the node's folder is".to_owned())
-        })?;
+    let (root, ports) = newest_prepared(tx, node.id, agent).await?.ok_or_else(|| {
+        OpError::Conflict("the agent did not say where the node's folder is".to_owned())
+    })?;
     tx.set_ports(node.id, &ports).await?;
     let values = TemplateValues {
         root,
@@ -143,6 +140,22 @@ async fn install_steps(
     };
     render_recipe(chain_of(catalogue, node)?, &node.node_type, &values)
         .map_err(|error| OpError::Conflict(error.to_string()))
+}
+
+/// The node's folder and ports at an agent, as it last prepared them.
+pub(super) async fn newest_prepared(
+    tx: &Tx,
+    node: NodeId,
+    agent: AgentId,
+) -> Result<Option<(String, BTreeMap<String, u16>)>, OpError> {
+    let newest_first = tx.list_commands(node, None, COMMANDS_LOOKED_AT).await?;
+    let prepared = newest_first.into_iter().find(|command| {
+        command.agent_id == agent
+            && command.kind == CommandKind::Prepare
+            && command.state == State::Succeeded
+    });
+    let outcome = prepared.and_then(|command| command.result);
+    Ok(outcome.and_then(|outcome| Some((outcome.root?, outcome.ports))))
 }
 
 fn chain_of<'a>(

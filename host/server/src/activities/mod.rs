@@ -4,11 +4,17 @@ mod commands;
 mod hosts;
 mod keys;
 mod machines;
+mod migrations;
 mod nodes;
 mod operations;
 
 use std::future::Future;
 
+use host_workflows::migrate_activities::{
+    CheckConcluded, CheckFence, CheckMigration, CheckSettled, FenceSource, FenceTarget,
+    MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource, ReleaseTarget, ReserveTarget,
+    RestoreSource,
+};
 use host_workflows::node_activities::{
     BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost, DeleteKeys,
     DestroyHost, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
@@ -29,12 +35,10 @@ pub(crate) fn all(app: &App) -> Activities {
     activities.on(FinishOperation, move |_: ActivityContext, node| {
         let app = finisher.clone();
         async move {
-            // A cancel that came with the last step is obeyed: whoever asked for it counts on the undo.
             let is_finished = operations::finish(app, node)
                 .await
                 .map_err(activity_error)?;
-            let cancelled = || ActivityError::permanent("cancelled", "cancelled at its last step");
-            is_finished.then_some(()).ok_or_else(cancelled)
+            is_finished.then_some(()).ok_or_else(cancelled_late)
         }
     });
     on(&mut activities, app, ValidateInputs, nodes::validate_inputs);
@@ -81,7 +85,43 @@ pub(crate) fn all(app: &App) -> Activities {
     });
     on(&mut activities, app, CommandStatus, commands::status);
     on(&mut activities, app, WithdrawCommand, commands::withdraw);
+    on_migrations(&mut activities, app);
     activities
+}
+
+fn on_migrations(activities: &mut Activities, app: &App) {
+    on(activities, app, CheckMigration, migrations::check);
+    on(activities, app, MarkMigrating, migrations::mark_migrating);
+    on(activities, app, ReserveTarget, migrations::reserve);
+    on(activities, app, ReleaseTarget, migrations::release_target);
+    on(activities, app, FenceSource, migrations::fence_source);
+    on(activities, app, FenceTarget, migrations::fence_target);
+    on(activities, app, CheckFence, migrations::check_fence);
+    on(activities, app, PlaceOnTarget, migrations::place_on_target);
+    on(activities, app, RestoreSource, migrations::restore_source);
+    on(activities, app, CheckSettled, migrations::check_settled);
+    on(activities, app, CheckConcluded, migrations::check_concluded);
+    on(
+        activities,
+        app,
+        MarkMigrationFailed,
+        migrations::mark_failed,
+    );
+    let finisher = app.clone();
+    activities.on(ReleaseSource, move |_: ActivityContext, moving| {
+        let app = finisher.clone();
+        async move {
+            let is_finished = migrations::release_source(app, moving)
+                .await
+                .map_err(activity_error)?;
+            is_finished.then_some(()).ok_or_else(cancelled_late)
+        }
+    });
+}
+
+/// A cancel that came with the last step is obeyed: whoever asked for it counts on the undo.
+fn cancelled_late() -> ActivityError {
+    ActivityError::permanent("cancelled", "cancelled at its last step")
 }
 
 fn on<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)

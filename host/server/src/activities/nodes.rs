@@ -13,7 +13,7 @@ use crate::ops::{Change, OpError, Subject, change_node, raise};
 use crate::store::Tx;
 
 /// Code of a failure that somebody asked for.
-const CANCELLED: &str = "cancelled";
+pub(super) const CANCELLED: &str = "cancelled";
 
 /// The chain may have changed since the request: what the workflow needs must still be there.
 pub(super) async fn validate_inputs(app: App, node: NodeRef) -> Result<(), OpError> {
@@ -170,7 +170,7 @@ async fn tell(app: &App, tx: &mut Tx, node: &Node, failure: &Failure) -> Result<
 }
 
 /// Step, message, the last lines of output, and what could not be undone.
-fn summary(failure: &Failure) -> String {
+pub(super) fn summary(failure: &Failure) -> String {
     let mut text = format!("step `{}`: {}", failure.step, failure.message);
     if !failure.output.is_empty() {
         text = format!("{text}\n{}", failure.output);

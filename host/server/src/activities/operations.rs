@@ -101,7 +101,7 @@ fn set_step(operation: &mut Operation, name: &str, state: StepState, message: &s
     }
 }
 
-fn finish_running(operation: &mut Operation, now: Millis) {
+pub(super) fn finish_running(operation: &mut Operation, now: Millis) {
     for step in operation
         .steps
         .iter_mut()

@@ -19,6 +19,7 @@ mod plugins;
 mod problem;
 mod system;
 mod wire;
+mod workflows;
 
 use std::future::Future;
 
@@ -43,8 +44,8 @@ pub use events::{
 pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
 pub use me::MeView;
 pub use nodes::{
-    CommandView, CreateNodeRequest, HealthView, NodeAccepted, NodeEventView, NodeView,
-    PendingHealth, PlacementView, ProcessView, SampleView,
+    CommandView, CreateNodeRequest, HealthView, MigrateNodeRequest, NodeAccepted, NodeEventView,
+    NodeView, PendingHealth, PlacementView, ProcessView, SampleView,
 };
 pub use operations::{OperationView, StepView};
 pub use page::PageView;
@@ -52,6 +53,7 @@ pub use plugins::{PluginView, RevisionView};
 pub use problem::{Code, FieldError, PROBLEM_JSON, ProblemBody};
 pub use system::{ComponentView, ReadinessView};
 pub use wire::*;
+pub use workflows::{HistoryView, WorkflowDetailsView, WorkflowState, WorkflowView};
 
 use crate::app::App;
 
@@ -114,6 +116,7 @@ fn private_routes() -> OpenApiRouter<App> {
         .merge(nodes::routes())
         .merge(operations::routes())
         .merge(plugins::routes())
+        .merge(workflows::routes())
 }
 
 /// The document of the API (OpenAPI 3.1), made of the handlers' own types.

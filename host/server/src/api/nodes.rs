@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Allowed, NodesRead, NodesWrite};
+use super::auth::{Admin, Allowed, NodesRead, NodesWrite};
 use super::edge::Tagged;
 use super::extract::{At, Everything, IfMatch, IfMatchHeader, List, Params, Valid};
 use super::operations::OperationView;
@@ -45,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_nodes, create_node))
         .routes(routes!(get_node))
         .routes(routes!(terminate_node))
+        .routes(routes!(migrate_node))
         .routes(routes!(explain_node_health))
         .routes(routes!(list_node_events))
         .routes(routes!(list_node_commands))
@@ -203,6 +204,30 @@ async fn terminate_node(
 ) -> Result<Accepted, Problem> {
     let node = app.find_node(&node).await?.node;
     let operation = app.terminate_node(&who.0, node.id, version).await?;
+    Ok(accepted(node, operation))
+}
+
+/// How a node is moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateNodeRequest {
+    /// Whether it is moved although its region's breaker is open or it was moved a moment ago.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Begins to move a node that is down to another host.
+#[utoipa::path(post, path = "/nodes/{node}/migrate", tag = "nodes", request_body = MigrateNodeRequest,
+    params(NodePath),
+    responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
+async fn migrate_node(
+    State(app): State<App>,
+    who: Allowed<Admin>,
+    At(node): At<String>,
+    Valid(wanted): Valid<MigrateNodeRequest>,
+) -> Result<Accepted, Problem> {
+    let node = app.find_node(&node).await?.node;
+    let operation = app.migrate_node(&who.0, node.id, wanted.force).await?;
     Ok(accepted(node, operation))
 }
 

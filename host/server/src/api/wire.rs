@@ -63,7 +63,7 @@ wire_enums! {
         Running, Undoing, Succeeded, Failed, Cancelled,
     }
     /// What an operation does.
-    OperationKind = host_domain::operation::OperationKind { ProvisionNode, TerminateNode }
+    OperationKind = host_domain::operation::OperationKind { ProvisionNode, TerminateNode, MigrateNode }
     /// Where a step of an operation stands.
     StepState = host_domain::operation::StepState { Pending, Running, Done, Failed, Undone }
     /// Where a command stands.

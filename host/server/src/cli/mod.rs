@@ -20,6 +20,7 @@ mod plugin_build;
 mod process;
 mod sse;
 mod watch;
+mod workflow;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -72,6 +73,9 @@ enum Command {
     /// Shows and cancels long work.
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// Shows workflows, and begins one anew.
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
     /// Shows, admits and cuts off agents.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -137,6 +141,7 @@ async fn dispatch(command: Command, session: Session) -> Result<(), CliError> {
         Command::Chain(command) => chain::run(command, &session).await,
         Command::Plugin(command) => plugin::run(command, &session).await,
         Command::Operation(command) => operation::run(command, &session).await,
+        Command::Workflow(command) => workflow::run(command, &session).await,
         Command::Agent(command) => agent::run(command, &session).await,
         // Done before there was a runtime.
         Command::Compile { .. } => Ok(()),

@@ -11,7 +11,8 @@ use super::error::CliError;
 use super::output::{self, ago, plain, word};
 use super::{Session, operation, watch};
 use crate::api::{
-    CreateNodeRequest, Measured, NodeAccepted, NodeView, OperationKind, OperationState, Value,
+    CreateNodeRequest, Measured, MigrateNodeRequest, NodeAccepted, NodeView, OperationKind,
+    OperationState, Value,
 };
 
 /// What to do with nodes.
@@ -30,6 +31,17 @@ pub(crate) enum NodeCommand {
     Watch {
         /// Id or name.
         node: String,
+    },
+    /// Moves a node that is down to another host.
+    Migrate {
+        /// Id or name.
+        node: String,
+        /// Moves it although its region's breaker is open or it was moved a moment ago.
+        #[arg(long)]
+        force: bool,
+        /// Waits until it runs there.
+        #[arg(long)]
+        wait: bool,
     },
     /// Removes a node and everything of it.
     Terminate {
@@ -90,6 +102,7 @@ pub(crate) async fn run(command: NodeCommand, session: &Session) -> Result<(), C
         NodeCommand::List(args) => list(args, session).await,
         NodeCommand::Get { node } => get(&node, session).await,
         NodeCommand::Watch { node } => watch::run(&node, session).await,
+        NodeCommand::Migrate { node, force, wait } => migrate(&node, force, wait, session).await,
         NodeCommand::Terminate { node, wait } => terminate(&node, wait, session).await,
     }
 }
@@ -106,6 +119,13 @@ async fn create(args: CreateArgs, session: &Session) -> Result<(), CliError> {
     let body = serde_json::to_value(&request).map_err(anyhow::Error::new)?;
     let value = session.client()?.post("/api/v1/nodes", Some(&body)).await?;
     accepted(value, args.wait, "is being made", session).await
+}
+
+async fn migrate(node: &str, force: bool, wait: bool, session: &Session) -> Result<(), CliError> {
+    let path = format!("/api/v1/nodes/{}/migrate", segment(node));
+    let body = serde_json::to_value(MigrateNodeRequest { force }).map_err(anyhow::Error::new)?;
+    let value = session.client()?.post(&path, Some(&body)).await?;
+    accepted(value, wait, "is being moved", session).await
 }
 
 async fn terminate(node: &str, wait: bool, session: &Session) -> Result<(), CliError> {

@@ -6,7 +6,10 @@ use host_domain::ids::{IncidentId, NotificationId};
 use host_domain::incident::{
     Cause, Incident, IncidentEvent, IncidentKey, IncidentState, SubjectKind, on_cause,
 };
-use host_domain::notification::{DeliveryState, Notification, NotificationStatus, plan};
+use host_domain::node::Node;
+use host_domain::notification::{
+    DeliveryState, Notification, NotificationStatus, node_labels, plan,
+};
 use host_domain::time::Millis;
 use uuid::Uuid;
 
@@ -32,6 +35,16 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// A node, with the labels that routes match.
+    pub(crate) fn node(node: &Node) -> Self {
+        Self {
+            kind: SubjectKind::Node,
+            id: node.id.to_string(),
+            name: node.name.clone(),
+            labels: node_labels(&node.chain_profile_id, &node.node_type),
+        }
+    }
+
     /// A plugin; `scope` is the chain that declares it, or `notifications`.
     pub(crate) fn plugin(scope: &str, plugin: &str) -> Self {
         let name = format!("{scope}/{plugin}");
@@ -43,7 +56,7 @@ impl Subject {
         }
     }
 
-    pub(super) fn key(&self, category: &str) -> IncidentKey {
+    pub(crate) fn key(&self, category: &str) -> IncidentKey {
         IncidentKey {
             subject_kind: self.kind,
             subject_id: self.id.clone(),

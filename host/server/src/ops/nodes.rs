@@ -6,11 +6,12 @@ mod new_node;
 use std::collections::BTreeMap;
 
 use host_domain::ids::{NodeId, OperationId};
+use host_domain::migration::fence_ends;
 use host_domain::node::Node;
 use host_domain::observation::Observation;
 use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep};
 use host_domain::time::Millis;
-use host_workflows::{node_activities::NodeRef, provision_node, terminate_node};
+use host_workflows::{migrate_node, node_activities::NodeRef, provision_node, terminate_node};
 use uuid::Uuid;
 
 use super::audit::audit;
@@ -194,6 +195,15 @@ impl App {
             Some(operation) if operation.kind == OperationKind::TerminateNode => {
                 return Ok(operation);
             }
+            Some(operation)
+                if operation.kind == OperationKind::MigrateNode && !operation.state.is_over() =>
+            {
+                // Two hosts may have something of it until the migration has ended, either way.
+                return Err(OpError::Conflict(format!(
+                    "the node is being moved by operation {}; cancel it or wait for its end, and terminate the node then",
+                    operation.id
+                )));
+            }
             Some(operation) if !operation.state.is_over() => {
                 drop(tx);
                 return self.cancel_operation_once(who, operation.id).await;
@@ -248,11 +258,28 @@ impl App {
                 let id = &operation.workflow_id;
                 host_workflows::start::<terminate_node::TerminateNode>(engine, id, &input).await
             }
+            OperationKind::MigrateNode => {
+                let input = migrate_node::MigrateInput::new(node, self.migrate_limits());
+                let id = &operation.workflow_id;
+                host_workflows::start::<migrate_node::MigrateNode>(engine, id, &input).await
+            }
         };
         started.map(drop).map_err(|error| OpError::Unavailable {
             what: "the workflow engine",
             source: error.into(),
         })
+    }
+
+    fn migrate_limits(&self) -> migrate_node::MigrateLimits {
+        let (making, moving) = (&self.config.provisioning, &self.config.migration);
+        migrate_node::MigrateLimits {
+            // However long a lease is set to be, its end is waited for.
+            fence: fence_ends(Millis(0), moving).since(Millis(0)) * 2,
+            install: making.install,
+            settle: moving.settle,
+            settled: making.first_healthy + moving.settle,
+            ..migrate_node::MigrateLimits::default()
+        }
     }
 
     fn provision_limits(&self) -> provision_node::ProvisionLimits {
@@ -299,7 +326,7 @@ fn name_taken(error: crate::store::StoreError, name: &str) -> OpError {
     }
 }
 
-fn new_operation(
+pub(super) fn new_operation(
     node: &Node,
     kind: OperationKind,
     workflow_id: String,

@@ -2,15 +2,18 @@
 //!
 //! A failed round is logged and left to the next one; none retries inside.
 
+pub(crate) mod cleaners;
 pub(crate) mod escalations;
 pub(crate) mod event_tail;
 pub(crate) mod heartbeats;
 pub(crate) mod keys;
 pub(crate) mod leadership;
+pub(crate) mod migrations;
 pub(crate) mod notifications;
 pub(crate) mod outbox;
 pub(crate) mod policies;
 pub(crate) mod retention;
+pub(crate) mod watchdog;
 pub(crate) mod workflows;
 
 use std::future::Future;

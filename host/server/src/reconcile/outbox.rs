@@ -62,6 +62,17 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
     for category in found.over {
         resolve(&mut tx, &catalogue, &subject, category, now).await?;
     }
+    if event.after.state.is_judged() {
+        // It runs again, wherever that is.
+        resolve(
+            &mut tx,
+            &catalogue,
+            &subject,
+            category::MIGRATION_FAILED,
+            now,
+        )
+        .await?;
+    }
     if event.after.state.is_gone() {
         end_with_node(&mut tx, &catalogue, &subject, now).await?;
     }

@@ -23,6 +23,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0002_node_keys.sql"),
         include_str!("../../../../migrations/postgres/0002_node_keys.sql"),
     ),
+    (
+        3,
+        "node_migrations",
+        include_str!("../../../../migrations/sqlite/0003_node_migrations.sql"),
+        include_str!("../../../../migrations/postgres/0003_node_migrations.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

@@ -27,6 +27,7 @@ mod leader_lock;
 mod meta;
 mod node_events;
 mod node_keys;
+mod node_migrations;
 mod nodes;
 mod notifications;
 mod observations;

@@ -63,6 +63,16 @@ impl Reader {
         .await
     }
 
+    /// The newest operation that a workflow does.
+    pub async fn operation_of_workflow(
+        &self,
+        workflow_id: &str,
+    ) -> Result<Option<Operation>, StoreError> {
+        const SQL: &str =
+            "SELECT * FROM operations WHERE workflow_id = $1 ORDER BY id DESC LIMIT 1";
+        self.first(sql(SQL).bind(workflow_id)).await
+    }
+
     /// A node's operations that are not over, oldest first.
     pub async fn open_operations(
         &self,

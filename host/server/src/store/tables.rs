@@ -42,6 +42,7 @@ tables! {
     observation_latest(node_id, name),
     commands(seq),
     operations(id),
+    node_migrations(operation_id),
     plugin_revisions(id),
     api_keys(prefix),
     idempotency_keys(principal, key),

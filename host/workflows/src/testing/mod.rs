@@ -5,6 +5,7 @@
 //! [`checks`] do all of that to any workflow.
 
 pub mod checks;
+pub mod migrate_world;
 pub mod node_world;
 
 mod memory;

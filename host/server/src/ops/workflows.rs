@@ -1,0 +1,169 @@
+//! The workflows themselves, for administrators: which there are, what happened in them, and beginning one anew from
+//! what the node is now.
+
+use host_domain::operation::{Operation, OperationKind};
+use host_workflows::{Engine, EngineError, HistoryEntry, Status, StatusKind};
+
+use super::audit::audit;
+use super::{OpError, Page, PageRequest, Principal};
+use crate::app::App;
+use crate::store::retried;
+
+/// A workflow, and the operation that it works on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkflowDetails {
+    /// What the engine knows.
+    pub status: Status,
+    /// The newest operation of it.
+    pub operation: Option<Operation>,
+}
+
+impl App {
+    /// Workflows in the order of their ids.
+    pub async fn list_workflows(
+        &self,
+        state: Option<StatusKind>,
+        page: &PageRequest,
+    ) -> Result<Page<Status>, OpError> {
+        let request = host_workflows::PageRequest {
+            state,
+            after: page.after()?,
+            limit: page.rows() as usize,
+        };
+        let listed = self.own_engine()?.list(&request).await;
+        let rows = listed.map_err(engine_error)?.items;
+        Ok(Page::cut(rows, page, |status| status.id.clone()))
+    }
+
+    /// One workflow.
+    pub async fn workflow(&self, id: &str) -> Result<WorkflowDetails, OpError> {
+        let status = self.own_engine()?.status(id).await.map_err(engine_error)?;
+        let status = status.ok_or_else(|| OpError::not_found("workflow", id))?;
+        let operation = self.db.operation_of_workflow(id).await?;
+        Ok(WorkflowDetails { status, operation })
+    }
+
+    /// What happened in a workflow, oldest first.
+    pub async fn workflow_history(
+        &self,
+        id: &str,
+        page: &PageRequest,
+    ) -> Result<Page<HistoryEntry>, OpError> {
+        let after: Option<Place> = page.after()?;
+        let history = self.own_engine()?.history(id).await;
+        let mut rows = match history {
+            Err(EngineError::NotFound { .. }) => return Err(OpError::not_found("workflow", id)),
+            history => history.map_err(engine_error)?,
+        };
+        rows.retain(|entry| after.as_ref().is_none_or(|after| Place::of(entry) > *after));
+        rows.sort_by_key(Place::of);
+        rows.truncate(page.rows() as usize);
+        Ok(Page::cut(rows, page, |entry| Place::of(entry).to_string()))
+    }
+
+    /// Begins the work of a workflow anew, from what the node is now: for one that is lost or has ended without its
+    /// operation, and for a migration that failed.
+    pub async fn retry_workflow(&self, who: &Principal, id: &str) -> Result<Operation, OpError> {
+        let operation = self.db.operation_of_workflow(id).await?;
+        let operation = operation.ok_or_else(|| OpError::not_found("workflow", id))?;
+        if operation.state.is_over() {
+            return match operation.kind {
+                OperationKind::MigrateNode => self.migrate_node(who, operation.node_id, true).await,
+                OperationKind::ProvisionNode => Err(OpError::Conflict(
+                    "what was made is undone, and its node gone; make a new node".to_owned(),
+                )),
+                OperationKind::TerminateNode => Err(OpError::Conflict(
+                    "the node is gone; its operation names what a person has to remove".to_owned(),
+                )),
+            };
+        }
+        let engine = self.own_engine()?;
+        match engine
+            .status(id)
+            .await
+            .map_err(engine_error)?
+            .map(|status| status.state)
+        {
+            Some(StatusKind::Running) => {
+                return Err(OpError::Conflict(format!(
+                    "the workflow is at work; wait for it, or cancel operation {} first",
+                    operation.id
+                )));
+            }
+            Some(StatusKind::Completed | StatusKind::Failed) => {
+                engine.delete(id).await.map_err(engine_error)?;
+            }
+            None => {}
+        }
+        let now = self.clock.now();
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            let target = format!("operation/{}", operation.id);
+            audit(&mut tx, who, "retry_workflow", target, now).await?;
+            Ok::<(), OpError>(tx.commit().await?)
+        };
+        retried(write).await?;
+        self.start_workflow(&operation).await?;
+        Ok(operation)
+    }
+
+    fn own_engine(&self) -> Result<&dyn Engine, OpError> {
+        self.engine().ok_or_else(|| {
+            OpError::Conflict(
+                "another host runs the workflows of this installation; ask that one".to_owned(),
+            )
+        })
+    }
+}
+
+fn engine_error(error: EngineError) -> OpError {
+    match error {
+        EngineError::NotFound { id } => OpError::not_found("workflow", id),
+        EngineError::BadName { .. } | EngineError::StillRunning { .. } => {
+            OpError::Conflict(error.to_string())
+        }
+        error => OpError::Unavailable {
+            what: "the workflow engine",
+            source: error.into(),
+        },
+    }
+}
+
+/// Where in a history: the execution and the place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64, u64);
+
+impl Place {
+    fn of(entry: &HistoryEntry) -> Self {
+        Self(entry.execution, entry.sequence)
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (execution, sequence) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self(execution.parse()?, sequence.parse()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_history_comes_back_as_it_went_and_is_ordered() {
+        for place in [Place(1, 9), Place(1, 10), Place(2, 0)] {
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        assert!(Place(1, 9) < Place(1, 10) && Place(1, 10) < Place(2, 0));
+        assert!("1".parse::<Place>().is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! The activities of migrating alone. The rules of [`crate::node_activities`] hold here too.
+
+use std::time::Duration;
+
+use host_domain::ids::HostId;
+use host_domain::time::{Millis, duration_text};
+use serde::{Deserialize, Serialize};
+
+use crate::activity::Activity;
+use crate::node_activities::{FailedNode, NodeRef, Ready, activity};
+use crate::retry::Retry;
+
+activity! {
+    /// Checks breaker, cooldown and concurrency once more, now that it is this migration's turn.
+    CheckMigration = "check_migration": NodeRef => (), Retry::STORE
+}
+
+activity! {
+    /// Moves the node from `down` to `provisioning`: nobody judges it until it runs again.
+    MarkMigrating = "mark_migrating": NodeRef => (), Retry::STORE
+}
+
+activity! {
+    /// Chooses the host that takes the node, the same one at every call.
+    ReserveTarget = "reserve_target": NodeRef => Route, Retry::STORE
+}
+
+/// From where to where a node moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The host that it leaves.
+    pub source: HostId,
+    /// The host that takes it.
+    pub target: HostId,
+    /// Whether it holds keys, so that two processes must never run at once.
+    pub holds_keys: bool,
+}
+
+/// A node on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The node and the operation.
+    #[serde(flatten)]
+    pub node: NodeRef,
+    /// From where to where.
+    #[serde(flatten)]
+    pub route: Route,
+}
+
+activity! {
+    /// Lets the chosen host go; done already when none was chosen.
+    ReleaseTarget = "release_target": NodeRef => (), Retry::UNDO
+}
+
+activity! {
+    /// Takes the node away from its host: no lease of its processes is prolonged from now on, and no key is given out.
+    FenceSource = "fence_source": Moving => Fenced, Retry::STORE
+}
+
+/// A fence that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fenced {
+    /// From when on. Commands carry it in their names: what was done before an earlier fence proves nothing.
+    pub at: Millis,
+}
+
+activity! {
+    /// Takes the node away from the host that was to have it, as [`FenceSource`] does from the other.
+    FenceTarget = "fence_target": Moving => Fenced, Retry::UNDO
+}
+
+activity! {
+    /// Says whether the last lease of the host that the node was taken away from is surely over.
+    CheckFence = "check_fence": Moving => Ready, Retry::STORE
+}
+
+activity! {
+    /// Gives the node to the host that takes it. Only after the old process is stopped, or its lease over.
+    PlaceOnTarget = "place_on_target": Moving => (), Retry::STORE
+}
+
+activity! {
+    /// Gives the node back to its old host, which may run its processes again.
+    RestoreSource = "restore_source": Moving => (), Retry::UNDO
+}
+
+activity! {
+    /// Says whether the node is healthy, and has been for as long as asked.
+    CheckSettled = "check_settled": SettledQuery => Ready, Retry::STORE
+}
+
+/// A node, and how long it has to be healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledQuery {
+    /// The node and the operation.
+    #[serde(flatten)]
+    pub node: NodeRef,
+    /// For how long.
+    #[serde(with = "duration_text")]
+    pub settle: Duration,
+}
+
+activity! {
+    /// The end: the operation succeeded, and the old host removes what it has of the node as soon as it can be reached.
+    ReleaseSource = "release_source": Moving => (), Retry::STORE
+}
+
+activity! {
+    /// Says whether [`ReleaseSource`] was done.
+    CheckConcluded = "check_concluded": NodeRef => Ready, Retry::UNDO
+}
+
+activity! {
+    /// The end of a migration that failed: the node is `down`, the operation says why, an incident tells of it.
+    MarkMigrationFailed = "mark_migration_failed": FailedNode => (), Retry::UNDO
+}

@@ -1,0 +1,301 @@
+//! A world of two hosts for migrating. It panics at once when two processes of one identity run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use host_domain::ids::{CommandId, HostId};
+use host_domain::time::Millis;
+use uuid::Uuid;
+
+use super::Post;
+use super::checks::TestWorld;
+use crate::activity::{Activities, Activity, ActivityContext};
+use crate::error::{ActivityError, Failure};
+use crate::flow::locked;
+use crate::migrate_activities::{
+    CheckConcluded, CheckFence, CheckMigration, CheckSettled, FenceSource, FenceTarget, Fenced,
+    MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource, ReleaseTarget, ReserveTarget,
+    RestoreSource, Route,
+};
+use crate::node_activities::{
+    CommandAction, CommandRequest, CommandState, CommandStatus, MarkSyncing, Ready, ReportStep,
+    SendCommand, Sent, StepState, WithdrawCommand,
+};
+
+const SOURCE: HostId = HostId(Uuid::from_u128(11));
+const TARGET: HostId = HostId(Uuid::from_u128(12));
+/// Looks after which a lease is over.
+const LEASE_LOOKS: usize = 3;
+
+/// What one host has of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostSight {
+    /// Folders.
+    pub folders: u32,
+    /// Whether the process runs.
+    pub is_running: bool,
+}
+
+/// What there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MigrateSight {
+    /// The host that the node is on.
+    pub place: &'static str,
+    /// The host that it leaves.
+    pub source: HostSight,
+    /// The host that takes it.
+    pub target: HostSight,
+    /// Whether a host is kept for it.
+    pub is_reserved: bool,
+    /// The node's state.
+    pub state: &'static str,
+    /// The operation's state.
+    pub operation: &'static str,
+}
+
+struct Inside {
+    sight: MigrateSight,
+    /// Agents that do not hear anything; what they run lives on until its lease is over.
+    deaf: Vec<HostId>,
+    fenced: Option<HostId>,
+    looks: BTreeSet<String>,
+    commands: BTreeMap<CommandId, CommandState>,
+    refusals: BTreeMap<&'static str, CommandState>,
+    steps: Vec<(String, StepState)>,
+    failure: Option<Failure>,
+}
+
+impl Inside {
+    fn check(&self) {
+        let MigrateSight { source, target, .. } = &self.sight;
+        assert!(
+            !(source.is_running && target.is_running),
+            "two processes of one identity"
+        );
+    }
+
+    fn host(&mut self, id: HostId) -> &mut HostSight {
+        if id == SOURCE {
+            &mut self.sight.source
+        } else {
+            &mut self.sight.target
+        }
+    }
+
+    fn fence(&mut self, host: HostId) -> Fenced {
+        self.sight.place = "nowhere";
+        if self.fenced != Some(host) {
+            (self.fenced, self.looks) = (Some(host), BTreeSet::new());
+        }
+        let at = if host == SOURCE { 1 } else { 2 };
+        Fenced { at: Millis(at) }
+    }
+
+    fn execute(&mut self, request: &CommandRequest) -> CommandState {
+        let host = request
+            .host_id
+            .expect("migrating says whose agent it means");
+        if self.deaf.contains(&host) {
+            return CommandState::Waiting;
+        }
+        let refused = self.refusals.get(request.action.as_str()).cloned();
+        if let Some(refused) = refused {
+            return refused;
+        }
+        let sight = self.host(host);
+        match request.action {
+            CommandAction::Prepare => sight.folders += 1,
+            CommandAction::Install => sight.is_running = true,
+            CommandAction::Stop => sight.is_running = false,
+            CommandAction::Uninstall => *sight = HostSight::default(),
+        }
+        self.check();
+        CommandState::Succeeded
+    }
+}
+
+/// The world.
+#[derive(Clone)]
+pub struct MigrateWorld {
+    inside: Arc<Mutex<Inside>>,
+    post: Post,
+}
+
+impl MigrateWorld {
+    /// The old host's agent hears nothing, and its process lives.
+    pub fn cut_source_off(&self) {
+        self.inside().deaf.push(SOURCE);
+    }
+
+    /// An agent answers a command with this state instead of doing it.
+    pub fn refuse(&self, action: CommandAction, state: CommandState) {
+        self.inside().refusals.insert(action.as_str(), state);
+    }
+
+    /// The steps that the operation showed.
+    pub fn steps(&self) -> Vec<(String, StepState)> {
+        self.inside().steps.clone()
+    }
+
+    /// The failure that the operation shows.
+    pub fn failure(&self) -> Option<Failure> {
+        self.inside().failure.clone()
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        locked(&self.inside)
+    }
+
+    fn on<A, F>(&self, activities: &mut Activities, activity: A, act: F)
+    where
+        A: Activity,
+        F: Fn(&mut Inside, A::Input) -> A::Output + Send + Sync + 'static,
+    {
+        let inside = Arc::clone(&self.inside);
+        activities.on(activity, move |_, input| {
+            let mut inside = locked(&inside);
+            let output = act(&mut inside, input);
+            inside.check();
+            std::future::ready(Ok(output))
+        });
+    }
+
+    fn send(&self, ctx: &ActivityContext, request: &CommandRequest) -> Sent {
+        let mut inside = self.inside();
+        if !inside.commands.contains_key(&request.command_id) {
+            let state = inside.execute(request);
+            inside.commands.insert(request.command_id, state);
+        }
+        if inside.commands.get(&request.command_id) != Some(&CommandState::Waiting) {
+            self.post
+                .send(ctx.workflow_id(), &request.mailbox, "\"ended\"");
+        }
+        Sent::Queued
+    }
+
+    /// The lease is over after some looks; one that is done twice is one.
+    fn look_at_fence(&self, step: &str) -> bool {
+        let mut inside = self.inside();
+        inside.looks.insert(step.to_owned());
+        let is_over = inside.looks.len() > LEASE_LOOKS;
+        if let Some(host) = inside.fenced.filter(|_| is_over) {
+            inside.host(host).is_running = false;
+        }
+        is_over
+    }
+
+    fn on_commands(&self, activities: &mut Activities) {
+        let world = self.clone();
+        activities.on(SendCommand, move |ctx, request| {
+            let sent: Result<_, ActivityError> = Ok(world.send(&ctx, &request));
+            std::future::ready(sent)
+        });
+        self.on(activities, CommandStatus, |inside, command| {
+            let state = inside.commands.get(&command.command_id).cloned();
+            state.unwrap_or(CommandState::Waiting)
+        });
+        self.on(activities, WithdrawCommand, |_, _| ());
+    }
+
+    fn on_places(&self, activities: &mut Activities) {
+        self.on(activities, ReserveTarget, |inside, _| {
+            inside.sight.is_reserved = true;
+            Route {
+                source: SOURCE,
+                target: TARGET,
+                holds_keys: true,
+            }
+        });
+        self.on(activities, ReleaseTarget, |inside, _| {
+            inside.sight.is_reserved = false;
+        });
+        self.on(activities, FenceSource, |inside, _| inside.fence(SOURCE));
+        self.on(activities, FenceTarget, |inside, _| inside.fence(TARGET));
+        let world = self.clone();
+        activities.on(CheckFence, move |ctx, _| {
+            let is_ready = world.look_at_fence(ctx.key());
+            std::future::ready(Ok::<_, ActivityError>(Ready { is_ready }))
+        });
+        self.on(activities, PlaceOnTarget, |inside, _| {
+            assert!(!inside.sight.source.is_running, "the old process runs");
+            inside.sight.place = "target";
+        });
+        self.on(activities, RestoreSource, |inside, _| {
+            inside.sight.place = "source";
+            inside.sight.source.is_running = true;
+        });
+    }
+
+    fn on_marks(&self, activities: &mut Activities) {
+        self.on(activities, CheckMigration, |_, _| ());
+        self.on(activities, MarkMigrating, |inside, _| {
+            inside.sight.state = "provisioning";
+        });
+        self.on(activities, MarkSyncing, |inside, _| {
+            inside.sight.state = "healthy";
+        });
+        self.on(activities, CheckSettled, |inside, _| Ready {
+            is_ready: inside.sight.target.is_running,
+        });
+        self.on(activities, ReleaseSource, |inside, _| {
+            inside.sight.source = HostSight::default();
+            inside.sight.operation = "succeeded";
+        });
+        self.on(activities, CheckConcluded, |inside, _| Ready {
+            is_ready: inside.sight.operation == "succeeded",
+        });
+        self.on(activities, MarkMigrationFailed, |inside, failed| {
+            inside.sight.state = "down";
+            inside.sight.operation = "failed";
+            inside.failure = Some(failed.failure);
+        });
+    }
+}
+
+impl TestWorld for MigrateWorld {
+    type Sight = MigrateSight;
+
+    fn new(post: &Post) -> Self {
+        let source = HostSight {
+            folders: 1,
+            is_running: true,
+        };
+        let sight = MigrateSight {
+            place: "source",
+            source,
+            target: HostSight::default(),
+            is_reserved: false,
+            state: "down",
+            operation: "running",
+        };
+        let inside = Inside {
+            sight,
+            deaf: Vec::new(),
+            fenced: None,
+            looks: BTreeSet::new(),
+            commands: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            steps: Vec::new(),
+            failure: None,
+        };
+        Self {
+            inside: Arc::new(Mutex::new(inside)),
+            post: post.clone(),
+        }
+    }
+
+    fn activities(&self) -> Activities {
+        let mut activities = Activities::default();
+        self.on(&mut activities, ReportStep, |inside, report| {
+            inside.steps.push((report.step, report.state));
+        });
+        self.on_commands(&mut activities);
+        self.on_places(&mut activities);
+        self.on_marks(&mut activities);
+        activities
+    }
+
+    fn sight(&self) -> MigrateSight {
+        self.inside().sight
+    }
+}
