@@ -11,5 +11,6 @@ pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod sshd;
+pub(crate) mod temporal;
 pub(crate) mod wait;
 pub(crate) mod webhooks;

@@ -61,6 +61,12 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ),
     ("async_nats", &["host/server/src/bus", "tests/"]),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
+    ("temporalio_client", &["host/server/src/engine/", "tests/"]),
+    ("temporalio_common", &["host/server/src/engine/", "tests/"]),
+    (
+        "temporalio_sdk_core",
+        &["host/server/src/engine/", "tests/"],
+    ),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use host_server::engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use host_server::engine::temporal::TemporalEngine;
 use host_workflows::{
     Activities, Activity, ActivityError, Engine, Failure, Flow, Outcome, Retry, Workflow,
     Workflows, start,
@@ -16,8 +17,10 @@ use host_workflows::{
 use tempfile::TempDir;
 
 use super::fixtures::QUICK;
+use crate::support::temporal::{Temporal, quick};
 
 const FOLDER: &str = "BELLWETHER_TEST_ENGINE_FOLDER";
+const TEMPORAL: &str = "BELLWETHER_TEST_TEMPORAL";
 const STEPS: u32 = 24;
 
 /// Writes its number down, once per key: the effect that must not happen twice.
@@ -50,8 +53,8 @@ impl Workflow for Climb {
     }
 }
 
-/// The life of the victim: it takes the workflow up wherever it stands, and leaves the result behind.
-async fn live(folder: &Path) {
+/// What the victim does to the world.
+fn activities(folder: &Path) -> Activities {
     let log = folder.join("log");
     let mut activities = Activities::default();
     activities.on(Write, move |ctx, step| {
@@ -68,22 +71,38 @@ async fn live(folder: &Path) {
             Ok(step)
         }
     });
-    let workflows = Workflows::default().with::<Climb>();
-    let path = folder.join("engine.db");
-    let options = DuroxideOptions::default();
-    let engine = DuroxideEngine::start(&path, workflows, activities, options)
-        .await
-        .unwrap();
-    start::<Climb>(&engine, "climb", &STEPS).await.unwrap();
-    let outcome = engine
-        .result("climb", Duration::from_mins(1))
-        .await
-        .unwrap();
-    let Outcome::Completed(sum) = outcome else {
+    activities
+}
+
+/// The life of the victim: it takes the workflow up wherever it stands, and leaves the result behind.
+async fn live(folder: &Path, temporal: Option<url::Url>) {
+    let (workflows, activities) = (Workflows::default().with::<Climb>(), activities(folder));
+    let second = Duration::from_secs(1);
+    let sum = if let Some(url) = temporal {
+        let engine = TemporalEngine::start(quick(url), workflows, activities);
+        let engine = engine.await.unwrap();
+        let sum = climb(&engine).await;
+        engine.shutdown(second).await;
+        sum
+    } else {
+        let path = folder.join("engine.db");
+        let options = DuroxideOptions::default();
+        let engine = DuroxideEngine::start(&path, workflows, activities, options);
+        let engine = engine.await.unwrap();
+        let sum = climb(&engine).await;
+        engine.shutdown(second).await;
+        sum
+    };
+    fs::write(folder.join("sum"), sum).unwrap();
+}
+
+async fn climb(engine: &dyn Engine) -> String {
+    start::<Climb>(engine, "climb", &STEPS).await.unwrap();
+    let outcome = engine.result("climb", Duration::from_mins(2)).await;
+    let Ok(Outcome::Completed(sum)) = outcome else {
         panic!("{outcome:?}")
     };
-    engine.shutdown(Duration::from_secs(1)).await;
-    fs::write(folder.join("sum"), sum).unwrap();
+    sum
 }
 
 fn append(log: &Path, line: &str) -> std::io::Result<()> {
@@ -112,42 +131,46 @@ fn check_climbed(folder: &Path) {
 async fn a_host_that_nobody_kills_climbs_too() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         // This process is the victim.
-        return live(&PathBuf::from(folder)).await;
+        let temporal = std::env::var(TEMPORAL).ok().map(|url| url.parse().unwrap());
+        return live(&PathBuf::from(folder), temporal).await;
     }
     let folder = TempDir::new().unwrap();
-    live(folder.path()).await;
+    live(folder.path(), None).await;
     check_climbed(folder.path());
 }
 
-fn spawn(folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn spawn(folder: &Path, temporal: Option<&url::Url>) -> Child {
+    let mut victim = Command::new(std::env::current_exe().unwrap());
+    victim
         .args([
             "--exact",
             "workflow::crash::a_host_that_nobody_kills_climbs_too",
             "--nocapture",
         ])
         .env(FOLDER, folder)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::null());
+    if let Some(url) = temporal {
+        victim.env(TEMPORAL, url.as_str());
+    }
+    victim.spawn().unwrap()
 }
 
 fn n_lines(log: &Path) -> usize {
     fs::read_to_string(log).unwrap_or_default().lines().count()
 }
 
-#[tokio::test]
-async fn a_killed_host_goes_on_where_it_stood() {
+/// Kills the host again and again, and lets the last one finish.
+async fn survives_kills(temporal: Option<&url::Url>) {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     for kill_at in [1, 6, 13, 20] {
-        let mut victim = spawn(folder.path());
+        let mut victim = spawn(folder.path(), temporal);
         let reached = async {
             while n_lines(&log) < kill_at {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(40), reached).await;
         // `kill` is SIGKILL on Unix.
         victim.kill().unwrap();
         victim.wait().unwrap();
@@ -161,7 +184,7 @@ async fn a_killed_host_goes_on_where_it_stood() {
             "killed too late to prove anything"
         );
     }
-    let mut last = spawn(folder.path());
+    let mut last = spawn(folder.path(), temporal);
     let ended = async {
         loop {
             if let Some(status) = last.try_wait().unwrap() {
@@ -174,4 +197,15 @@ async fn a_killed_host_goes_on_where_it_stood() {
     let status = status.unwrap_or_else(|_| panic!("stood at {}", n_lines(&log)));
     assert!(status.success());
     check_climbed(folder.path());
+}
+
+#[tokio::test]
+async fn a_killed_host_goes_on_where_it_stood() {
+    survives_kills(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_host_goes_on_where_it_stood_by_temporal() {
+    let server = Temporal::start().await;
+    survives_kills(Some(&server.url())).await;
 }

@@ -9,6 +9,7 @@ use host_workflows::{
     Undos, Workflow, Workflows,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// An engine under test and the world that its activities act on.
 pub(crate) struct Bed {
@@ -20,11 +21,17 @@ pub(crate) struct Bed {
 #[derive(Default)]
 pub(crate) struct World {
     log: Mutex<Vec<String>>,
+    released: Notify,
 }
 
 impl World {
     pub(crate) fn note(&self, line: impl Into<String>) {
         self.log.lock().unwrap().push(line.into());
+    }
+
+    /// Lets one step go on that waits for it.
+    pub(crate) fn release(&self) {
+        self.released.notify_one();
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -69,6 +76,7 @@ pub(crate) enum Behaviour {
     FailBelowTry(u32),
     FailForGood,
     UntilCancelled,
+    UntilReleased,
     /// Beats once with the number of the try, and then hangs unless the try before had beaten.
     SilentOnce,
     PanicOnce,
@@ -113,6 +121,11 @@ async fn act(world: &World, ctx: &ActivityContext, told: &Told) -> Result<String
             assert!(ctx.is_cancelled());
             world.note(format!("{name} ended"));
             return Err(ActivityError::retryable("stopped", "it was stopped"));
+        }
+        Behaviour::UntilReleased => {
+            world.note(format!("{name} began"));
+            world.released.notified().await;
+            world.note(format!("{name} ended"));
         }
         Behaviour::SilentOnce => {
             world.note(format!(

@@ -4,3 +4,4 @@ mod crash;
 mod duroxide;
 mod fixtures;
 mod suite;
+mod temporal;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use host_workflows::{
-    EngineError, Failure, HistoryEntry, Outcome, PageRequest, Started, StatusKind, start,
+    Engine, EngineError, Failure, HistoryEntry, Outcome, PageRequest, Started, StatusKind, start,
 };
 use serde::de::DeserializeOwned;
 
 use super::fixtures::{
     Bed, Behaviour, Fan, Pausing, Reading, ReadingInput, Walk, WalkInput, wait_for,
 };
+use crate::support::wait::eventually;
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -261,7 +262,7 @@ pub(crate) async fn joins_and_has_children(bed: &Bed) {
     assert_eq!((n_branches, child), (40, vec!["fan-child/act".to_owned()]));
 }
 
-async fn refuses_names(engine: &dyn host_workflows::Engine) {
+async fn refuses_names(engine: &dyn Engine) {
     for id in ["", "a b", "a::b", "ä"] {
         let refused = engine.start("walk", id, "{}").await;
         assert_eq!(refused, Err(EngineError::BadName { id: id.into() }));
@@ -362,11 +363,7 @@ pub(crate) async fn carries_many(bed: &Bed, count: usize) {
         assert_eq!(keys, [format!("{id}/act"), format!("{id}/act#2")]);
     }
     assert_eq!(bed.world.log().len(), 2 * count, "no activity ran twice");
-    let running = PageRequest {
-        state: Some(StatusKind::Running),
-        ..PageRequest::default()
-    };
-    assert_eq!(bed.engine.list(&running).await.unwrap().items, []);
+    wait_for_none_running(&*bed.engine).await;
     let mut page = PageRequest {
         limit: 200,
         ..PageRequest::default()
@@ -380,10 +377,25 @@ pub(crate) async fn carries_many(bed: &Bed, count: usize) {
             break;
         }
     }
+    ids.sort();
     assert_eq!(
         ids,
         (0..count)
             .map(|n| format!("many-{n:05}"))
-            .collect::<Vec<_>>()
+            .collect::<Vec<_>>(),
+        "each is listed once"
     );
+}
+
+/// Waits until an engine lists nothing as running: its list may come a moment after the ends.
+async fn wait_for_none_running(engine: &dyn Engine) {
+    let running = PageRequest {
+        state: Some(StatusKind::Running),
+        ..PageRequest::default()
+    };
+    eventually("nothing runs any more", WAIT, async || {
+        let left = engine.list(&running).await.unwrap().items;
+        left.is_empty().then_some(())
+    })
+    .await;
 }

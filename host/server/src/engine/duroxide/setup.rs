@@ -1,6 +1,5 @@
 //! What the engine is started with: options, workflows and activities in duroxide's form, and the opened file.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,9 @@ use host_domain::time::Clock;
 use host_workflows::{Activities, Flow, Workflows};
 
 use super::control::{self, DuroxideControl};
-use super::tries;
+use super::work;
 use crate::clock::SystemClock;
+use crate::engine::asked::missing_activity;
 
 /// How the engine works.
 #[derive(Clone)]
@@ -72,20 +72,13 @@ pub(super) fn check_activities(
     workflows: &Workflows,
     activities: &Activities,
 ) -> Result<(), StartError> {
-    let known: HashSet<&str> = activities.names().collect();
-    for workflow in workflows.iter() {
-        if let Some(missing) = workflow
-            .activities
-            .iter()
-            .find(|name| !known.contains(**name))
-        {
-            return Err(StartError::MissingActivity {
-                kind: workflow.kind.to_owned(),
-                activity: (*missing).to_owned(),
-            });
-        }
+    match missing_activity(workflows, activities) {
+        None => Ok(()),
+        Some((kind, activity)) => Err(StartError::MissingActivity {
+            kind: kind.to_owned(),
+            activity: activity.to_owned(),
+        }),
     }
-    Ok(())
 }
 
 /// Opens the engine's file, freed from the locks of the dead.
@@ -127,7 +120,7 @@ pub(super) fn activity_registry(
     for name in activities.names() {
         if let Some(handler) = activities.handler(name) {
             registry = registry.register(name, move |ctx, call| {
-                tries::run_try(Arc::clone(&handler), ctx, call, cancel_poll)
+                work::run(Arc::clone(&handler), ctx, call, cancel_poll)
             });
         }
     }

@@ -1,10 +1,11 @@
-//! One try of an activity, within its limits.
+//! One try of an activity, within its limits: the same on every engine.
 //!
-//! The limits are kept here and not by durable timers, because losing timers stay in duroxide's queue until they fire.
+//! The limits are kept here and not by durable timers, because losing timers stay in duroxide's queue until they fire,
+//! and because a try that is given up then says the same words wherever it ran.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,48 +16,41 @@ use host_workflows::{
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use super::control::{CANCELLED_KEY, try_failed_text};
-
-/// Runs a try and gives back text on both roads.
+/// Runs a try until its end, its limits, or whatever `given_up` brings.
 pub(super) async fn run_try(
     handler: Handler,
-    ctx: duroxide::ActivityContext,
-    text: String,
-    cancel_poll: Duration,
-) -> Result<String, String> {
-    let call: ActivityCall = serde_json::from_str(&text).map_err(|error| {
-        let error = ActivityError::permanent("exchange", format!("an unreadable call: {error}"));
-        try_failed_text(&error.into())
-    })?;
-    // A child token: the note of a cancel must not look to duroxide as if it had stopped the try itself.
-    let stop = ctx.cancellation_token().child_token();
-    let beats = Arc::new(Beats {
-        stop: stop.clone(),
-        ..Beats::default()
-    });
+    workflow_id: &str,
+    call: &ActivityCall,
+    beats: &Arc<Beats>,
+    given_up: impl Future<Output = ActivityError>,
+) -> Result<String, TryFailed> {
+    let span = tracing::info_span!(
+        "activity",
+        activity.name = call.name,
+        activity.key = call.key,
+        activity.attempt = call.attempt,
+        workflow.id = workflow_id,
+    );
+    let pulse = Arc::clone(beats) as Arc<dyn Pulse>;
     let work = handler(
-        ActivityContext::new(
-            ctx.instance_id(),
-            &call,
-            Arc::clone(&beats) as Arc<dyn Pulse>,
-        ),
+        ActivityContext::new(workflow_id, call, pulse),
         call.input.get().to_owned(),
     );
+    let work = AssertUnwindSafe(work.instrument(span)).catch_unwind();
     let outcome = tokio::select! {
-        done = AssertUnwindSafe(work).catch_unwind() => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        error = limits(&call, &beats) => Err(error),
-        never = watch_cancel(&ctx, &call, &stop, cancel_poll) => match never {},
+        done = work => done.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        error = limits(call, beats) => Err(error),
+        error = given_up => Err(error),
     };
     let output = outcome.and_then(|output| {
         exchange::check(&format!("the output of `{}`", call.name), &output)?;
         Ok(output)
     });
-    output.map_err(|error| {
-        try_failed_text(&TryFailed {
-            error,
-            last: beats.take_last(),
-        })
+    output.map_err(|error| TryFailed {
+        error,
+        last: beats.last().take(),
     })
 }
 
@@ -86,27 +80,6 @@ async fn limits(call: &ActivityCall, beats: &Beats) -> ActivityError {
     }
 }
 
-/// Looks now and then whether the workflow noted that it was cancelled. The note is durable, so a try that runs again
-/// after a crash hears of it too.
-async fn watch_cancel(
-    ctx: &duroxide::ActivityContext,
-    call: &ActivityCall,
-    stop: &CancellationToken,
-    every: Duration,
-) -> std::convert::Infallible {
-    if call.shielded {
-        return std::future::pending().await;
-    }
-    let client = ctx.get_client();
-    loop {
-        tokio::time::sleep(every).await;
-        if let Ok(Some(_)) = client.get_kv_value(ctx.instance_id(), CANCELLED_KEY).await {
-            stop.cancel();
-            return std::future::pending().await;
-        }
-    }
-}
-
 fn panicked(panic: &(dyn std::any::Any + Send)) -> ActivityError {
     let text = panic
         .downcast_ref::<&str>()
@@ -116,21 +89,27 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> ActivityError {
     ActivityError::retryable("panicked", format!("the activity panicked: {text}"))
 }
 
+/// The signs of life of one try, and whether it was asked to stop.
 #[derive(Default)]
-struct Beats {
+pub(super) struct Beats {
     last: Mutex<Option<Box<RawValue>>>,
     beaten: Notify,
     stop: CancellationToken,
 }
 
 impl Beats {
-    fn last(&self) -> MutexGuard<'_, Option<Box<RawValue>>> {
-        // Nothing panics while holding it.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those of a try that ends soon after `stop`.
+    pub(super) fn new(stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            stop,
+            ..Self::default()
+        })
     }
 
-    fn take_last(&self) -> Option<Box<RawValue>> {
-        self.last().take()
+    /// The last sign.
+    pub(super) fn last(&self) -> MutexGuard<'_, Option<Box<RawValue>>> {
+        // Nothing panics while holding it.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

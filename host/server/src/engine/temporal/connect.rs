@@ -1,0 +1,172 @@
+//! The way to a Temporal, and a namespace to work in.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use temporalio_client::errors::ClientConnectError;
+use temporalio_client::tonic::{Code, IntoRequest};
+use temporalio_client::{ClientTlsOptions, Connection, ConnectionOptions, RetryOptions};
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, DescribeWorkflowExecutionRequest, RegisterNamespaceRequest,
+};
+
+use super::payload::span;
+use super::reads::execution;
+use super::settings::{StartError, TemporalOptions};
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long one request is repeated while Temporal is in trouble, before who asked hears of it.
+const RETRIES_MAX: Duration = Duration::from_secs(8);
+/// How long a new namespace may take until every part of Temporal knows it.
+const NAMESPACE_MAX: Duration = Duration::from_secs(30);
+/// The pause between two looks at what is not there yet.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Connects.
+pub(super) async fn connect(
+    options: &TemporalOptions,
+    identity: &str,
+) -> Result<Connection, StartError> {
+    let away = |source: anyhow::Error| StartError::Away {
+        url: options.url.clone(),
+        source,
+    };
+    let wanted = ConnectionOptions::new(options.url.clone())
+        .identity(identity)
+        .maybe_tls_options(tls(options))
+        .maybe_api_key(
+            options
+                .api_key
+                .as_ref()
+                .map(|key| key.expose_secret().to_owned()),
+        )
+        .connect_timeout(CONNECT_MAX)
+        .retry_options(
+            RetryOptions::builder()
+                .max_elapsed_time(Some(RETRIES_MAX))
+                .build(),
+        )
+        .build();
+    let connected = tokio::time::timeout(CONNECT_MAX, async {
+        loop {
+            match Connection::connect(wanted.clone()).await {
+                // It listens and is not ready: a host and its Temporal may well start together.
+                Err(ClientConnectError::SystemInfoCallError(status))
+                    if status.code() == Code::Unavailable =>
+                {
+                    tracing::debug!(error = %status, "Temporal is not ready yet");
+                    tokio::time::sleep(POLL).await;
+                }
+                connected => return connected,
+            }
+        }
+    });
+    match connected.await {
+        Ok(connected) => connected.map_err(|error| away(error.into())),
+        Err(late) => Err(away(late.into())),
+    }
+}
+
+fn tls(options: &TemporalOptions) -> Option<temporalio_client::TlsOptions> {
+    let own = &options.tls;
+    let is_wanted = options.url.scheme() == "https"
+        || options.api_key.is_some()
+        || own.ca.is_some()
+        || own.client.is_some();
+    is_wanted.then(|| {
+        let client = own.client.as_ref().map(|(certificate, key)| {
+            ClientTlsOptions::builder()
+                .client_cert(certificate.clone())
+                .client_private_key(key.expose_secret().as_bytes().to_vec())
+                .build()
+        });
+        temporalio_client::TlsOptions::builder()
+            .maybe_server_root_ca_cert(own.ca.clone())
+            .maybe_domain(own.server_name.clone())
+            .maybe_client_tls_options(client)
+            .build()
+    })
+}
+
+/// Sees that the namespace is there; makes it when that is wanted.
+pub(super) async fn namespace(
+    connection: &Connection,
+    options: &TemporalOptions,
+) -> Result<(), StartError> {
+    let namespace = options.namespace.clone();
+    let failed = |source: anyhow::Error| StartError::Namespace {
+        namespace: options.namespace.clone(),
+        source,
+    };
+    if is_there(connection, options).await.map_err(failed)? {
+        return Ok(());
+    }
+    if !options.create_namespace {
+        return Err(StartError::NoNamespace {
+            url: options.url.clone(),
+            namespace,
+        });
+    }
+    tracing::info!(namespace, "Temporal has no such namespace yet: it is made");
+    let wish = RegisterNamespaceRequest {
+        namespace,
+        description: "The workflows of Bellwether".to_owned(),
+        workflow_execution_retention_period: span(options.retention),
+        ..RegisterNamespaceRequest::default()
+    };
+    let made = connection
+        .workflow_service()
+        .register_namespace(wish.into_request())
+        .await;
+    match made {
+        Ok(_) => {}
+        // Another host was faster.
+        Err(status) if status.code() == Code::AlreadyExists => {}
+        Err(status) => return Err(failed(status.into())),
+    }
+    let known = async {
+        while !is_known(connection, options).await? {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let known = tokio::time::timeout(NAMESPACE_MAX, known).await;
+    known.map_err(|late| failed(late.into()))?.map_err(failed)
+}
+
+/// Whether those parts of Temporal know the namespace, too, that learn of it only now and then: they are asked for a workflow
+/// that nobody started.
+async fn is_known(connection: &Connection, options: &TemporalOptions) -> anyhow::Result<bool> {
+    let wish = DescribeWorkflowExecutionRequest {
+        namespace: options.namespace.clone(),
+        execution: Some(execution("no-workflow", "")),
+    };
+    let mut service = connection.workflow_service();
+    match service
+        .describe_workflow_execution(wish.into_request())
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(status) if status.code() == Code::NotFound => {
+            Ok(!status.message().to_lowercase().contains("namespace"))
+        }
+        Err(status) => Err(status.into()),
+    }
+}
+
+async fn is_there(connection: &Connection, options: &TemporalOptions) -> anyhow::Result<bool> {
+    let wish = DescribeNamespaceRequest {
+        namespace: options.namespace.clone(),
+        ..DescribeNamespaceRequest::default()
+    };
+    let described = connection
+        .workflow_service()
+        .describe_namespace(wish.into_request())
+        .await;
+    match described {
+        Ok(_) => Ok(true),
+        Err(status) if status.code() == Code::NotFound => Ok(false),
+        Err(status) => Err(status.into()),
+    }
+}
