@@ -10,4 +10,5 @@ mod reload;
 mod scene;
 mod stalls;
 mod start;
+mod temporal;
 mod wakes;

@@ -17,13 +17,13 @@ use crate::app::{App, Opened};
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
-use crate::engine::duroxide::DuroxideEngine;
 use crate::gateway::{
     CertificateAuthority, Gateway, GatewayConfig, GatewayParts, KeyUnopened, ObservationFeed,
 };
 use crate::keys::{KeyError, Keyring, SealScope};
+use crate::orchestration::{self, Orchestrator};
 use crate::store::{Db, DbOptions};
-use crate::{api, installation, loops, orchestration};
+use crate::{api, installation, loops};
 
 /// How long requests and activities may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub struct Host {
     /// The certificate of the authority that agents trust, in PEM.
     pub ca_file: PathBuf,
     /// Where this host runs the workflows.
-    engine: Option<Arc<DuroxideEngine>>,
+    engine: Option<Orchestrator>,
 }
 
 impl Host {

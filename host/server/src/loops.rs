@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::databases::Role;
-use crate::engine::duroxide::DuroxideEngine;
+use crate::orchestration::Orchestrator;
 use crate::reconcile::{self, every, leading, on_change};
 use crate::{wakes, watch};
 
@@ -14,7 +14,7 @@ use crate::{wakes, watch};
 const LEAD_MAX: Duration = Duration::from_secs(5);
 
 /// Starts them; each ends with the app.
-pub(crate) async fn start(app: &App, engine: Option<&Arc<DuroxideEngine>>) -> anyhow::Result<()> {
+pub(crate) async fn start(app: &App, engine: Option<&Orchestrator>) -> anyhow::Result<()> {
     let told = Arc::new(AtomicI64::new(app.db.event_log_last_seq().await?));
     let tail = move |app| {
         let told = Arc::clone(&told);
@@ -103,7 +103,7 @@ async fn start_leaders(app: &App) {
 }
 
 /// What belongs to the workflow engine.
-fn start_orchestrators(app: &App, engine: &Arc<DuroxideEngine>) {
+fn start_orchestrators(app: &App, engine: &Orchestrator) {
     app.spawn(reconcile::workflows::run(app.clone()));
     app.spawn(every(
         app.clone(),
@@ -117,6 +117,10 @@ fn start_orchestrators(app: &App, engine: &Arc<DuroxideEngine>) {
         Duration::from_mins(5),
         reconcile::cleaners::provisioning,
     ));
+    let Orchestrator::Duroxide(engine) = engine else {
+        // A Temporal forgets by itself, after its namespace's retention.
+        return;
+    };
     let pruned = Arc::clone(engine);
     app.spawn(every(
         app.clone(),

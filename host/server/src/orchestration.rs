@@ -1,40 +1,81 @@
-//! Which host of a database runs its workflows: the one whose engine file the database names.
+//! Which engine runs the workflows of a database, and which hosts work for it.
 //!
-//! The engine keeps how far workflows are in a file of its own, so two hosts with a file each would both run every one of
-//! them. The database names one file, by an id beside it. That host orchestrates; the others serve, judge and keep agents, and
-//! leave to it what they accept. Its activities are fenced, so that after a takeover a host that was only frozen does nothing.
+//! duroxide keeps how far workflows are in a file of one host, so two hosts with a file each would both run every one of them; a
+//! Temporal is shared by all hosts. The database names the one engine that counts: the id beside a host's file, or a queue of
+//! a Temporal. The host with that file orchestrates, and its activities are fenced, so that after a takeover a host that was
+//! only frozen does nothing; the others serve, judge and keep agents, and leave to it what they accept. With a Temporal
+//! every host is a worker, and nothing is left to another.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use host_workflows::Workflows;
 use rand::RngExt;
 
 use crate::activities;
 use crate::app::App;
+use crate::config::EngineKind;
 use crate::databases::Role;
 use crate::engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
+use crate::engine::temporal::TemporalEngine;
 use crate::host::write_private;
 use crate::store::{Db, Fence, StoreError};
 
-/// Under which name the database knows the engine file.
+/// Under which name the database knows the engine.
 const META: &str = "engine";
+/// How the name of a Temporal begins; ids of files are hexadecimal.
+const TEMPORAL: &str = "temporal:";
 /// What the host with that file leads.
 const NAME: &str = "workflows";
 
-/// Starts the engine if this host is the one that orchestrates.
+/// The engine that this host works for.
+#[derive(Clone)]
+pub(crate) enum Orchestrator {
+    /// Its own.
+    Duroxide(Arc<DuroxideEngine>),
+    /// That of all hosts.
+    Temporal(Arc<TemporalEngine>),
+}
+
+impl Orchestrator {
+    /// Stops taking up work and gives running activities `grace` to end; what did not end goes on at the next start or, with
+    /// a Temporal, at another host.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        match self {
+            Self::Duroxide(engine) => engine.shutdown(grace).await,
+            Self::Temporal(engine) => engine.shutdown(grace).await,
+        }
+    }
+}
+
+/// Starts the engine if this host is one that orchestrates.
 pub(crate) async fn start(
     app: &App,
     state_dir: &Path,
     take_over: bool,
-) -> anyhow::Result<Option<Arc<DuroxideEngine>>> {
+) -> anyhow::Result<Option<Orchestrator>> {
     let app = app.role(Role::Orchestrator);
+    match app.config.workflows.engine {
+        EngineKind::Duroxide => start_duroxide(&app, state_dir, take_over).await,
+        EngineKind::Temporal => start_temporal(&app, take_over).await.map(Some),
+    }
+}
+
+async fn start_duroxide(
+    app: &App,
+    state_dir: &Path,
+    take_over: bool,
+) -> anyhow::Result<Option<Orchestrator>> {
     let own = own_id(&state_dir.join("engine-id"))?;
-    if !is_named(&app.db, &own, take_over)
-        .await
-        .context("the database does not say which host runs the workflows")?
-    {
+    let named = named(&app.db, &own, take_over).await?;
+    if let Some(queue) = named.strip_prefix(TEMPORAL) {
+        bail!(
+            "the workflows of this database run on a Temporal ({queue}) and `workflows.engine` is `duroxide`; set it to `temporal`, or start once with `--take-over-workflows` after every host is stopped"
+        );
+    }
+    if named != own {
         tracing::warn!(
             "another host runs the workflows of this database, and what is asked for here is left to it; when it is lost for good, start once with `--take-over-workflows`"
         );
@@ -43,7 +84,7 @@ pub(crate) async fn start(
     // The file first: a start that is refused because a host runs already must not end that host's tenure.
     let lock = EngineLock::take(&state_dir.join("engine.db"));
     let lock = lock.context("the workflow engine can't start")?;
-    let fence = begin_tenure(&app)
+    let fence = begin_tenure(app)
         .await
         .context("the tenure over the workflows could not be written down")?;
     let activities = activities::all(&app.led_by(fence));
@@ -51,7 +92,33 @@ pub(crate) async fn start(
     let engine = DuroxideEngine::start_locked(lock, Workflows::all(), activities, options).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
     app.set_engine(engine.clone());
-    Ok(Some(engine))
+    Ok(Some(Orchestrator::Duroxide(engine)))
+}
+
+/// Any number of hosts do this.
+async fn start_temporal(app: &App, take_over: bool) -> anyhow::Result<Orchestrator> {
+    let options = app.config.workflows.temporal.options()?;
+    let own = format!("{TEMPORAL}{}/{}", options.namespace, options.task_queue);
+    let named = named(&app.db, &own, take_over).await?;
+    if named != own {
+        let other = match named.strip_prefix(TEMPORAL) {
+            Some(queue) => format!("on the queue {queue} of a Temporal"),
+            None => "in the engine file of one host".to_owned(),
+        };
+        bail!(
+            "the workflows of this database run {other}, and by `workflows` of the settings they would run elsewhere; let them end, stop every host, and start once with `--take-over-workflows`"
+        );
+    }
+    if take_over {
+        // A host with an engine file that was only frozen does nothing any more.
+        begin_tenure(app)
+            .await
+            .context("the tenure over the workflows could not be written down")?;
+    }
+    let engine = TemporalEngine::start(options, Workflows::all(), activities::all(app)).await;
+    let engine = Arc::new(engine.context("the workflow engine can't start")?);
+    app.set_engine(engine.clone());
+    Ok(Orchestrator::Temporal(engine))
 }
 
 /// The id of this host's engine file: made once.
@@ -67,15 +134,20 @@ fn own_id(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// Whether the database names this engine file. The first one that asks is named.
-async fn is_named(db: &Db, own: &str, take_over: bool) -> Result<bool, StoreError> {
-    let mut tx = db.begin().await?;
-    if take_over {
-        tx.set_meta(META, own).await?;
-    }
-    let named = tx.claim_meta(META, own).await?;
-    tx.commit().await?;
-    Ok(named == own)
+/// The engine that the database names. The first one that asks is named.
+async fn named(db: &Db, own: &str, take_over: bool) -> anyhow::Result<String> {
+    let claimed = async {
+        let mut tx = db.begin().await?;
+        if take_over {
+            tx.set_meta(META, own).await?;
+        }
+        let named = tx.claim_meta(META, own).await?;
+        tx.commit().await?;
+        Ok::<_, StoreError>(named)
+    };
+    claimed
+        .await
+        .context("the database does not say what runs the workflows")
 }
 
 async fn begin_tenure(app: &App) -> Result<Fence, StoreError> {

@@ -30,7 +30,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Waits for the end of a workflow, at most for `wait`.
     async fn result(&self, id: &str, wait: Duration) -> Result<Outcome, EngineError>;
 
-    /// Workflows in an order of the engine's, each once while none begins or ends.
+    /// Workflows in the order of their ids.
     async fn list(&self, page: &PageRequest) -> Result<Page, EngineError>;
 
     /// What happened in a workflow, oldest first, all its executions.
@@ -106,7 +106,7 @@ pub enum Outcome {
 pub struct PageRequest {
     /// Only workflows in this state.
     pub state: Option<StatusKind>,
-    /// What the page before said to ask next.
+    /// The last id of the page before.
     pub after: Option<String>,
     /// At most so many; engines give at most 500.
     pub limit: usize,

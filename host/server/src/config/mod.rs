@@ -7,12 +7,14 @@ mod events;
 mod keys;
 mod providers;
 mod read;
+mod workflows;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub use events::{EventsConfig, NatsUrl};
 pub use keys::{AppRole, KeysConfig, VaultConfig, WrappedBy};
 pub use providers::{ProviderConfig, ProvidersConfig, SshConfig, SshHost};
 pub use read::ConfigError;
+pub use workflows::{EngineKind, TemporalConfig, WorkflowsConfig};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,6 +39,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The event bus.
     pub events: EventsConfig,
+    /// The workflow engine.
+    pub workflows: WorkflowsConfig,
     /// Chain configurations and plugins.
     pub chains: ChainsConfig,
     /// Judging nodes.
@@ -49,8 +53,6 @@ pub struct Config {
     pub keys: KeysConfig,
     /// Moving nodes to other hosts, and the leases of processes with keys.
     pub migration: MigrationConfig,
-    /// Watching over workflows.
-    pub workflows: WorkflowsConfig,
     /// How long records are kept.
     pub retention: RetentionConfig,
 }
@@ -63,13 +65,13 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             database: DatabaseConfig::default(),
             events: EventsConfig::default(),
+            workflows: WorkflowsConfig::default(),
             chains: ChainsConfig::default(),
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
             providers: ProvidersConfig::default(),
             keys: KeysConfig::default(),
             migration: MigrationConfig::default(),
-            workflows: WorkflowsConfig::default(),
             retention: RetentionConfig::default(),
         }
     }
@@ -189,23 +191,6 @@ impl Default for ProvisioningConfig {
             first_healthy: Duration::from_hours(1),
             uninstall: Duration::from_mins(10),
             token_life: Duration::from_mins(15),
-        }
-    }
-}
-
-/// Watching over workflows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WorkflowsConfig {
-    /// A workflow in which nothing happened for so long is an incident.
-    #[serde(with = "duration_text")]
-    pub stalled_after: Duration,
-}
-
-impl Default for WorkflowsConfig {
-    fn default() -> Self {
-        Self {
-            stalled_after: Duration::from_mins(30),
         }
     }
 }

@@ -19,8 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host_workflows::{
     Activities, Engine, EngineError, HistoryEntry, Outcome, Page, PageRequest, Started, Status,
     StatusKind, Workflows, exchange,
@@ -301,19 +299,10 @@ impl Engine for TemporalEngine {
     }
 
     async fn list(&self, page: &PageRequest) -> Result<Page, EngineError> {
-        let operation = "list workflows";
-        let token = match &page.after {
-            None => Vec::new(),
-            Some(after) => URL_SAFE_NO_PAD
-                .decode(after)
-                .map_err(|error| unavailable(operation, &error))?,
-        };
-        let limit = i32::try_from(page.limit.clamp(1, PAGE_MAX)).unwrap_or(i32::MAX);
-        let (items, next) = within(operation, self.reader.list(page, token, limit)).await?;
-        Ok(Page {
-            items,
-            next: (!next.is_empty()).then(|| URL_SAFE_NO_PAD.encode(next)),
-        })
+        let limit = page.limit.clamp(1, PAGE_MAX);
+        let (items, is_cut) = within("list workflows", self.reader.list(page, limit)).await?;
+        let next = items.last().filter(|_| is_cut).map(|last| last.id.clone());
+        Ok(Page { items, next })
     }
 
     async fn history(&self, id: &str) -> Result<Vec<HistoryEntry>, EngineError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::bus::BusState;
+use crate::config::EngineKind;
 
 /// Longest time that a part may take to say something.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -43,7 +44,11 @@ impl App {
 
     async fn engine_readiness(&self) -> PartReadiness {
         match self.engine() {
-            Some(engine) => answers("engine", engine.status(NO_WORKFLOW)).await,
+            Some(engine) => PartReadiness {
+                // A host keeps wishes until its Temporal is back; an engine of its own that does not answer is the host's trouble.
+                is_spare: self.config.workflows.engine == EngineKind::Temporal,
+                ..answers("engine", engine.status(NO_WORKFLOW)).await
+            },
             None => PartReadiness {
                 part: "engine",
                 is_ready: true,

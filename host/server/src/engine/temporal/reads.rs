@@ -1,5 +1,6 @@
 //! What Temporal knows about workflows, in the port's words.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host_domain::time::Millis;
@@ -22,6 +23,8 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 
 use super::payload::{Envelope, decoded, noted, read_failure, text};
 
+/// How many workflows one request brings.
+const LIST_PAGE: i32 = 1_000;
 /// How many events one request brings.
 const EVENTS_PAGE: i32 = 500;
 /// How many executions of one workflow a history goes back.
@@ -125,13 +128,13 @@ impl Reader {
         }
     }
 
-    /// A part of the list.
+    /// A part of the list, by id. Temporal itself lists by time, so all that come after are looked through and the first
+    /// ones kept.
     pub(super) async fn list(
         &self,
         page: &PageRequest,
-        token: Vec<u8>,
-        limit: i32,
-    ) -> Result<(Vec<Status>, Vec<u8>), RpcStatus> {
+        limit: usize,
+    ) -> Result<(Vec<Status>, bool), RpcStatus> {
         let state = match page.state {
             None => "ExecutionStatus != 'ContinuedAsNew'",
             Some(StatusKind::Running) => "ExecutionStatus = 'Running'",
@@ -140,22 +143,41 @@ impl Reader {
                 "ExecutionStatus IN ('Failed', 'Canceled', 'Terminated', 'TimedOut')"
             }
         };
-        let wish = ListWorkflowExecutionsRequest {
+        let mut query = format!("TaskQueue = '{}' AND {state}", self.task_queue);
+        if let Some(after) = &page.after {
+            // Ids have no quotes; what has is no id of ours.
+            query.push_str(&format!(" AND WorkflowId > '{}'", after.replace('\'', "")));
+        }
+        let mut wish = ListWorkflowExecutionsRequest {
             namespace: self.namespace.clone(),
-            page_size: limit,
-            next_page_token: token,
-            query: format!("TaskQueue = '{}' AND {state}", self.task_queue),
+            page_size: LIST_PAGE,
+            query,
+            ..ListWorkflowExecutionsRequest::default()
         };
-        let mut service = self.connection.workflow_service();
-        let found = service
-            .list_workflow_executions(wish.into_request())
-            .await?
-            .into_inner();
-        let mut items = Vec::with_capacity(found.executions.len());
-        for info in found.executions {
+        let mut first = BTreeMap::new();
+        let mut is_cut = false;
+        loop {
+            let mut service = self.connection.workflow_service();
+            let found = service.list_workflow_executions(wish.clone().into_request());
+            let found = found.await?.into_inner();
+            for info in found.executions {
+                let id = info.execution.as_ref().map(|it| it.workflow_id.clone());
+                first.insert(id.unwrap_or_default(), info);
+                if first.len() > limit {
+                    first.pop_last();
+                    is_cut = true;
+                }
+            }
+            if found.next_page_token.is_empty() {
+                break;
+            }
+            wish.next_page_token = found.next_page_token;
+        }
+        let mut items = Vec::with_capacity(first.len());
+        for info in first.into_values() {
             items.push(self.with_last_event(info).await?);
         }
-        Ok((items, found.next_page_token))
+        Ok((items, is_cut))
     }
 
     /// What happened in all executions of a workflow, oldest first, and the ids of those executions.
