@@ -33,6 +33,8 @@ async fn each_route_asks_for_its_own_scope_before_it_reads_the_body() {
     for (method, path, scope) in [
         (Method::POST, "/api/v1/nodes", "nodes:write"),
         (Method::POST, "/api/v1/nodes/x/terminate", "nodes:write"),
+        (Method::PUT, "/api/v1/nodes/x/keys/y", "nodes:write"),
+        (Method::POST, "/api/v1/nodes/x/keys/y/export", "keys:export"),
         (Method::GET, "/api/v1/incidents", "incidents:read"),
         (Method::POST, "/api/v1/plugins/reload", "admin"),
         (Method::GET, "/api/v1/agents", "admin"),

@@ -83,6 +83,7 @@ impl Bed {
             components: Arc::new(move |digest| Some(components.join(digest))),
             // What the host does here is a test of its own; the gateway only hands on.
             keys: Arc::new(|key| Box::pin(async move { Ok(key.sealed.material) })),
+            is_key_awaited: Arc::new(|_, name| name == "brought"),
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
         };

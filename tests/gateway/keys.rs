@@ -27,6 +27,7 @@ async fn keep_key(bed: &Bed, node_id: NodeId, name: &str) {
         },
         created_at: bed.clock.now(),
         delete_after: None,
+        backup: None,
         version: 1,
     };
     let mut tx = bed.db.begin().await.unwrap();
@@ -139,4 +140,23 @@ async fn leases_are_prolonged_for_nodes_with_keys_until_they_are_taken_away() {
         bed.beats(plain).await >= 2
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_person_has_to_bring_is_waited_for() {
+    let bed = Bed::start().await;
+    let (own, node) = bed.agent("one").await;
+    let (other, _) = bed.agent("two").await;
+    let wanted = v1::FetchKeyRequest {
+        node_id: node.to_string(),
+        name: "brought".to_owned(),
+        keeps_leases: true,
+    };
+    let waits = own.client().fetch_key(wanted.clone()).await.unwrap_err();
+    assert_eq!(waits.code(), Code::NotFound, "{waits:?}");
+    let refused = other.client().fetch_key(wanted.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    keep_key(&bed, node, "brought").await;
+    let given = own.client().fetch_key(wanted).await.unwrap();
+    assert_eq!(given.into_inner().material, b"sealed");
 }

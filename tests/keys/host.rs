@@ -9,7 +9,7 @@ use crate::support::dev::Dev;
 use crate::support::wait::eventually;
 
 /// A chain with one key, written by its recipe.
-fn chain_with_a_key(dev: &Dev) {
+pub(super) fn chain_with_a_key(dev: &Dev) {
     dev.edit(
         "chains/anvil-devnet/profile.yaml",
         "\nplugins:\n",

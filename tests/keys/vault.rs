@@ -48,6 +48,7 @@ impl Bed {
             config: KeysConfig {
                 wrapped_by: WrappedBy::Vault,
                 vault: Some(vault),
+                backup: None,
             },
         }
     }

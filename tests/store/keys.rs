@@ -14,6 +14,7 @@ pub(crate) async fn contract(test: &TestDb) {
     a_name_is_taken_once(db).await;
     a_wrapping_is_replaced_by_whoever_saw_it_last(db).await;
     retired_keys_go_when_their_time_is_over(db).await;
+    a_copy_is_marked_by_whoever_saw_the_key_last(db).await;
 }
 
 fn key(node_id: NodeId, name: &str, algorithm: KeyAlgorithm) -> NodeKey {
@@ -30,6 +31,7 @@ fn key(node_id: NodeId, name: &str, algorithm: KeyAlgorithm) -> NodeKey {
         },
         created_at: Millis(5),
         delete_after: None,
+        backup: None,
         version: 1,
     }
 }
@@ -80,11 +82,13 @@ async fn a_wrapping_is_replaced_by_whoever_saw_it_last(db: &Db) {
         ..one.sealed.clone()
     };
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.rewrap_node_key(one.id, 1, &wrapped).await.unwrap());
-    assert!(!tx.rewrap_node_key(one.id, 1, &wrapped).await.unwrap());
+    let place = Some("file:///copies");
+    assert!(tx.rewrap_node_key(one.id, 1, &wrapped, place).await.unwrap());
+    assert!(!tx.rewrap_node_key(one.id, 1, &wrapped, None).await.unwrap());
     tx.commit().await.unwrap();
     let found = db.node_key(node.id, "one").await.unwrap().unwrap();
     assert_eq!((found.sealed, found.version), (wrapped, 2));
+    assert_eq!(found.backup.as_deref(), place);
     let rest = db.node_keys_not_wrapped_by("new", None, 9).await.unwrap();
     assert_eq!(rest, [two]);
 }
@@ -95,12 +99,36 @@ async fn retired_keys_go_when_their_time_is_over(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     assert_eq!(tx.retire_node_keys(node.id, Millis(100)).await.unwrap(), 1);
     assert_eq!(tx.retire_node_keys(node.id, Millis(900)).await.unwrap(), 0);
-    assert_eq!(tx.delete_retired_node_keys(Millis(99), 9).await.unwrap(), []);
+    assert_eq!(tx.retired_node_keys(Millis(99), 9).await.unwrap(), []);
     tx.commit().await.unwrap();
     let found = db.node_key(node.id, "p2p").await.unwrap().unwrap();
     assert_eq!(found.delete_after, Some(Millis(100)));
+    let due = db.retired_node_keys(Millis(100), 9).await.unwrap();
+    assert_eq!(due, std::slice::from_ref(&found));
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(tx.delete_retired_node_keys(Millis(100), 9).await.unwrap(), [found]);
+    assert!(tx.delete_node_key(found.id).await.unwrap());
+    assert!(!tx.delete_node_key(found.id).await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(db.node_key(node.id, "p2p").await.unwrap(), None);
+}
+
+async fn a_copy_is_marked_by_whoever_saw_the_key_last(db: &Db) {
+    let node = stored_node(db, "copies").await;
+    let one = key(node.id, "one", KeyAlgorithm::X25519);
+    assert!(insert(db, &one).await);
+    let wanting = async |place: &str| {
+        let keys = db.node_keys_not_backed_up(place, None, 99).await.unwrap();
+        keys.iter().any(|key| key.id == one.id)
+    };
+    assert!(wanting("here").await);
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.mark_node_key_backed_up(one.id, 1, "here").await.unwrap());
+    assert!(!tx.mark_node_key_backed_up(one.id, 1, "there").await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(!wanting("here").await && wanting("there").await);
+    let after = Some(one.id);
+    assert_eq!(db.node_keys_not_backed_up("there", after, 9).await.unwrap(), []);
+    let mut tx = db.begin().await.unwrap();
+    tx.delete_node_keys(node.id).await.unwrap();
+    tx.commit().await.unwrap();
 }

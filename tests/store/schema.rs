@@ -89,7 +89,12 @@ async fn refuses_an_empty_database(db: &Db) {
         .collect();
     assert_eq!(
         named,
-        [(1, "init"), (2, "node_keys"), (3, "node_migrations")]
+        [
+            (1, "init"),
+            (2, "node_keys"),
+            (3, "node_migrations"),
+            (4, "node_key_backups")
+        ]
     );
     match db.check_schema().await {
         Err(StoreError::Schema(text)) => assert!(text.contains("bellwether migrate"), "{text}"),

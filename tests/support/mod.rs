@@ -14,3 +14,4 @@ pub(crate) mod sshd;
 pub(crate) mod temporal;
 pub(crate) mod wait;
 pub(crate) mod webhooks;
+pub(crate) mod weed;

@@ -61,6 +61,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ),
     ("async_nats", &["host/server/src/bus", "tests/"]),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
+    ("object_store", &["host/server/src/keys/", "tests/"]),
     ("temporalio_client", &["host/server/src/engine/", "tests/"]),
     ("temporalio_common", &["host/server/src/engine/", "tests/"]),
     (

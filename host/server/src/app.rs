@@ -21,7 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
-use crate::keys::Keyring;
+use crate::keys::{KeyBackup, Keyring};
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use crate::providers::Providers;
 use crate::store::{Db, Fence};
@@ -49,6 +49,8 @@ pub struct Parts {
     pub(crate) pepper: hmac::Key,
     /// What nodes' keys are sealed with.
     pub(crate) keyring: Keyring,
+    /// Where copies of them are kept.
+    pub(crate) key_backup: Option<KeyBackup>,
     /// Names this process where rows are claimed.
     pub(crate) worker: String,
     pub(crate) shutdown: CancellationToken,
@@ -75,6 +77,7 @@ pub(crate) struct Opened {
     pub(crate) plugins: PluginHost,
     pub(crate) pepper: hmac::Key,
     pub(crate) keyring: Keyring,
+    pub(crate) key_backup: Option<KeyBackup>,
     pub(crate) worker: String,
     pub(crate) bus: Bus,
 }
@@ -98,6 +101,7 @@ impl App {
             plugins: opened.plugins,
             pepper: opened.pepper,
             keyring: opened.keyring,
+            key_backup: opened.key_backup,
             worker: opened.worker,
             bus: opened.bus,
             sessions: Sessions::default(),

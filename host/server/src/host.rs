@@ -20,7 +20,8 @@ use crate::databases::{Databases, Role};
 use crate::gateway::{
     CertificateAuthority, Gateway, GatewayConfig, GatewayParts, KeyUnopened, ObservationFeed,
 };
-use crate::keys::{KeyError, Keyring, SealScope};
+use crate::keys::{KeyBackup, KeyError, Keyring, SealScope};
+use crate::ops::OpError;
 use crate::orchestration::{self, Orchestrator};
 use crate::store::{Db, DbOptions};
 use crate::{api, installation, loops};
@@ -85,6 +86,8 @@ impl Host {
         let pepper = pepper(&state_dir.join("api-key-pepper"))?;
         let keyring = Keyring::open(&config.keys, &state_dir, &options.clock)
             .context("what wraps nodes' keys can't be used")?;
+        let key_backup = config.keys.backup.as_ref().map(KeyBackup::open);
+        let key_backup = key_backup.transpose().context("`keys.backup`")?;
         installation::check(&db, &authority, &pepper, &state_dir).await?;
         installation::check_keyring(&db, &keyring, &state_dir).await?;
         let worker = format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>());
@@ -95,6 +98,7 @@ impl Host {
                 .context("the plugin runtime can't start")?,
             pepper,
             keyring,
+            key_backup,
             worker,
             clock: options.clock,
             config,
@@ -232,7 +236,7 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         lease: app.config.migration.lease,
         ..GatewayConfig::default()
     };
-    let (components, keys) = (app.clone(), app.clone());
+    let (components, keys, chains) = (app.clone(), app.clone(), app.clone());
     let parts = GatewayParts {
         db: app.db.clone(),
         clock: Arc::clone(&app.clock),
@@ -243,6 +247,7 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
         assignments: Arc::new(app.clone()),
         components: Arc::new(move |digest| components.collector_component(digest)),
         keys: Arc::new(move |key| Box::pin(open_key(keys.clone(), key))),
+        is_key_awaited: Arc::new(move |node, name| chains.is_key_awaited(node, name)),
         shutdown: app.shutdown.clone(),
         tasks: app.tracker().clone(),
     };
@@ -252,6 +257,12 @@ async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Re
 }
 
 async fn open_key(app: App, key: NodeKey) -> Result<Vec<u8>, KeyUnopened> {
+    // A key that is used and then lost would take the node's identity with it.
+    let backed_up = app.back_up_key(key.clone()).await;
+    backed_up.map_err(|error| KeyUnopened {
+        may_heal: matches!(error, OpError::Unavailable { .. } | OpError::Stale { .. }),
+        source: error.into(),
+    })?;
     let scope = SealScope {
         node_id: key.node_id,
         name: &key.name,

@@ -2,15 +2,19 @@
 //!
 //! What is in the clear lives in [`Material`], which wipes itself; nothing else in this host can hold a key.
 
+mod backup;
 mod envelope;
+mod exchange;
 mod generate;
 mod kek;
 mod keyring;
 mod master;
 mod vault;
 
+pub use backup::{BackupError, KeyBackup};
 pub use envelope::SealScope;
-pub use generate::generate;
+pub use exchange::{EXPORT_INFO, Recipient, SUITE, SealedExport, seal_to};
+pub use generate::{generate, import};
 pub use keyring::Keyring;
 
 use std::fmt;
@@ -60,6 +64,9 @@ pub enum KeyError {
     /// The sealed bytes were changed, or belong to another key.
     #[error("the sealed key does not open: it was changed, or moved here from another node")]
     Damaged,
+    /// What a person brought is no key of its algorithm, or no public key.
+    #[error("it can't be used: {0}")]
+    Unusable(&'static str),
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make a key")]
     Library,
@@ -70,7 +77,11 @@ impl KeyError {
     pub fn may_heal(&self) -> bool {
         match self {
             Self::Away(_) | Self::Denied(_) => true,
-            Self::KekMissing(_) | Self::Refused(_) | Self::Damaged | Self::Library => false,
+            Self::KekMissing(_)
+            | Self::Refused(_)
+            | Self::Damaged
+            | Self::Unusable(_)
+            | Self::Library => false,
         }
     }
 }

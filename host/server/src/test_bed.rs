@@ -21,7 +21,7 @@ use crate::bus::Bus;
 use crate::config::{Config, KeysConfig};
 use crate::databases::Databases;
 use crate::host::write_private;
-use crate::keys::Keyring;
+use crate::keys::{KeyBackup, Keyring};
 use crate::ops::{IncidentFilter, OpError, Subject, raise};
 use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
 
@@ -44,6 +44,10 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) async fn new() -> Self {
+        Self::with_backup(None).await
+    }
+
+    pub(crate) async fn with_backup(key_backup: Option<KeyBackup>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let db = Db::open(&url, &DbOptions::default()).await.unwrap();
@@ -62,6 +66,7 @@ impl Bed {
             plugins: PluginHost::new(runtime, services).unwrap(),
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
             keyring: keyring(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
+            key_backup,
             worker: "test".to_owned(),
             bus: Bus::InProcess,
         });

@@ -24,6 +24,8 @@ const FETCH_MAX: Duration = Duration::from_secs(30);
 const AWAY_MAX: Duration = Duration::from_mins(2);
 /// Before the second question.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks for a key that a person has to bring.
+const PERSON_PAUSE: Duration = Duration::from_secs(2);
 /// Between later ones.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -50,14 +52,29 @@ pub(super) fn is_done(ctx: &StepContext, spec: &pb::KeyFile) -> anyhow::Result<b
     Ok(ctx.root.has(&checked(&spec.path)?))
 }
 
-/// Asks again while the host is away or ends: a restart of it is no reason to give an installation up.
+/// Waits for a key that a person has to bring, as long as the step may take.
 async fn fetch(ctx: &StepContext, name: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    loop {
+        if let Some(material) = fetch_if_there(ctx, name).await? {
+            return Ok(material);
+        }
+        time::sleep(PERSON_PAUSE).await;
+    }
+}
+
+/// Asks again while the host is away or ends: a restart of it is no reason to give an installation up. `None` while a person has
+/// not brought the key.
+async fn fetch_if_there(
+    ctx: &StepContext,
+    name: &str,
+) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut last = None;
     let fetched = tokio::time::timeout(AWAY_MAX, async {
         let mut attempt = 0;
         loop {
             match fetch_once(ctx, name).await? {
-                Ok(material) => return Ok(material),
+                Ok(material) => return Ok(Some(material)),
+                Err(status) if status.code() == Code::NotFound => return Ok(None),
                 Err(status) if is_passing(status.code()) => last = Some(status),
                 Err(status) => anyhow::bail!("key `{name}`: {}", status.message()),
             }

@@ -178,6 +178,9 @@ pub struct KeyUse {
     /// How the file holds it.
     #[serde(default)]
     pub encoding: KeyEncoding,
+    /// Whether it may leave the host, sealed to a person who may export keys.
+    #[serde(default)]
+    pub exportable: bool,
 }
 
 /// Where a key comes from.
@@ -188,6 +191,8 @@ pub enum KeySource {
     /// The host makes it when the node is provisioned.
     #[default]
     Generated,
+    /// A person brings it; the node's installation waits for it at its `key` step.
+    User,
 }
 
 /// How a file holds the 32 bytes of a key.

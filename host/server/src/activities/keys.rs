@@ -1,5 +1,6 @@
 //! Keys of a node: made sealed, deleted when the node never was, kept for a while when it is gone.
 
+use host_domain::config::profile::KeySource;
 use host_domain::ids::KeyId;
 use host_domain::key::{KeyAlgorithm, NodeKey};
 use host_domain::node::Node;
@@ -22,7 +23,8 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
     let mut sealed = Vec::new();
     // Before the transaction: what wraps may be on another machine, and nobody shall wait for it with the database's lock.
     for (name, used) in &chain.profile.keys {
-        if !there.iter().any(|key| key.name == *name) {
+        let is_ours = used.source == KeySource::Generated;
+        if is_ours && !there.iter().any(|key| key.name == *name) {
             sealed.push(make(&app, &row, name, used.algorithm).await?);
         }
     }
@@ -36,10 +38,15 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
         }
     }
     if made.is_empty() {
-        return Ok(());
+        tx.rollback().await?;
+    } else {
+        tell_of_keys(&mut tx, &row, KeysMoved::Generated, &made, now).await?;
+        tx.commit().await?;
     }
-    tell_of_keys(&mut tx, &row, KeysMoved::Generated, &made, now).await?;
-    tx.commit().await?;
+    // Also those of an earlier try that came as far as here.
+    for key in app.db.node_keys(row.id).await? {
+        app.back_up_key(key).await?;
+    }
     Ok(())
 }
 
@@ -64,12 +71,16 @@ async fn make(
         sealed,
         created_at: app.clock.now(),
         delete_after: None,
+        backup: None,
         version: 1,
     })
 }
 
-/// Deletes the node's keys at once.
+/// Deletes the node's keys at once, their copies first: a row without a copy is found again, a copy without a row is not.
 pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
+    for key in app.db.node_keys(node.node_id).await? {
+        app.delete_key_backup(&key).await?;
+    }
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     let names = names(&mut tx, &row).await?;

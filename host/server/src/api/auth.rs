@@ -72,7 +72,14 @@ macro_rules! requirements {
     )+};
 }
 
-requirements!(NodesRead, NodesWrite, IncidentsRead, IncidentsWrite, Admin);
+requirements!(
+    NodesRead,
+    NodesWrite,
+    KeysExport,
+    IncidentsRead,
+    IncidentsWrite,
+    Admin
+);
 
 impl<S: Send + Sync, R: Requires> FromRequestParts<S> for Allowed<R> {
     type Rejection = Problem;

@@ -11,6 +11,7 @@ mod events;
 mod extract;
 mod idempotency;
 mod incidents;
+mod keys;
 mod me;
 mod nodes;
 mod operations;
@@ -42,6 +43,7 @@ pub use events::{
     RevisionMoved,
 };
 pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
+pub use keys::{ExportKeyRequest, ExportedKeyView, NodeKeyView};
 pub use me::MeView;
 pub use nodes::{
     CommandView, CreateNodeRequest, HealthView, MigrateNodeRequest, NodeAccepted, NodeEventView,
@@ -112,6 +114,7 @@ fn private_routes() -> OpenApiRouter<App> {
         .merge(chains::routes())
         .merge(events::routes())
         .merge(incidents::routes())
+        .merge(keys::routes())
         .merge(me::routes())
         .merge(nodes::routes())
         .merge(operations::routes())

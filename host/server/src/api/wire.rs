@@ -38,6 +38,10 @@ wire_enums! {
     NodeState = host_domain::node::NodeState {
         Provisioning, Syncing, Healthy, Degraded, Down, Maintenance, Terminating, Terminated, Failed,
     }
+    /// What a key of a node is.
+    KeyAlgorithm = host_domain::key::KeyAlgorithm { Ed25519, Secp256k1, X25519, Bytes32 }
+    /// Where a key of a node comes from.
+    KeySource = host_domain::config::profile::KeySource { Generated, User }
     /// Whether a node follows its chain.
     SyncStatus = host_domain::node::SyncStatus { Unknown, Syncing, Synced }
     /// What health policies say of a node.

@@ -83,6 +83,11 @@ impl Client {
         .await
     }
 
+    /// `PUT`: the same again is the same.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.json(self.request(Method::PUT, path)?.json(body)).await
+    }
+
     /// Waits for an operation's end, and tells about each look at it.
     pub(crate) async fn follow_operation(
         &self,

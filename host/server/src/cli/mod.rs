@@ -11,6 +11,7 @@ mod error;
 mod guest_debian;
 mod guest_toolchain;
 mod incident;
+mod key;
 mod migrate;
 mod node;
 mod operation;
@@ -64,6 +65,9 @@ enum Command {
     /// Shows, takes and resolves incidents.
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
+    /// Shows, brings, takes and restores keys of nodes.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Shows and checks chains.
     #[command(subcommand)]
     Chain(chain::ChainCommand),
@@ -138,6 +142,7 @@ async fn dispatch(command: Command, session: Session) -> Result<(), CliError> {
         Command::Db(command) => database::run(command).await,
         Command::Node(command) => node::run(command, &session).await,
         Command::Incident(command) => incident::run(command, &session).await,
+        Command::Key(command) => key::run(command, &session).await,
         Command::Chain(command) => chain::run(command, &session).await,
         Command::Plugin(command) => plugin::run(command, &session).await,
         Command::Operation(command) => operation::run(command, &session).await,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::ConfigError;
+use super::key_backup::{self, BackupConfig};
 
 /// Nodes' keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct KeysConfig {
     pub wrapped_by: WrappedBy,
     /// A vault. It is asked for what it wrapped also while something else wraps.
     pub vault: Option<VaultConfig>,
+    /// Where copies of sealed keys are kept; nowhere when absent.
+    pub backup: Option<BackupConfig>,
 }
 
 /// What can wrap data keys.
@@ -90,6 +93,9 @@ fn five_seconds() -> Duration {
 
 /// What no single key can say.
 pub(super) fn check(keys: &KeysConfig) -> Result<(), ConfigError> {
+    if let Some(backup) = &keys.backup {
+        key_backup::check(backup)?;
+    }
     let Some(vault) = &keys.vault else {
         let missing = "is missing, and `keys.wrapped_by` is `vault`; say where the vault is";
         return match keys.wrapped_by {
@@ -124,7 +130,7 @@ pub(super) fn check(keys: &KeysConfig) -> Result<(), ConfigError> {
 }
 
 /// Whether nobody on the way can read along.
-fn is_private(address: &Url) -> bool {
+pub(super) fn is_private(address: &Url) -> bool {
     let is_here = match address.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -134,7 +140,7 @@ fn is_private(address: &Url) -> bool {
     address.scheme() == "https" || (address.scheme() == "http" && is_here)
 }
 
-fn wrong(key: &str, message: &str) -> ConfigError {
+pub(super) fn wrong(key: &str, message: &str) -> ConfigError {
     ConfigError::Key {
         key: key.to_owned(),
         message: message.to_owned(),

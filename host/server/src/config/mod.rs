@@ -4,6 +4,7 @@
 
 mod database;
 mod events;
+mod key_backup;
 mod keys;
 mod providers;
 mod read;
@@ -11,6 +12,7 @@ mod workflows;
 
 pub use database::{DatabaseConfig, DatabaseUrl};
 pub use events::{EventsConfig, NatsUrl};
+pub use key_backup::{BackupConfig, BackupPlace, S3Config};
 pub use keys::{AppRole, KeysConfig, VaultConfig, WrappedBy};
 pub use providers::{ProviderConfig, ProvidersConfig, SshConfig, SshHost};
 pub use read::ConfigError;

@@ -179,6 +179,21 @@ mod tests {
             ("", &[("BELLWETHER_HTTP__LISTEN", "x")][..], "http.listen"),
             ("", &[("BELLWETHER_HTTPS__LISTEN", "x")][..], "https"),
             ("keys: {wrapped_by: vault}", &[][..], "keys.vault"),
+            (
+                "keys: {backup: {url: 'ftp://x'}}",
+                &[][..],
+                "keys.backup.url",
+            ),
+            (
+                "keys: {backup: {url: 's3://b', s3: {endpoint: 'http://s3.internal'}}}",
+                &[][..],
+                "keys.backup.s3.endpoint",
+            ),
+            (
+                "keys: {backup: {url: 's3://b', s3: {access_key_id: a}}}",
+                &[][..],
+                "secret_access_key_file",
+            ),
             ("keys: {vault: {}}", &[][..], "keys.vault"),
             (
                 "keys: {vault: {address: 'http://vault.internal', token_file: t}}",

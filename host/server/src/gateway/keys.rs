@@ -34,14 +34,17 @@ pub(super) async fn fetch(
     let is_own = |node: &Node| {
         node.placement.host_id == Some(agent.host_id) && !node.condition.state.is_terminal()
     };
-    if !node.as_ref().is_some_and(is_own) {
-        return Err(refused());
-    }
+    let node = node.filter(is_own).ok_or_else(refused)?;
     let key = db.node_key(id, &request.name).await;
-    let key = key.map_err(|error| store_status(&error))?;
-    let key = key
-        .filter(|key| key.delete_after.is_none())
-        .ok_or_else(refused)?;
+    let key = match key.map_err(|error| store_status(&error))? {
+        Some(key) if key.delete_after.is_none() => key,
+        None if (shared.parts.is_key_awaited)(&node, &request.name) => {
+            return Err(Status::not_found(
+                "a person has to bring this key first: `bellwether key import`",
+            ));
+        }
+        _ => return Err(refused()),
+    };
     let opened = (shared.parts.keys)(key).await;
     let material = opened.map_err(|error| {
         let why = &*error.source as &dyn std::error::Error;

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use host_domain::command::Command;
 use host_domain::ids::{AgentId, CommandId, NodeId};
 use host_domain::key::NodeKey;
+use host_domain::node::Node;
 use host_domain::plugin::{Grants, Limits};
 use host_domain::time::{Clock, Millis};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,9 @@ pub type ComponentLookup = Arc<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
 pub type KeyOpener =
     Arc<dyn Fn(NodeKey) -> BoxFuture<'static, Result<Vec<u8>, KeyUnopened>> + Send + Sync>;
 
+/// Whether a person still has to bring the key of that name.
+pub type KeyAwaited = Arc<dyn Fn(&Node, &str) -> bool + Send + Sync>;
+
 /// Why a key was not opened.
 #[derive(Debug, thiserror::Error)]
 #[error("a key can't be opened")]
@@ -124,6 +128,8 @@ pub struct GatewayParts {
     pub components: ComponentLookup,
     /// Opens keys that agents fetch.
     pub keys: KeyOpener,
+    /// Tells a key that is yet to come from one that will never be.
+    pub is_key_awaited: KeyAwaited,
     /// Ends everything.
     pub shutdown: CancellationToken,
     /// Knows every task, so that the host's end can wait for them.

@@ -69,11 +69,7 @@ impl App {
             created_at: now,
             revoked_at: None,
         };
-        let host = Principal {
-            name: "host".to_owned(),
-            scopes: BTreeSet::new(),
-            request: None,
-        };
+        let host = Principal::host();
         let write = || async {
             let mut tx = self.db.begin().await?;
             tx.insert_api_key(&row).await?;

@@ -14,6 +14,12 @@ use crate::store::{NodeEventEntry, Tx};
 pub(crate) enum KeysMoved {
     /// They were made.
     Generated,
+    /// A person brought them.
+    Imported,
+    /// A person took them, sealed.
+    Exported,
+    /// They came back from their copies.
+    Restored,
     /// Their node is gone, and they are kept for the retention.
     Retired,
     /// They are gone.
@@ -24,6 +30,9 @@ impl KeysMoved {
     fn as_str(self) -> &'static str {
         match self {
             Self::Generated => "keys_generated",
+            Self::Imported => "keys_imported",
+            Self::Exported => "keys_exported",
+            Self::Restored => "keys_restored",
             Self::Retired => "keys_retired",
             Self::Deleted => "keys_deleted",
         }

@@ -29,6 +29,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0003_node_migrations.sql"),
         include_str!("../../../../migrations/postgres/0003_node_migrations.sql"),
     ),
+    (
+        4,
+        "node_key_backups",
+        include_str!("../../../../migrations/sqlite/0004_node_key_backups.sql"),
+        include_str!("../../../../migrations/postgres/0004_node_key_backups.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

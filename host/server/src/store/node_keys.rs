@@ -25,6 +25,7 @@ impl FromRow for NodeKey {
             },
             created_at: row.millis("created_at")?,
             delete_after: row.millis_opt("delete_after")?,
+            backup: row.text_opt("backup")?,
             version: row.int("version")?,
         })
     }
@@ -58,13 +59,39 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// At most `limit` keys whose time is over.
+    pub async fn retired_node_keys(
+        &self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<NodeKey>, StoreError> {
+        const SQL: &str = "SELECT * FROM node_keys WHERE delete_after <= $1
+            ORDER BY delete_after, id LIMIT $2";
+        self.all(sql(SQL).bind(now).bind(limit)).await
+    }
+
+    /// Keys of which there is no copy in that place, by id, after `after`.
+    pub async fn node_keys_not_backed_up(
+        &self,
+        place: &str,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<NodeKey>, StoreError> {
+        const SQL: &str = "SELECT * FROM node_keys
+            WHERE (backup IS NULL OR backup <> $1) AND id > $2 ORDER BY id LIMIT $3";
+        let after = after.map_or_else(String::new, |id| id.to_string());
+        self.all(sql(SQL).bind(place).bind(after).bind(limit)).await
+    }
+}
+
 impl Tx {
     /// Keeps a new key; `false` when the node has one of that name, which stays.
     pub async fn insert_node_key(&mut self, key: &NodeKey) -> Result<bool, StoreError> {
         const SQL: &str =
             "INSERT INTO node_keys (id, node_id, name, algorithm, public_key, master_key,
-                data_key, material, created_at, delete_after, version)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                data_key, material, created_at, delete_after, backup, version)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
             ON CONFLICT (node_id, name) DO NOTHING";
         let stmt = sql(SQL)
             .bind(key.id)
@@ -77,25 +104,42 @@ impl Tx {
             .bind(&key.sealed.material[..])
             .bind(key.created_at)
             .bind(key.delete_after)
+            .bind(key.backup.as_deref())
             .bind(key.version);
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Replaces the wrapping of a key if nobody changed it first; `false` means to read it again.
+    /// Replaces the wrapping of a key, and says where a copy of the new one lies, if nobody changed it first; `false` means to
+    /// read it again.
     pub async fn rewrap_node_key(
         &mut self,
         id: KeyId,
         seen: i64,
         sealed: &SealedKey,
+        backup: Option<&str>,
     ) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "UPDATE node_keys SET master_key = $1, data_key = $2, version = version + 1
-            WHERE id = $3 AND version = $4";
+        const SQL: &str = "UPDATE node_keys
+            SET master_key = $1, data_key = $2, backup = $3, version = version + 1
+            WHERE id = $4 AND version = $5";
         let stmt = sql(SQL)
             .bind(&sealed.master_key)
             .bind(&sealed.data_key[..])
+            .bind(backup)
             .bind(id)
             .bind(seen);
+        Ok(self.execute(stmt).await? == 1)
+    }
+
+    /// Says where the copy of a key lies, if nobody changed it since it was copied; `false` means to read it again.
+    pub async fn mark_node_key_backed_up(
+        &mut self,
+        id: KeyId,
+        seen: i64,
+        backup: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE node_keys SET backup = $1, version = version + 1
+            WHERE id = $2 AND version = $3";
+        let stmt = sql(SQL).bind(backup).bind(id).bind(seen);
         Ok(self.execute(stmt).await? == 1)
     }
 
@@ -116,15 +160,9 @@ impl Tx {
         self.execute(sql(SQL).bind(node)).await
     }
 
-    /// Deletes at most `limit` keys whose time is over, and gives them.
-    pub async fn delete_retired_node_keys(
-        &mut self,
-        now: Millis,
-        limit: u32,
-    ) -> Result<Vec<NodeKey>, StoreError> {
-        const SQL: &str = "DELETE FROM node_keys WHERE id IN
-            (SELECT id FROM node_keys WHERE delete_after <= $1 ORDER BY delete_after LIMIT $2)
-            RETURNING *";
-        self.all(sql(SQL).bind(now).bind(limit)).await
+    /// Deletes a key whose copy is gone; `false` when it was gone already.
+    pub async fn delete_node_key(&mut self, id: KeyId) -> Result<bool, StoreError> {
+        const SQL: &str = "DELETE FROM node_keys WHERE id = $1";
+        Ok(self.execute(sql(SQL).bind(id)).await? == 1)
     }
 }
