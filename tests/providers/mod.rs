@@ -1,3 +1,4 @@
 //! Machines from providers, end to end: the real programs against real servers and engines.
 
+mod opentofu;
 mod ssh;

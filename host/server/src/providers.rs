@@ -4,20 +4,22 @@
 //! destroy. Each of these may be called again after any interruption, and `destroy` also when nothing was done before.
 
 pub(crate) mod child;
+mod opentofu;
 mod ssh;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use host_domain::agent::Host;
-use host_domain::node::{Node, Placement};
+use host_domain::node::Node;
 use host_workflows::{ActivityContext, ActivityError};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use self::child::ChildError;
+use self::opentofu::Opentofu;
 use self::ssh::Ssh;
-use crate::config::{Config, ProviderConfig};
+use crate::config::{Config, OpentofuConfig, ProviderConfig};
 
 /// The provider that is always there, and the name of its machine.
 pub(crate) const LOCAL: &str = "local";
@@ -35,6 +37,8 @@ pub(crate) enum Provider {
     Local,
     /// Machines that there are already.
     Ssh(Ssh),
+    /// Machines that OpenTofu or Terraform makes.
+    Opentofu(Opentofu),
 }
 
 /// A machine that a node may get.
@@ -49,6 +53,8 @@ pub(crate) struct Candidate {
 pub(crate) struct Machine {
     pub(crate) node: Node,
     pub(crate) host: Host,
+    /// What the operation keeps of the plan, once there is one.
+    pub(crate) planned: Option<String>,
 }
 
 /// What a provider is going to do.
@@ -76,6 +82,8 @@ pub(crate) struct Join {
 pub(crate) enum JoinAt {
     /// Never: its agent is started by somebody else.
     Never,
+    /// When it is planned: its first start enrols it.
+    Plan,
     /// When its agent is put on it.
     Bootstrap,
 }
@@ -83,7 +91,8 @@ pub(crate) enum JoinAt {
 impl Providers {
     /// Those of the configuration, and `local`.
     pub(crate) fn of(config: &Config) -> Self {
-        let ca_file = config.state_dir.join("ca").join("ca.pem");
+        let config_dir = &config.state_dir;
+        let ca_file = config_dir.join("ca").join("ca.pem");
         let mut by_name = BTreeMap::from([(LOCAL.to_owned(), Provider::Local)]);
         for (name, provider) in &config.providers {
             let provider = match provider.clone() {
@@ -91,6 +100,14 @@ impl Providers {
                 ProviderConfig::Ssh(config) => Provider::Ssh(Ssh {
                     config,
                     ca_file: ca_file.clone(),
+                }),
+                ProviderConfig::Opentofu(config) => Provider::Opentofu(Opentofu {
+                    config: OpentofuConfig {
+                        module: absolute(&config.module),
+                        ..config
+                    },
+                    ca_file: ca_file.clone(),
+                    folder: absolute(&config_dir.join("machines")),
                 }),
             };
             by_name.insert(name.clone(), provider);
@@ -115,13 +132,15 @@ impl Providers {
 
 impl Provider {
     /// The machines that a node may get, the best first.
-    pub(crate) fn candidates(&self, placement: &Placement) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, node: &Node) -> Vec<Candidate> {
+        let placement = &node.placement;
         match self {
             Self::Local => vec![Candidate {
                 name: LOCAL.to_owned(),
                 address: None,
             }],
             Self::Ssh(ssh) => ssh.candidates(&placement.provider, &placement.region),
+            Self::Opentofu(_) => vec![Opentofu::candidate(node)],
         }
     }
 
@@ -129,7 +148,7 @@ impl Provider {
     pub(crate) fn is_shared(&self) -> bool {
         match self {
             Self::Local => true,
-            Self::Ssh(_) => false,
+            Self::Ssh(_) | Self::Opentofu(_) => false,
         }
     }
 
@@ -138,17 +157,24 @@ impl Provider {
         match self {
             Self::Local => JoinAt::Never,
             Self::Ssh(_) => JoinAt::Bootstrap,
+            Self::Opentofu(_) => JoinAt::Plan,
         }
     }
 
     /// Says what `create` is going to do. Nothing is made, changed or paid for.
-    pub(crate) fn plan(&self, machine: &Machine) -> Result<Plan, ProviderError> {
+    pub(crate) async fn plan(
+        &self,
+        machine: &Machine,
+        join: Option<&Join>,
+        ctx: &ActivityContext,
+    ) -> Result<Plan, ProviderError> {
         match self {
             Self::Local => Ok(Plan {
                 text: "Uses the machine of an agent that is there already. It costs nothing more."
                     .to_owned(),
             }),
             Self::Ssh(ssh) => ssh.plan(machine),
+            Self::Opentofu(tofu) => tofu.plan(machine, join, ctx).await,
         }
     }
 
@@ -164,6 +190,7 @@ impl Provider {
                 output: String::new(),
             }),
             Self::Ssh(ssh) => ssh.create(machine, ctx).await,
+            Self::Opentofu(tofu) => tofu.create(machine, ctx).await,
         }
     }
 
@@ -175,7 +202,7 @@ impl Provider {
         ctx: &ActivityContext,
     ) -> Result<String, ProviderError> {
         match self {
-            Self::Local => Ok(String::new()),
+            Self::Local | Self::Opentofu(_) => Ok(String::new()),
             Self::Ssh(ssh) => ssh.bootstrap(machine, join, ctx).await,
         }
     }
@@ -189,6 +216,7 @@ impl Provider {
         match self {
             Self::Local => Ok(String::new()),
             Self::Ssh(ssh) => ssh.destroy(machine, ctx).await,
+            Self::Opentofu(tofu) => tofu.destroy(machine, ctx).await,
         }
     }
 }
@@ -239,6 +267,13 @@ pub(crate) enum ProviderError {
         message: String,
         output: String,
     },
+    /// What ran failed, and may be tried again.
+    #[error("`{step}`: {message}")]
+    TryAgain {
+        step: String,
+        message: String,
+        output: String,
+    },
     /// What ran did not end.
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -265,6 +300,9 @@ impl ProviderError {
             Self::Refused { output, .. } => {
                 ActivityError::permanent("machine_refused", text).with_output(output)
             }
+            Self::TryAgain { output, .. } => {
+                ActivityError::retryable("provider_failed", text).with_output(output)
+            }
             Self::Failed { output, .. } => {
                 ActivityError::permanent("provider_failed", text).with_output(output)
             }
@@ -281,4 +319,9 @@ impl ProviderError {
             }
         }
     }
+}
+
+/// A path that holds wherever a program works.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -3,11 +3,13 @@
 //! The rows say what a node holds, providers what is there. A machine stays claimed until it was given back, so one that
 //! could not be is never found free by another node that is made meanwhile.
 
+use std::time::Duration;
+
 use host_domain::agent::Host;
 use host_domain::ids::HostId;
 use host_domain::node::{Node, Placement};
 use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
-use host_workflows::{ActivityContext, ActivityError};
+use host_workflows::{ActivityContext, ActivityError, Retry};
 
 use super::activity_error;
 use super::nodes::{read, read_in};
@@ -17,6 +19,8 @@ use crate::ops::{MachineOf, OpError, ensure_host};
 use crate::providers::{Join, JoinAt, Machine, ProviderError};
 use crate::store::{NodeFilter, Tx, retried};
 
+/// The step whose output is the plan.
+const PLAN_STEP: &str = "plan_host";
 /// Nodes of one host that are looked at: those that hold it, and a few that failed on it.
 const NODES_OF_HOST_MAX: u32 = 200;
 
@@ -36,7 +40,7 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
         .map_err(|error| OpError::Conflict(error.to_string()))?;
     // One that a failed node still holds may be broken: it is taken last. It is made clean before it is used.
     let mut after_failures = None;
-    for candidate in provider.candidates(&row.placement) {
+    for candidate in provider.candidates(&row) {
         let machine = MachineOf {
             provider: name,
             region: &row.placement.region,
@@ -102,13 +106,24 @@ async fn take(
 }
 
 /// Keeps on the operation what the provider is going to do.
-pub(super) async fn plan(app: App, _: ActivityContext, host: HostRef) -> Result<(), ActivityError> {
+pub(super) async fn plan(
+    app: App,
+    ctx: ActivityContext,
+    host: HostRef,
+) -> Result<(), ActivityError> {
     let machine = machine(&app, host.node, host.host_id).await?;
-    let provider = app.providers.get(&machine.node.placement.provider);
-    let plan = provider
-        .and_then(|provider| provider.plan(&machine))
+    let provider = app
+        .providers
+        .get(&machine.node.placement.provider)
         .map_err(for_workflow)?;
-    keep(&app, host.node, "plan_host", plan.text).await
+    let join = match provider.join_at() {
+        JoinAt::Never | JoinAt::Bootstrap => None,
+        // Its life begins when the machine's may: once the machine was made.
+        JoinAt::Plan => Some(token(&app, &machine, Retry::PROVIDER.per_try).await?),
+    };
+    let planned = provider.plan(&machine, join.as_ref(), &ctx).await;
+    let text = planned.map_err(for_workflow)?.text;
+    keep(&app, host.node, PLAN_STEP, text).await
 }
 
 /// Makes the machine.
@@ -165,11 +180,9 @@ pub(super) async fn bootstrap(
         return Ok(());
     }
     match provider.join_at() {
-        JoinAt::Never => Ok(()),
+        JoinAt::Never | JoinAt::Plan => Ok(()),
         JoinAt::Bootstrap => {
-            let join = retried(|| new_token(&app, &machine))
-                .await
-                .map_err(activity_error)?;
+            let join = token(&app, &machine, Duration::ZERO).await?;
             let output = provider
                 .bootstrap(&machine, &join, &ctx)
                 .await
@@ -179,19 +192,24 @@ pub(super) async fn bootstrap(
     }
 }
 
-/// A token for the machine's agent; those that were issued for this node before are worth nothing from here on.
-async fn new_token(app: &App, machine: &Machine) -> Result<Join, OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    tx.revoke_node_enrolment_tokens(machine.node.id, now)
-        .await?;
-    let issued = app
-        .issue_token(&mut tx, &machine.host, Some(machine.node.id), now)
-        .await?;
-    tx.commit().await?;
-    Ok(Join {
-        token: issued.token,
-    })
+/// A token for the machine's agent, whose life begins after `later`; those that were issued for this node before are worth
+/// nothing from here on.
+async fn token(app: &App, machine: &Machine, later: Duration) -> Result<Join, ActivityError> {
+    let issue = || async {
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await?;
+        tx.revoke_node_enrolment_tokens(machine.node.id, now)
+            .await?;
+        let (host, node) = (&machine.host, Some(machine.node.id));
+        let issued = app
+            .issue_token(&mut tx, host, node, now.plus(later))
+            .await?;
+        tx.commit().await?;
+        Ok::<_, OpError>(Join {
+            token: issued.token,
+        })
+    };
+    retried(issue).await.map_err(activity_error)
 }
 
 /// Gives the machine back and takes it away from the node.
@@ -248,10 +266,17 @@ async fn cut_agents_off(app: &App, host_id: HostId) -> Result<(), OpError> {
 
 async fn machine(app: &App, node: NodeRef, host_id: HostId) -> Result<Machine, ActivityError> {
     let read = || async {
-        let node = read(app, node).await?;
+        let row = read(app, node).await?;
         let host = app.db.host(host_id).await?;
         let host = host.ok_or_else(|| OpError::not_found("host", host_id))?;
-        Ok::<_, OpError>(Machine { node, host })
+        let operation = app.db.operation(node.operation_id).await?;
+        let mut steps = operation.into_iter().flat_map(|operation| operation.steps);
+        let planned = steps.find(|step| step.name == PLAN_STEP);
+        Ok::<_, OpError>(Machine {
+            node: row,
+            host,
+            planned: planned.map(|step| step.output),
+        })
     };
     retried(read).await.map_err(activity_error)
 }

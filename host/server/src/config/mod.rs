@@ -14,7 +14,7 @@ pub use database::{DatabaseConfig, DatabaseUrl};
 pub use events::{EventsConfig, NatsUrl};
 pub use key_backup::{BackupConfig, BackupPlace, S3Config};
 pub use keys::{AppRole, KeysConfig, VaultConfig, WrappedBy};
-pub use providers::{ProviderConfig, ProvidersConfig, SshConfig, SshHost};
+pub use providers::{OpentofuConfig, ProviderConfig, ProvidersConfig, S3State, SshConfig, SshHost};
 pub use read::ConfigError;
 pub use workflows::{EngineKind, TemporalConfig, WorkflowsConfig};
 

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use host_domain::time::duration_text;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_yaml::Value;
@@ -22,6 +24,8 @@ pub enum ProviderConfig {
     Local,
     /// Machines that there are already, reached by SSH.
     Ssh(SshConfig),
+    /// Machines that OpenTofu or Terraform makes.
+    Opentofu(OpentofuConfig),
 }
 
 impl<'de> Deserialize<'de> for ProviderConfig {
@@ -31,11 +35,12 @@ impl<'de> Deserialize<'de> for ProviderConfig {
         match kind.as_ref().and_then(Value::as_str) {
             Some("local") => below::<Nothing, _>(settings).map(|_| Self::Local),
             Some("ssh") => below(settings).map(Self::Ssh),
+            Some("opentofu") => below(settings).map(Self::Opentofu),
             Some(other) => Err(D::Error::custom(format!(
-                "`kind` is `{other}`; choose `local` or `ssh`"
+                "`kind` is `{other}`; choose `local`, `ssh` or `opentofu`"
             ))),
             None => Err(D::Error::custom(
-                "`kind` is missing; choose `local` or `ssh`",
+                "`kind` is missing; choose `local`, `ssh` or `opentofu`",
             )),
         }
     }
@@ -91,6 +96,58 @@ pub struct SshHost {
     pub dir: String,
 }
 
+/// Machines that OpenTofu or Terraform makes, one for each node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpentofuConfig {
+    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    pub gateway: String,
+    /// The engine: `tofu` or `terraform`, by name or path.
+    #[serde(default = "tofu")]
+    pub binary: PathBuf,
+    /// Folder of the module; it is copied for each node when the node is made.
+    pub module: PathBuf,
+    /// Further variables of the module; no secrets.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Variables of the engine's environment, such as `HCLOUD_TOKEN`, each with the file that holds its value.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// How long making or destroying a machine may take.
+    #[serde(default = "apply_limit", with = "duration_text")]
+    pub apply_limit: Duration,
+    /// Keeps states in a bucket, with a lock; below `state_dir` when absent.
+    #[serde(default)]
+    pub s3: Option<S3State>,
+}
+
+/// Where states are kept in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3State {
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// Before the name of each state, such as `bellwether/`.
+    #[serde(default)]
+    pub prefix: String,
+    /// The service's address, when it is not Amazon's.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+}
+
+fn tofu() -> PathBuf {
+    PathBuf::from("tofu")
+}
+
+fn apply_limit() -> Duration {
+    APPLY_LIMIT_MAX
+}
+
+/// A try of making a machine takes at most 15 minutes, and there is more to it than the apply.
+const APPLY_LIMIT_MAX: Duration = Duration::from_mins(10);
+
 fn ssh_port() -> u16 {
     22
 }
@@ -115,6 +172,7 @@ pub(super) fn check(providers: &ProvidersConfig) -> Result<(), ConfigError> {
         match provider {
             ProviderConfig::Local => {}
             ProviderConfig::Ssh(ssh) => check_ssh(ssh, &place)?,
+            ProviderConfig::Opentofu(tofu) => check_opentofu(tofu, &place)?,
         }
     }
     Ok(())
@@ -157,6 +215,42 @@ fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), ConfigError> {
+    check_gateway(&tofu.gateway, &format!("{place}.gateway"))?;
+    for name in tofu.variables.keys() {
+        let key = format!("{place}.variables.{name}");
+        demand(is_word(name, "_-"), &key, "must be the name of a variable")?;
+        demand(
+            !OWN_VARIABLES.contains(&name.as_str()),
+            &key,
+            "is set for each machine by this host",
+        )?;
+    }
+    for name in tofu.secrets.keys() {
+        let key = format!("{place}.secrets.{name}");
+        demand(
+            is_word(name, "_"),
+            &key,
+            "must be the name of an environment variable",
+        )?;
+    }
+    demand(
+        tofu.apply_limit <= APPLY_LIMIT_MAX,
+        &format!("{place}.apply_limit"),
+        "must be at most 10m",
+    )
+}
+
+/// Variables of every module.
+const OWN_VARIABLES: &[&str] = &[
+    "name",
+    "region",
+    "instance_type",
+    "gateway",
+    "ca_pem",
+    "token",
+];
 
 fn check_gateway(gateway: &str, key: &str) -> Result<(), ConfigError> {
     let is_fine = gateway
@@ -230,6 +324,46 @@ providers:
         key_file: /etc/bellwether/id
         known_host: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5
 ";
+
+    const TOFU: &str = "
+providers:
+  cloud:
+    kind: opentofu
+    gateway: https://bellwether.example:9090
+    module: deploy/tofu/hetzner
+    variables: {image: debian-12}
+    secrets: {HCLOUD_TOKEN: /etc/bellwether/hcloud-token}
+";
+
+    #[test]
+    fn engines_are_read_with_their_defaults_and_mistakes_named() {
+        let config = read(TOFU).unwrap();
+        let super::ProviderConfig::Opentofu(tofu) = &config.providers["cloud"] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(tofu.binary, std::path::Path::new("tofu"));
+        assert_eq!(tofu.apply_limit.as_secs(), 600);
+        for (from, to, expected) in [
+            ("module: deploy/tofu/hetzner", "modul: x", "modul"),
+            ("image:", "token:", "providers.cloud.variables.token"),
+            ("image:", "'a b':", "providers.cloud.variables.a b"),
+            (
+                "HCLOUD_TOKEN",
+                "'LD PRELOAD'",
+                "providers.cloud.secrets.LD PRELOAD",
+            ),
+            (
+                "module:",
+                "apply_limit: 1h\n    module:",
+                "providers.cloud.apply_limit",
+            ),
+            ("module:", "s3: {bucket: b}\n    module:", "s3"),
+        ] {
+            assert!(TOFU.contains(from), "{from}");
+            let error = read(&TOFU.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
 
     fn read(yaml: &str) -> Result<Config, String> {
         let folder = tempfile::tempdir().unwrap();

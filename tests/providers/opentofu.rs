@@ -1,0 +1,291 @@
+//! Machines that an engine makes: Terraform itself with a module that needs no download, and an engine with faults.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::dev::{Dev, processes_with, programs};
+use crate::support::files::holding;
+use crate::support::terraform::{program, terraform};
+use crate::support::wait::eventually;
+
+/// A product whose chain may run by each of these providers.
+fn dev_with(providers: &[&str]) -> (Dev, u16) {
+    let mut dev = Dev::new(&["--no-agent", "--no-node"]);
+    let gateway = dev.fix_gateway();
+    let mut declared = "    providers:\n".to_owned();
+    for name in providers {
+        let machine = "{instance_type: small, default_region: here, regions: [here]}";
+        writeln!(declared, "      {name}: {machine}").unwrap();
+    }
+    dev.edit(
+        "chains/anvil-devnet/profile.yaml",
+        "    providers:\n",
+        &declared,
+    );
+    (dev, gateway)
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("providers")
+}
+
+/// Real Terraform; `breaks` lets the second part of the machine fail.
+fn cloud(breaks: bool) -> Dev {
+    let (dev, gateway) = dev_with(&["cloud"]);
+    let engine = terraform(&dev.path("."));
+    dev.configure(&format!(
+        "providers:\n  cloud:\n    kind: opentofu\n    binary: {}\n    module: {}\n    gateway: https://127.0.0.1:{gateway}\n    \
+         variables: {{agent: {}, dir: {}, breaks: \"{breaks}\"}}\n",
+        engine.display(),
+        sources().join("machine").display(),
+        programs().join("bellwether-agent").display(),
+        machine(&dev).display(),
+    ));
+    dev
+}
+
+/// The folder of the "machine".
+fn machine(dev: &Dev) -> PathBuf {
+    dev.path("machine")
+}
+
+async fn create(dev: &Dev, provider: &str, name: &str) -> Value {
+    let wanted = json!({"chain": "anvil-devnet", "provider": provider, "name": name});
+    dev.post("nodes", &wanted).await
+}
+
+/// Waits for the end of what a request began.
+async fn ended(dev: &Dev, begun: &Value, limit: Duration) -> Value {
+    let id = begun["operation"]["id"].as_str().unwrap();
+    eventually("the operation's end", limit, async || {
+        let operation = dev.get(&format!("operations/{id}")).await;
+        let is_over = ["succeeded", "failed", "cancelled"].contains(&operation["state"].as_str()?);
+        is_over.then_some(operation)
+    })
+    .await
+}
+
+fn output<'a>(operation: &'a Value, name: &str) -> &'a str {
+    let steps = operation["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["name"] == name).unwrap();
+    step["output"].as_str().unwrap()
+}
+
+/// Working folders of nodes.
+fn folders(dev: &Dev) -> usize {
+    std::fs::read_dir(dev.path(".bellwether/machines")).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
+    let mut dev = cloud(false);
+    dev.start().await;
+    let made = create(&dev, "cloud", "cloudy").await;
+    let operation = ended(&dev, &made, Duration::from_secs(90)).await;
+    assert_eq!(
+        operation["state"],
+        "succeeded",
+        "{operation:#}\n{}",
+        dev.log()
+    );
+    let plan = output(&operation, "plan_host");
+    assert!(
+        plan.contains("Plan: 2 to add, 0 to change, 0 to destroy."),
+        "{plan}"
+    );
+    assert!(plan.contains("The plan is sha256:"), "{plan}");
+    let applied = output(&operation, "create_host");
+    assert!(applied.contains("Apply complete!"), "{applied}");
+    let node = dev.get("nodes/cloudy").await;
+    assert_eq!(node["placement"]["host_ip"], "127.0.0.1");
+
+    // The token went to the machine and nowhere else that is kept in the clear.
+    let token_file = machine(&dev).join("token");
+    let token = std::fs::read_to_string(&token_file).unwrap();
+    assert_eq!(
+        holding(&dev.path("."), token.trim().as_bytes()),
+        [token_file]
+    );
+    assert_eq!(processes_with(token.trim(), ""), Vec::<u32>::new());
+
+    let begun = dev.post("nodes/cloudy/terminate", &json!({})).await;
+    let operation = ended(&dev, &begun, Duration::from_mins(1)).await;
+    assert_eq!(operation["state"], "succeeded", "{operation:#}");
+    let destroyed = output(&operation, "destroy_host");
+    assert!(
+        destroyed.contains("Destroy complete! Resources: 2 destroyed."),
+        "{destroyed}"
+    );
+    assert!(!machine(&dev).exists(), "the machine is gone");
+    assert_eq!(folders(&dev), 0, "and so is what was kept of it");
+    let path = machine(&dev).display().to_string();
+    assert_eq!(processes_with(&path, ""), Vec::<u32>::new());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_made_in_part_is_destroyed_and_the_engine_quoted() {
+    let mut dev = cloud(true);
+    dev.start().await;
+    let made = create(&dev, "cloud", "half").await;
+    let operation = ended(&dev, &made, Duration::from_mins(1)).await;
+    let error = operation["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("step `create_host`: `terraform apply`"),
+        "{error}"
+    );
+    assert!(
+        error.contains("when a part of the machine was made"),
+        "{error}"
+    );
+    assert!(error.contains("the quota is used up"), "{error}");
+    assert!(!error.contains("not undone"), "{error}");
+    assert!(!machine(&dev).exists(), "the part that was made is gone");
+    assert_eq!(folders(&dev), 0);
+    let path = machine(&dev).display().to_string();
+    assert_eq!(processes_with(&path, ""), Vec::<u32>::new());
+}
+
+const FAULTS: &[&str] = &[
+    "hangs",
+    "lies",
+    "half-creates",
+    "refuses",
+    "babbles",
+    "swaps",
+    "clings",
+];
+
+/// A product with a provider for each fault of the stand-in.
+fn faulty() -> (Dev, PathBuf) {
+    let (dev, gateway) = dev_with(FAULTS);
+    let script = std::fs::read_to_string(sources().join("stand-in.sh")).unwrap();
+    let engine = program(&dev.path("."), "tofu", &script);
+    std::fs::create_dir(dev.path("module")).unwrap();
+    std::fs::write(dev.path("module/main.tf"), "").unwrap();
+    std::fs::write(dev.path("secret"), "very-secret\n").unwrap();
+    let mut providers = "providers:\n".to_owned();
+    for fault in FAULTS {
+        let settings = json!({
+            "kind": "opentofu",
+            "binary": engine,
+            "module": dev.path("module"),
+            "gateway": format!("https://127.0.0.1:{gateway}"),
+            "apply_limit": "2s",
+            "variables": {"fault": fault, "log": dev.path("calls")},
+            "secrets": {"SECRET": dev.path("secret")},
+        });
+        writeln!(providers, "  {fault}: {settings}").unwrap();
+    }
+    dev.configure(&providers);
+    (dev, engine)
+}
+
+/// Where each fault ends a node, and words of its error.
+const ENDS: &[(&str, &str, &str)] = &[
+    ("hangs", "create_host", "can't be applied twice"),
+    ("lies", "create_host", "there is no output `address`"),
+    ("half-creates", "create_host", "out of quota, said (secret)"),
+    ("refuses", "plan_host", "Error: no such server type"),
+    ("babbles", "create_host", "what is not JSON"),
+    (
+        "swaps",
+        "create_host",
+        "is not the one that the operation shows",
+    ),
+    (
+        "clings",
+        "create_host",
+        "not undone: `destroy_host`: `destroy_host` failed: `tofu destroy`",
+    ),
+];
+
+#[tokio::test]
+async fn an_engine_that_hangs_lies_half_creates_or_babbles_leaves_nothing_that_is_not_named() {
+    let (mut dev, engine) = faulty();
+    dev.start().await;
+    let mut begun = Vec::new();
+    for (fault, step, words) in ENDS {
+        begun.push((fault, step, words, create(&dev, fault, fault).await));
+    }
+    for (fault, step, words, made) in begun {
+        let operation = ended(&dev, &made, Duration::from_mins(2)).await;
+        assert_eq!(operation["state"], "failed", "{fault}: {operation:#}");
+        let error = operation["error"].as_str().unwrap();
+        assert!(
+            error.starts_with(&format!("step `{step}`")) && error.contains(words),
+            "{fault}: {error}"
+        );
+        assert_eq!(error.contains("not undone"), *fault == "clings", "{error}");
+        let told = operation.to_string();
+        assert!(!told.contains("very-secret") && !told.contains("bw_join_"));
+    }
+    let state = dev.path(".bellwether");
+    assert_eq!(holding(&state, b"very-secret"), Vec::<PathBuf>::new());
+    // What may have been made is destroyed, and nothing else is.
+    let calls = std::fs::read_to_string(dev.path("calls")).unwrap();
+    for (fault, n_applied, n_destroyed) in [
+        ("hangs", 1, 1),
+        ("lies", 1, 0),
+        ("half-creates", 1, 1),
+        ("refuses", 0, 0),
+        ("babbles", 0, 0),
+        ("swaps", 0, 0),
+    ] {
+        let line = |command: &str| format!("{fault} {command}");
+        let count = |command| calls.lines().filter(|one| *one == line(command)).count();
+        let counts = (count("apply"), count("destroy"));
+        assert_eq!(counts, (n_applied, n_destroyed), "{fault}: {calls}");
+    }
+    assert_eq!(folders(&dev), 1, "only what could not be destroyed is kept");
+    let path = engine.display().to_string();
+    assert_eq!(processes_with(&path, ""), Vec::<u32>::new(), "nothing runs");
+}
+
+#[test]
+fn the_modules_are_formatted_and_the_tests_own_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = terraform(folder.path());
+    let run = |dir: &Path, args: &[&str]| {
+        let output = Command::new(&engine)
+            .args(args)
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{args:?}: {said}");
+    };
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // It also refuses what does not parse. `validate` of these wants their providers, which come from elsewhere.
+    run(
+        project,
+        &["fmt", "-check", "-diff", "-recursive", "deploy/tofu"],
+    );
+    run(
+        project,
+        &["fmt", "-check", "-diff", "tests/providers/machine"],
+    );
+    let own = folder.path().join("machine");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(sources().join("machine/main.tf"), own.join("main.tf")).unwrap();
+    run(&own, &["init", "-input=false"]);
+    run(&own, &["validate"]);
+    // Both start the agent in the same way.
+    let template = |module: &str| {
+        std::fs::read(
+            project
+                .join("deploy/tofu")
+                .join(module)
+                .join("cloud-init.yaml.tftpl"),
+        )
+        .unwrap()
+    };
+    assert_eq!(template("hetzner"), template("ovh"));
+}
