@@ -8,6 +8,7 @@
 
 mod agent;
 mod api;
+mod bus;
 mod chain_configs;
 mod console;
 mod gateway;

@@ -3,7 +3,7 @@
 //! SQLite runs each noun as a test of its own. PostgreSQL runs all of them in one test, because each test is a process and a
 //! server takes a second to start; each noun has a database of its own there too.
 
-mod builders;
+pub(crate) mod builders;
 mod coverage;
 mod schema;
 mod transfer;
@@ -38,6 +38,7 @@ contracts!(
     health,
     observations,
     outbox,
+    bus_outbox,
     event_log,
     incidents,
     notifications,

@@ -144,6 +144,7 @@ async fn a_poisoned_event_makes_room(db: &Db) {
     );
     tx.commit().await.unwrap();
     let letters = db.list_dead_letters(None, 10).await.unwrap();
+    assert_eq!(db.n_dead_letters().await.unwrap(), 1);
     assert_eq!(letters.len(), 1);
     assert_eq!((&letters[0].event, letters[0].attempts), (&bad, 1));
     assert_eq!(

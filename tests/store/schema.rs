@@ -93,7 +93,8 @@ async fn refuses_an_empty_database(db: &Db) {
             (1, "init"),
             (2, "node_keys"),
             (3, "node_migrations"),
-            (4, "node_key_backups")
+            (4, "node_key_backups"),
+            (5, "bus_outbox")
         ]
     );
     match db.check_schema().await {

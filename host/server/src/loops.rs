@@ -23,6 +23,10 @@ pub(crate) async fn start(app: &App, engine: Option<&Orchestrator>) -> anyhow::R
     // Commits of other hosts may wake nobody here, so each loop that commits wake also looks by itself.
     let look_again = app.config.events.look_interval;
     app.spawn(on_change(app.clone(), "event tail", look_again, tail));
+    if engine.is_some() {
+        let waiting = reconcile::bus::Workflows(app.role(Role::Orchestrator));
+        app.bus.attach("workflows", Arc::new(waiting));
+    }
     app.spawn(wakes::run(app.role(Role::Orchestrator)));
     app.spawn(watch::run(app.role(Role::Orchestrator)));
     let health = app.role(Role::Health);
@@ -45,6 +49,12 @@ pub(crate) async fn start(app: &App, engine: Option<&Orchestrator>) -> anyhow::R
         "collectors",
         Duration::from_secs(2),
         |app| async move { app.look_after_collectors().await },
+    ));
+    app.spawn(every(
+        health.clone(),
+        "measures",
+        reconcile::bus::MEASURED_EVERY,
+        reconcile::bus::measure,
     ));
     start_leaders(&health).await;
     if let Some(engine) = engine {
@@ -75,6 +85,7 @@ async fn start_leaders(app: &App) {
         reconcile::migrations::round,
     ));
     app.spawn(reconcile::policies::run(app.clone()));
+    app.spawn(reconcile::bus::run(app.clone()));
     app.spawn(reconcile::notifications::run(app.clone()));
     app.spawn(leading(
         app.clone(),

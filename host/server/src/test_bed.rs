@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::app::{App, Opened};
-use crate::bus::Bus;
+use crate::bus::{Bus, InProcess};
 use crate::config::{Config, KeysConfig};
 use crate::databases::Databases;
 use crate::host::write_private;
@@ -68,7 +68,7 @@ impl Bed {
             keyring: keyring(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             key_backup,
             worker: "test".to_owned(),
-            bus: Bus::InProcess,
+            bus: Bus::InProcess(InProcess::default()),
         });
         Self {
             app,

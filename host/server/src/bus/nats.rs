@@ -1,7 +1,7 @@
 //! The bus through NATS servers.
 //!
 //! One connection per host, which the client keeps by itself; this side says once when it is lost and once when it is back.
-//! Wake-ups are plain messages: nothing keeps them, because the rows that they point to are kept.
+//! Wake-ups are plain messages, which nothing keeps; transitions are in a stream of JetStream.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +9,21 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt;
+use host_domain::event::HealthTransitionEvent;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::address::{Address, Login};
-use super::{ANSWER_MAX, BusState, Wake};
+use super::{ANSWER_MAX, BusState, Consumer, Given, Wake};
+
+mod consume;
+mod stream;
+
+use stream::Stream;
+
+pub(super) use stream::KEPT;
 
 /// Wake-ups that wait for the connection, and for a slow reader here.
 const WAKES_MAX: usize = 1_024;
@@ -25,6 +33,9 @@ const PING: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Until the servers have answered for the first time.
 const NOT_YET: &str = "the servers of `events.nats_url` have not answered yet";
+/// Afterwards.
+const LOST: &str =
+    "the connection to the servers of `events.nats_url` is lost; it is tried again without end";
 
 /// The bus through NATS. Cheap to clone.
 #[derive(Clone)]
@@ -37,11 +48,20 @@ struct Inner {
     /// This host, whose own messages mean nothing to it.
     host: String,
     subject: String,
-    state: watch::Sender<BusState>,
+    connection: watch::Sender<Connection>,
+    stream: Stream,
     outgoing: mpsc::Sender<Wake>,
     /// Taken by [`Nats::run`].
     to_send: Mutex<mpsc::Receiver<Wake>>,
     incoming: broadcast::Sender<Wake>,
+}
+
+/// The connection to the servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Connection {
+    /// How many there have been.
+    n: u64,
+    is_up: bool,
 }
 
 /// A wake-up on its way.
@@ -58,18 +78,20 @@ impl Nats {
         prefix: &str,
         host: &str,
     ) -> anyhow::Result<Self> {
-        let state = watch::Sender::new(BusState::Away(NOT_YET.to_owned()));
-        let mut options = options(state.clone(), &address.login).name(format!("bellwether {host}"));
+        let connection = watch::Sender::new(Connection::default());
+        let options = options(connection.clone(), &address.login);
+        let mut options = options.name(format!("bellwether {host}"));
         if let Some(path) = ca_file {
             options = options.add_root_certificates(path);
         }
         let client = options.connect(address.servers).await?;
         let (outgoing, to_send) = mpsc::channel(WAKES_MAX);
         let inner = Inner {
+            stream: Stream::new(client.clone(), prefix, connection.clone()),
             client,
             host: host.to_owned(),
             subject: format!("{prefix}.wake"),
-            state,
+            connection,
             outgoing,
             to_send: Mutex::new(to_send),
             incoming: broadcast::Sender::new(WAKES_MAX),
@@ -79,23 +101,24 @@ impl Nats {
         })
     }
 
-    /// Carries wake-ups both ways until `shutdown`.
+    /// Carries wake-ups both ways, and events to consumers, until `shutdown`.
     pub(super) async fn run(&self, shutdown: &CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.send_all() => {}
             () = self.hear_all() => {}
             () = self.make_up() => {}
+            () = self.inner.stream.run() => {}
         }
         // What was said last, such as the end of an operation, should still be heard.
         drop(tokio::time::timeout(ANSWER_MAX, self.inner.client.flush()).await);
     }
 
     pub(super) fn wake(&self, wake: Wake) {
-        if self.state() == BusState::Connected && self.inner.outgoing.try_send(wake).is_ok() {
-            return;
+        let is_up = self.inner.connection.borrow().is_up;
+        if !is_up || self.inner.outgoing.try_send(wake).is_err() {
+            metrics::counter!("events_wakes_lost_total").increment(1);
         }
-        metrics::counter!("events_wakes_lost_total").increment(1);
     }
 
     pub(super) fn wakes(&self) -> broadcast::Receiver<Wake> {
@@ -103,7 +126,29 @@ impl Nats {
     }
 
     pub(super) fn state(&self) -> BusState {
-        self.inner.state.borrow().clone()
+        let connection = *self.inner.connection.borrow();
+        match (connection.is_up, self.inner.stream.trouble()) {
+            (false, _) if connection.n == 0 => BusState::Away(NOT_YET.to_owned()),
+            (false, _) => BusState::Away(LOST.to_owned()),
+            (true, Some(why)) => BusState::NoStream(why),
+            (true, None) => BusState::Connected,
+        }
+    }
+
+    pub(super) fn attach(&self, name: &'static str, consumer: Arc<dyn Consumer>) {
+        self.inner.stream.attach(name, consumer);
+    }
+
+    pub(super) async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
+        self.inner.stream.publish(events).await
+    }
+
+    pub(super) fn link(&self) -> Option<u64> {
+        self.inner.stream.link()
+    }
+
+    pub(super) fn lags(&self) -> Vec<(&'static str, u64)> {
+        self.inner.stream.lags()
     }
 
     async fn send_all(&self) {
@@ -139,26 +184,26 @@ impl Nats {
 
     /// Looks at everything when the connection is back: what was said meanwhile is lost.
     async fn make_up(&self) {
-        let mut state = self.inner.state.subscribe();
-        let first = state.wait_for(|state| *state == BusState::Connected);
+        let mut connection = self.inner.connection.subscribe();
+        let first = connection.wait_for(|connection| connection.is_up);
         if tokio::time::timeout(ANSWER_MAX, first).await.is_err() {
-            tracing::warn!("the event bus is away, other hosts look by themselves: {NOT_YET}");
+            tell_away(NOT_YET);
         }
-        let mut was_connected = false;
+        let mut made_up_for = 0;
         loop {
-            let is_connected = *state.borrow_and_update() == BusState::Connected;
-            if is_connected && !was_connected {
+            let Connection { n, is_up } = *connection.borrow_and_update();
+            if is_up && n != made_up_for {
+                made_up_for = n;
                 drop(self.inner.incoming.send(Wake::Everything));
             }
-            was_connected = is_connected;
-            if state.changed().await.is_err() {
+            if connection.changed().await.is_err() {
                 return;
             }
         }
     }
 }
 
-fn options(state: watch::Sender<BusState>, login: &Login) -> ConnectOptions {
+fn options(connection: watch::Sender<Connection>, login: &Login) -> ConnectOptions {
     let options = ConnectOptions::new()
         .retry_on_initial_connect()
         .ping_interval(PING)
@@ -167,7 +212,7 @@ fn options(state: watch::Sender<BusState>, login: &Login) -> ConnectOptions {
         .subscription_capacity(WAKES_MAX)
         .reconnect_delay_callback(pause)
         .event_callback(move |event| {
-            note(&state, &event);
+            note(&connection, &event);
             std::future::ready(())
         });
     match login {
@@ -187,17 +232,23 @@ fn pause(tries: usize) -> Duration {
 }
 
 /// Says once what becomes of the connection; tries in between are not told.
-fn note(state: &watch::Sender<BusState>, event: &Event) {
+fn note(connection: &watch::Sender<Connection>, event: &Event) {
     match event {
         Event::Connected => {
-            if state.send_replace(BusState::Connected) != BusState::Connected {
-                metrics::gauge!("events_bus_connected").set(1.0);
-                tracing::info!("the event bus is connected");
-            }
+            connection.send_modify(|connection| {
+                connection.n += 1;
+                connection.is_up = true;
+            });
+            metrics::gauge!("events_bus_connected").set(1.0);
+            tracing::info!("the event bus is connected");
         }
         Event::Disconnected | Event::Closed => {
-            let why = "the connection to the servers of `events.nats_url` is lost; it is tried again without end";
-            lost(state, why.to_owned());
+            let was_up = connection
+                .send_if_modified(|connection| std::mem::replace(&mut connection.is_up, false));
+            metrics::gauge!("events_bus_connected").set(0.0);
+            if was_up {
+                tell_away(LOST);
+            }
         }
         Event::ServerError(error) => tracing::warn!("the event bus: the server says: {error}"),
         Event::SlowConsumer(_) => metrics::counter!("events_wakes_lost_total").increment(1),
@@ -206,10 +257,6 @@ fn note(state: &watch::Sender<BusState>, event: &Event) {
     }
 }
 
-fn lost(state: &watch::Sender<BusState>, why: String) {
-    let is_news = state.send_replace(BusState::Away(why.clone())) == BusState::Connected;
-    metrics::gauge!("events_bus_connected").set(0.0);
-    if is_news {
-        tracing::warn!("the event bus is away, other hosts look by themselves: {why}");
-    }
+fn tell_away(why: &str) {
+    tracing::warn!("the event bus is away, hosts look by themselves and events wait: {why}");
 }

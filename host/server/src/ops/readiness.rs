@@ -90,8 +90,12 @@ impl App {
     fn events_readiness(&self) -> PartReadiness {
         let (is_ready, detail) = match self.bus.state() {
             BusState::InProcess => (true, "in this process".to_owned()),
-            BusState::Connected => (true, "connected".to_owned()),
-            BusState::Away(why) => (false, format!("{why}; until then hosts look by themselves")),
+            BusState::Connected => (true, connected(&self.bus.lags())),
+            BusState::NoStream(why) => (false, format!("takes no events, they wait: {why}")),
+            BusState::Away(why) => (
+                false,
+                format!("{why}; events wait, hosts look by themselves"),
+            ),
         };
         PartReadiness {
             part: "events",
@@ -115,6 +119,12 @@ impl App {
             detail: detail.to_owned(),
         }
     }
+}
+
+fn connected(lags: &[(&'static str, u64)]) -> String {
+    let lags = lags.iter();
+    let behind = lags.map(|(consumer, n)| format!("; `{consumer}` is {n} events behind"));
+    format!("connected{}", behind.collect::<String>())
 }
 
 /// Asks a part something small, with a bound.

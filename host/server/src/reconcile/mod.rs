@@ -2,6 +2,7 @@
 //!
 //! A failed round is logged and left to the next one; none retries inside.
 
+pub(crate) mod bus;
 pub(crate) mod cleaners;
 pub(crate) mod escalations;
 pub(crate) mod event_tail;
@@ -43,7 +44,26 @@ where
 
 /// Runs `round` at once and then every `period`, while this process leads; ends with the app. The round's database is fenced:
 /// of a tenure that is over it writes nothing.
-pub(crate) async fn leading<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)
+pub(crate) async fn leading<F, Fut, E>(app: App, name: &'static str, period: Duration, round: F)
+where
+    F: FnMut(App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    led(app, name, Pace::Every(period), round).await;
+}
+
+/// When a loop of the leader looks.
+#[derive(Clone, Copy)]
+pub(crate) enum Pace {
+    /// From time to time.
+    Every(Duration),
+    /// When something was committed, and from time to time.
+    OnChange(Duration),
+}
+
+/// Runs `round` in its pace, while this process leads.
+pub(crate) async fn led<F, Fut, E>(app: App, name: &'static str, pace: Pace, mut round: F)
 where
     F: FnMut(App) -> Fut,
     Fut: Future<Output = Result<(), E>>,
@@ -57,7 +77,12 @@ where
         };
         let Some(fence) = fence else { return };
         let led = app.led_by(fence);
-        let rounds = every(led, name, period, &mut round);
+        let rounds = async {
+            match pace {
+                Pace::Every(period) => every(led, name, period, &mut round).await,
+                Pace::OnChange(period) => on_change(led, name, period, &mut round).await,
+            }
+        };
         tokio::select! {
             () = rounds => return,
             // What was begun is dropped, and undone where it had not ended.

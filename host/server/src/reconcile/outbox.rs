@@ -1,14 +1,14 @@
 //! Hands transitions to what follows from them, in order per node. A handler's rows and the end of the event are one
-//! transaction, so that each committed transition has its effect exactly once.
+//! transaction, so that each committed transition has its effect exactly once. The same transaction hands the event on to the
+//! bus: incidents never wait for it.
 
 use std::time::Duration;
 
-use host_domain::event::{Dimension, HealthTransitionEvent};
+use host_domain::event::Dimension;
 use host_domain::incident::{Cause, Severity, SubjectKind, category, incidents_of};
-use host_domain::node::{NodeState, Reason};
+use host_domain::node::Reason;
 use host_domain::notification::node_labels;
 use host_domain::time::Millis;
-use host_workflows::provision_node;
 
 use crate::app::App;
 use crate::catalogue::Catalogue;
@@ -82,8 +82,8 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
             raise(&mut tx, &catalogue, &subject, cause, now).await?;
         }
     }
+    tx.insert_bus_event(event).await?;
     tx.commit().await?;
-    tell_workflow(app, event).await;
     Ok(())
 }
 
@@ -106,14 +106,6 @@ async fn end_with_node(
         }
     }
     Ok(())
-}
-
-/// A hint for a provisioning that waits; it looks by itself when the hint is lost.
-async fn tell_workflow(app: &App, event: &HealthTransitionEvent) {
-    if event.dimension == Dimension::State && event.after.state == NodeState::Healthy {
-        let workflow = provision_node::workflow_id(event.node_id);
-        app.hint(&workflow, provision_node::NODE_HEALTH).await;
-    }
 }
 
 /// Tries a failed event again later, or puts it aside and says so.
@@ -149,6 +141,8 @@ pub(super) async fn put_off(
             reasons: vec![Reason::new("handler_failed", text)],
         };
         raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
+        // Its incidents are missing, but it happened.
+        tx.insert_bus_event(event).await?;
     }
     tx.commit().await?;
     Ok(())

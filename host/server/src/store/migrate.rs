@@ -35,6 +35,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0004_node_key_backups.sql"),
         include_str!("../../../../migrations/postgres/0004_node_key_backups.sql"),
     ),
+    (
+        5,
+        "bus_outbox",
+        include_str!("../../../../migrations/sqlite/0005_bus_outbox.sql"),
+        include_str!("../../../../migrations/postgres/0005_bus_outbox.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

@@ -14,6 +14,7 @@ mod transfer;
 mod agents;
 mod api_keys;
 mod audit_log;
+mod bus_outbox;
 mod commands;
 mod enrolment_tokens;
 mod event_log;
@@ -39,6 +40,7 @@ mod retry;
 
 pub use api_keys::ApiKey;
 pub use audit_log::AuditEntry;
+pub use bus_outbox::BusEvent;
 pub use db::{Changes, Db, Reader, Tx};
 pub use error::StoreError;
 pub use event_log::{LogEntry, NewLogEntry};

@@ -94,6 +94,12 @@ impl Reader {
         })
     }
 
+    /// How many events were given up.
+    pub async fn n_dead_letters(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) AS number FROM dead_letters";
+        Ok(self.number(sql(SQL)).await?.unwrap_or(0))
+    }
+
     /// Events that were given up, newest first, beginning below `before`.
     pub async fn list_dead_letters(
         &self,

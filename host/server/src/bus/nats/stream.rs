@@ -1,0 +1,272 @@
+//! The stream of transitions: made by the host itself, filled in order, each event once.
+//!
+//! An event's id is its message's id, so that within [`SAME_WITHIN`] a repeat is not stored again. A server answers before its
+//! disk has a message (it syncs every two minutes by default, and 2.9 even flushes later), so what was taken is kept for
+//! [`KEPT`] by the caller and given again over each new connection. Each message of a batch asks to follow the one before it,
+//! so that of a batch that fails in its middle nothing behind the gap is stored.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::Client;
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishAckFuture};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{Context, ErrorCode};
+use futures_util::future::join_all;
+use host_domain::event::HealthTransitionEvent;
+use tokio::sync::{Notify, watch};
+
+use super::{Connection, PAUSE_MAX};
+use crate::bus::{ANSWER_MAX, BusError, Consumer, Given};
+
+/// How long what was taken is kept to be given again: longer than servers wait before they sync.
+pub(in crate::bus) const KEPT: Duration = Duration::from_mins(3);
+/// Within this time a message with the same id is not stored again: longer than it is kept.
+const SAME_WITHIN: Duration = Duration::from_mins(10);
+/// How long a transition stays, for consumers that are behind.
+const AGE_MAX: Duration = Duration::from_hours(7 * 24);
+/// What the stream may take on disk; beyond it the oldest go.
+const BYTES_MAX: i64 = 512 << 20;
+/// Consumers that a stream may have.
+const CONSUMERS_MAX: i32 = 64;
+/// Copies where there are servers for them; otherwise one.
+const REPLICAS: usize = 3;
+/// Messages whose answers are waited for at once.
+const IN_FLIGHT_MAX: usize = 500;
+/// Until the stream is made or found.
+const NOT_YET: &str = "the stream of transitions is not set up yet";
+
+/// The stream, and who consumes it here.
+pub(super) struct Stream {
+    pub(super) jetstream: Context,
+    pub(super) name: String,
+    prefix: String,
+    connection: watch::Sender<Connection>,
+    /// Counts the times that the stream was found in order.
+    pub(super) link: watch::Sender<Option<u64>>,
+    trouble: watch::Sender<Option<String>>,
+    /// Something went wrong that setting up anew may mend.
+    suspect: Notify,
+    pub(super) consumers: Mutex<Vec<(&'static str, Arc<dyn Consumer>)>>,
+    pub(super) behind: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Stream {
+    pub(super) fn new(client: Client, prefix: &str, connection: watch::Sender<Connection>) -> Self {
+        let jetstream = async_nats::jetstream::ContextBuilder::new()
+            .timeout(ANSWER_MAX)
+            .ack_timeout(ANSWER_MAX)
+            .max_ack_inflight(IN_FLIGHT_MAX)
+            .backpressure_on_inflight(true)
+            .build(client);
+        Self {
+            jetstream,
+            name: format!("{prefix}-events"),
+            prefix: prefix.to_owned(),
+            connection,
+            link: watch::Sender::new(None),
+            trouble: watch::Sender::new(Some(NOT_YET.to_owned())),
+            suspect: Notify::new(),
+            consumers: Mutex::default(),
+            behind: Mutex::default(),
+        }
+    }
+
+    /// What keeps events from being taken, while there is a connection.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
+    }
+
+    pub(super) fn link(&self) -> Option<u64> {
+        self.connection.borrow().is_up.then_some(())?;
+        *self.link.borrow()
+    }
+
+    /// Keeps the stream in order and hands its events to consumers, for as long as there is a client.
+    pub(super) async fn run(&self) {
+        let consumers = held(&self.consumers).clone();
+        let consuming = consumers
+            .into_iter()
+            .map(|(name, consumer)| self.consume(name, consumer));
+        tokio::join!(self.keep(), join_all(consuming), self.measure());
+    }
+
+    /// Sets the stream up over each new connection, and when it is suspected.
+    async fn keep(&self) {
+        let mut connection = self.connection.subscribe();
+        let mut n_links = 0;
+        let mut tries = 0;
+        loop {
+            if connection
+                .wait_for(|connection| connection.is_up)
+                .await
+                .is_err()
+            {
+                return;
+            }
+            connection.mark_unchanged();
+            match self.set_up().await {
+                Ok(()) => {
+                    tries = 0;
+                    n_links += 1;
+                    self.link.send_replace(Some(n_links));
+                    self.tell(None);
+                    tokio::select! {
+                        _ = connection.changed() => {}
+                        () = self.suspect.notified() => {}
+                    }
+                    self.link.send_replace(None);
+                }
+                Err(error) => {
+                    tries += 1;
+                    self.tell(Some(format!("{error:#}")));
+                    let pause = super::pause(tries).min(PAUSE_MAX);
+                    drop(tokio::time::timeout(pause, connection.changed()).await);
+                }
+            }
+        }
+    }
+
+    async fn set_up(&self) -> anyhow::Result<()> {
+        self.make_stream().await?;
+        let consumers = held(&self.consumers).clone();
+        for (name, _) in consumers {
+            self.make_consumer(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the stream, or brings it in order: with three copies where there are servers for them. Copies that are there are
+    /// not given up because a server is away.
+    async fn make_stream(&self) -> anyhow::Result<()> {
+        let copies = match self.jetstream.get_stream(&self.name).await {
+            Ok(stream) => stream.cached_info().config.num_replicas,
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    1
+                }
+                _ => return Err(error).context("JetStream does not answer; is it enabled?"),
+            },
+        };
+        let wished = [copies.max(REPLICAS), copies];
+        let mut made = Ok(());
+        for replicas in wished {
+            let config = self.config(replicas);
+            let answer = self.jetstream.create_or_update_stream(config).await;
+            made = answer.map(drop);
+            if made.is_ok() {
+                break;
+            }
+        }
+        made.with_context(|| format!("the stream `{}` can't be made", self.name))
+    }
+
+    fn config(&self, replicas: usize) -> Config {
+        Config {
+            name: self.name.clone(),
+            description: Some("What happened to nodes, from Bellwether".to_owned()),
+            subjects: vec![format!("{}.event.>", self.prefix)],
+            storage: StorageType::File,
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
+            max_age: AGE_MAX,
+            max_bytes: BYTES_MAX,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: CONSUMERS_MAX,
+            duplicate_window: SAME_WITHIN,
+            num_replicas: replicas,
+            ..Config::default()
+        }
+    }
+
+    /// Gives events to the servers and waits for their answers, which come in the order of the events.
+    pub(super) async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
+        let mut n_taken = 0;
+        for batch in events.chunks(IN_FLIGHT_MAX) {
+            let (n, refused) = self.publish_batch(batch).await;
+            n_taken += n;
+            if refused.is_some() {
+                return Given { n_taken, refused };
+            }
+        }
+        Given {
+            n_taken,
+            refused: None,
+        }
+    }
+
+    async fn publish_batch(&self, events: &[HealthTransitionEvent]) -> (usize, Option<BusError>) {
+        let mut answers = Vec::with_capacity(events.len());
+        let mut refused = None;
+        let mut before: Option<String> = None;
+        for event in events {
+            if self.link().is_none() {
+                refused = Some(BusError::Away);
+                break;
+            }
+            match self.send(event, before.as_deref()).await {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    refused = Some(BusError::NotStored(error));
+                    break;
+                }
+            }
+            before = Some(event.id.to_string());
+        }
+        let mut n_taken = 0;
+        for answer in answers {
+            match answer.await {
+                Ok(_) => n_taken += 1,
+                Err(error) => {
+                    refused = Some(BusError::NotStored(error.into()));
+                    break;
+                }
+            }
+        }
+        if let Some(error @ BusError::NotStored(_)) = &refused {
+            self.tell(Some(error.to_string()));
+            self.suspect.notify_one();
+        }
+        (n_taken, refused)
+    }
+
+    async fn send(
+        &self,
+        event: &HealthTransitionEvent,
+        before: Option<&str>,
+    ) -> anyhow::Result<PublishAckFuture> {
+        let mut message = PublishMessage::build()
+            .payload(serde_json::to_vec(event)?.into())
+            .message_id(event.id.to_string())
+            .expected_stream(&self.name);
+        if let Some(before) = before {
+            message = message.expected_last_message_id(before);
+        }
+        let subject = format!("{}.event.transition.{}", self.prefix, event.node_id);
+        Ok(self.jetstream.send_publish(subject, message).await?)
+    }
+
+    /// Says once what is wrong, and once that nothing is any more.
+    fn tell(&self, trouble: Option<String>) {
+        let was_told = self.trouble.send_replace(trouble.clone());
+        match (was_told, trouble) {
+            (None, Some(why)) => tracing::warn!("the event bus takes no events, they wait: {why}"),
+            (Some(known), Some(why)) if known == NOT_YET => {
+                tracing::warn!("the event bus takes no events, they wait: {why}");
+            }
+            (Some(_), None) => tracing::info!("the event bus takes events"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+/// What is behind a lock that is never held over a wait.
+pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
