@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use host_domain::event::Dimension;
+use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::incident::{Cause, Severity, SubjectKind, category, incidents_of};
 use host_domain::node::Reason;
 use host_domain::notification::node_labels;
@@ -35,32 +35,48 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
             return Ok(tx.rollback().await?);
         }
         tx.commit().await?;
+        // Together first: a commit costs more than what is in it. Whatever fails is found by handling one after the other.
+        if retried(|| handle(&app, &claimed)).await.is_ok() {
+            continue;
+        }
         for event in &claimed {
-            if let Err(error) = retried(|| handle(&app, event)).await {
+            if let Err(error) = retried(|| handle(&app, std::slice::from_ref(event))).await {
                 put_off(&app, event, &error).await?;
             }
         }
     }
 }
 
-async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
+/// Handles events in one transaction.
+async fn handle(app: &App, claimed: &[ClaimedEvent]) -> Result<(), OpError> {
     let now = app.clock.now();
-    let event = &claimed.event;
     let catalogue = app.catalogue();
+    let mut tx = app.db.begin().await?;
+    for claimed in claimed {
+        handle_one(&mut tx, &catalogue, &claimed.event, now).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn handle_one(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    event: &HealthTransitionEvent,
+    now: Millis,
+) -> Result<(), OpError> {
+    // First: of two workers that hold the event, because one was frozen, the second finds it done and does nothing.
+    if !tx.finish_outbox(event.id).await? {
+        return Ok(());
+    }
     let subject = Subject {
         kind: SubjectKind::Node,
         id: event.node_id.to_string(),
         name: event.node_name.clone(),
         labels: node_labels(&event.chain_profile_id, &event.node_type),
     };
-    let mut tx = app.db.begin().await?;
-    // First: of two workers that hold the event, because one was frozen, the second finds it done and does nothing.
-    if !tx.finish_outbox(event.id).await? {
-        return Ok(());
-    }
     let found = incidents_of(event.after, &event.reasons, &event.node_name);
     for category in found.over {
-        resolve(&mut tx, &catalogue, &subject, category, now).await?;
+        resolve(tx, catalogue, &subject, category, now).await?;
     }
     if event.after.state.is_judged() {
         // It runs again, wherever that is.
@@ -74,17 +90,15 @@ async fn handle(app: &App, claimed: &ClaimedEvent) -> Result<(), OpError> {
         .await?;
     }
     if event.after.state.is_gone() {
-        end_with_node(&mut tx, &catalogue, &subject, now).await?;
+        end_with_node(tx, catalogue, &subject, now).await?;
     }
     // Only a step of a dimension that causes incidents counts as an occurrence.
     if event.dimension != Dimension::SyncStatus {
         for cause in &found.causes {
-            raise(&mut tx, &catalogue, &subject, cause, now).await?;
+            raise(tx, catalogue, &subject, cause, now).await?;
         }
     }
-    tx.insert_bus_event(event).await?;
-    tx.commit().await?;
-    Ok(())
+    Ok(tx.insert_bus_event(event).await?)
 }
 
 /// Resolves what is only judged while the node is there.
