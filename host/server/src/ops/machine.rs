@@ -12,15 +12,15 @@ use crate::store::{NodeEventEntry, Tx};
 
 /// What is asked of a node in one transaction; absent parts stay.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Change {
+pub struct Change {
     /// Moves the infrastructure's life cycle.
-    pub(crate) event: Option<NodeEvent>,
+    pub event: Option<NodeEvent>,
     /// Sets what policies say.
-    pub(crate) application_health: Option<ApplicationHealth>,
+    pub application_health: Option<ApplicationHealth>,
     /// Sets whether the node follows its chain.
-    pub(crate) sync_status: Option<SyncStatus>,
+    pub sync_status: Option<SyncStatus>,
     /// Why; the reasons of the node stay when absent.
-    pub(crate) reasons: Option<Vec<Reason>>,
+    pub reasons: Option<Vec<Reason>>,
 }
 
 impl Change {
@@ -35,7 +35,7 @@ impl Change {
 
 /// Applies a change to a node that was read before; writes one outbox row per dimension that moved.
 /// [`OpError::Stale`] when somebody was faster.
-pub(crate) async fn change_node(
+pub async fn change_node(
     tx: &mut Tx,
     node: &Node,
     change: Change,
