@@ -3,7 +3,7 @@
 mod contract;
 mod kills;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,10 +58,10 @@ impl Audit {
 
     /// An event that was offered for the first time behind a later one of its node.
     fn out_of_order(&self) -> Option<HealthTransitionEvent> {
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         let mut newest: BTreeMap<NodeId, i64> = BTreeMap::new();
         for event in &*self.taken.lock().unwrap() {
-            if seen.insert(event.id, ()).is_none() {
+            if seen.insert(event.id) {
                 let newest = newest.entry(event.node_id).or_default();
                 if *newest > event.state_version {
                     return Some(event.clone());

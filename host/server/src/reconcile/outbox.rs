@@ -53,7 +53,8 @@ async fn handle(app: &App, claimed: &[ClaimedEvent]) -> Result<(), OpError> {
     let catalogue = app.catalogue();
     let mut tx = app.db.begin().await?;
     for claimed in claimed {
-        handle_one(&mut tx, &catalogue, &claimed.event, now).await?;
+        // On the heap: the loop would carry everything that may follow from an event all the time.
+        Box::pin(handle_one(&mut tx, &catalogue, &claimed.event, now)).await?;
     }
     Ok(tx.commit().await?)
 }
