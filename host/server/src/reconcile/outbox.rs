@@ -81,14 +81,7 @@ async fn handle_one(
     }
     if event.after.state.is_judged() {
         // It runs again, wherever that is.
-        resolve(
-            &mut tx,
-            &catalogue,
-            &subject,
-            category::MIGRATION_FAILED,
-            now,
-        )
-        .await?;
+        resolve(tx, catalogue, &subject, category::MIGRATION_FAILED, now).await?;
     }
     if event.after.state.is_gone() {
         end_with_node(tx, catalogue, &subject, now).await?;
