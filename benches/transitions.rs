@@ -278,8 +278,8 @@ impl Host {
         let program = programs.unwrap_or_default().join("bellwether");
         let config = format!(
             "{{http: {{listen: \"127.0.0.1:0\"}}, gateway: {{listen: \"127.0.0.1:0\"}}, \
-              chains: {{allow_undigested: true, dir: {:?}}}}}",
-            project.join("chain-configs").canonicalize()?
+              chains: {{allow_undigested: true, dir: \"{}\"}}}}",
+            project.join("chain-configs").canonicalize()?.display()
         );
         std::fs::write(folder.join("bellwether.yaml"), config)?;
         let mut command = Command::new(program);

@@ -40,7 +40,7 @@ async fn machines_can_ask_how_the_host_does() {
     assert_eq!(
         parts,
         [
-            "database", "engine", "gateway", "chains", "events", "process"
+            "database", "engine", "keys", "gateway", "chains", "events", "process"
         ]
     );
     let metrics = bed.bare(Method::GET, "/metrics").send().await.unwrap();

@@ -18,7 +18,8 @@ pub(crate) async fn contract(test: &TestDb) {
     let newest = db.newest_node_migrations(node.id, 2).await.unwrap();
     let order: Vec<_> = newest.iter().map(|row| row.operation_id).collect();
     assert_eq!(order, [second.operation_id, first.operation_id]);
-    assert_eq!(db.newest_node_migrations(node.id, 1).await.unwrap(), [second.clone()]);
+    let newest = db.newest_node_migrations(node.id, 1).await.unwrap();
+    assert_eq!(newest, std::slice::from_ref(&second));
     // The first one has ended.
     assert_eq!(db.open_node_migrations(9).await.unwrap(), [second]);
 }

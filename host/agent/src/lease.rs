@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_lease_leaves_time_to_end_and_is_over_after_a_restart_of_the_machine() {
-        let lease = Lease::new(Moment(1_000), Duration::from_secs(60)).unwrap();
+        let lease = Lease::new(Moment(1_000), Duration::from_mins(1)).unwrap();
         let standing = |at| lease.standing(Moment(at));
         assert_eq!(standing(45_999), Standing::Runs);
         assert_eq!(standing(46_000), Standing::Ending);
@@ -162,13 +162,13 @@ mod tests {
         let layout = Layout::open(folder.path()).unwrap();
         let id = NodeId(uuid::Uuid::now_v7());
         let root = NodeRoot::create(&layout, id).unwrap();
-        prolong(&layout, id, now(), Duration::from_secs(60)).unwrap();
+        prolong(&layout, id, now(), Duration::from_mins(1)).unwrap();
         assert!(!is_leased(&root) && may_start(&root), "it holds no keys");
         begin(&root, now(), Duration::ZERO).unwrap();
         assert!(!is_leased(&root), "the host counts no leases");
-        begin(&root, now(), Duration::from_secs(60)).unwrap();
+        begin(&root, now(), Duration::from_mins(1)).unwrap();
         let long = read(&path(&root)).unwrap();
-        prolong(&layout, id, Moment(0), Duration::from_secs(60)).unwrap();
+        prolong(&layout, id, Moment(0), Duration::from_mins(1)).unwrap();
         assert_eq!(read(&path(&root)), Some(long));
         assert!(may_start(&root));
         fs::write(path(&root), "no lease").unwrap();

@@ -149,17 +149,16 @@ async fn fence(app: &App, moving: Moving, host: HostId) -> Result<Fenced, OpErro
     } else {
         drop(tx);
     }
-    let at = match migration.fenced_at {
-        Some(at) => at,
-        None => {
-            // Only now it is sure that whoever reads the node finds it taken away.
-            let at = app.clock.now();
-            migration.fenced_at = Some(at);
-            let mut tx = app.db.begin().await?;
-            save(&mut tx, &migration).await?;
-            tx.commit().await?;
-            at
-        }
+    let at = if let Some(at) = migration.fenced_at {
+        at
+    } else {
+        // Only now it is sure that whoever reads the node finds it taken away.
+        let at = app.clock.now();
+        migration.fenced_at = Some(at);
+        let mut tx = app.db.begin().await?;
+        save(&mut tx, &migration).await?;
+        tx.commit().await?;
+        at
     };
     app.sessions.push_assignments(app.next_generation());
     Ok(Fenced { at })

@@ -143,11 +143,11 @@ impl Reader {
                 "ExecutionStatus IN ('Failed', 'Canceled', 'Terminated', 'TimedOut')"
             }
         };
-        let mut query = format!("TaskQueue = '{}' AND {state}", self.task_queue);
-        if let Some(after) = &page.after {
-            // Ids have no quotes; what has is no id of ours.
-            query.push_str(&format!(" AND WorkflowId > '{}'", after.replace('\'', "")));
-        }
+        // Ids have no quotes; what has is no id of ours.
+        let after = page.after.as_ref().map_or(String::new(), |after| {
+            format!(" AND WorkflowId > '{}'", after.replace('\'', ""))
+        });
+        let query = format!("TaskQueue = '{}' AND {state}{after}", self.task_queue);
         let mut wish = ListWorkflowExecutionsRequest {
             namespace: self.namespace.clone(),
             page_size: LIST_PAGE,
