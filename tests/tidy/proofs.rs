@@ -12,7 +12,7 @@ fn tests(sources: &str) -> BTreeSet<String> {
     let test = Regex::new(test).unwrap();
     let found = test.captures_iter(sources);
     // Some become tests by a macro that runs each of them on several beds.
-    let lists = Regex::new(r"(?s)\n(?:contracts|on_both_kinds)!\((.*?)\);").unwrap();
+    let lists = Regex::new(r"(?s)\n(?:contracts|conformance|on_both_kinds)!\((.*?)\);").unwrap();
     let lists = lists.captures_iter(sources).map(|list| list[1].to_owned());
     let listed = lists.collect::<Vec<_>>().join(",");
     let listed = listed.split(',').map(|name| name.trim().to_owned());
