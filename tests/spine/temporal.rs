@@ -98,7 +98,7 @@ async fn a_temporal_that_is_away_or_another_engine_than_before_ends_the_start() 
     );
 
     // The workflows of this database are on the Temporal now; a host that would run them by itself is told so.
-    let other = Dev::serve(&url);
+    let other = dev.beside(&url);
     let (ended_well, said) = other.command(&["serve"]);
     assert!(
         !ended_well && said.contains("`workflows.engine` is `duroxide`"),

@@ -61,6 +61,10 @@ const RESULT_PAUSE: Duration = Duration::from_millis(500);
 const FORGET_MAX: Duration = Duration::from_secs(90);
 /// How often it is looked whether it has.
 const FORGET_POLL: Duration = Duration::from_millis(50);
+/// What Temporal says of a workflow that is between two turns of itself (`ErrWorkflowClosing` of its server).
+const CLOSING: &str = "workflow is closing";
+/// Before a message is offered again to such a workflow.
+const CLOSING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The running engine.
 pub struct TemporalEngine {
@@ -251,7 +255,18 @@ impl Engine for TemporalEngine {
             ..SignalWorkflowExecutionRequest::default()
         };
         let mut service = self.reader.connection.workflow_service();
-        let request = service.signal_workflow_execution(wish.into_request());
+        let request = async {
+            loop {
+                let wish = wish.clone().into_request();
+                match service.signal_workflow_execution(wish).await {
+                    // It is about to begin anew; the number of the request keeps the message from coming twice.
+                    Err(status) if status.message().contains(CLOSING) => {
+                        tokio::time::sleep(CLOSING_PAUSE).await;
+                    }
+                    told => return told,
+                }
+            }
+        };
         self.tell(id, "deliver a message", request).await
     }
 
