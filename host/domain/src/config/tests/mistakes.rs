@@ -13,7 +13,7 @@ const TABLE: [Row; 70] = [
     ("key outside the node's folder", PROFILE_PATH, "path: config/p2p.key", "path: ../p2p.key"),
     ("two keys in one file", PROFILE_PATH, "path: config/engine.jwt", "path: config/p2p.key"),
     ("algorithm that is none", PROFILE_PATH, "algorithm: ed25519", "algorithm: rsa"),
-    ("key of a person", PROFILE_PATH, "algorithm: ed25519", "algorithm: ed25519\n    source: user"),
+    ("key of nobody", PROFILE_PATH, "algorithm: ed25519", "algorithm: ed25519\n    source: nobody"),
     ("unknown key of a step", RECIPE_PATH, "with: {name: p2p}", "with: {name: p2q}"),
     ("node status", RUNTIME_PATH, "paths:", "node_status: {healthy_expression: up == 1}\npaths:"),
     ("missing key", PROFILE_PATH, "        instance_type: cx32\n", ""),
