@@ -46,6 +46,7 @@ contracts!(
     operations,
     node_migrations,
     agents,
+    host_claims,
     keys,
     plugin_revisions,
     access,

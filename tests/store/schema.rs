@@ -94,7 +94,8 @@ async fn refuses_an_empty_database(db: &Db) {
             (2, "node_keys"),
             (3, "node_migrations"),
             (4, "node_key_backups"),
-            (5, "bus_outbox")
+            (5, "bus_outbox"),
+            (6, "host_claims")
         ]
     );
     match db.check_schema().await {

@@ -8,6 +8,7 @@ pub mod time;
 pub mod node;
 
 pub mod agent;
+pub mod claim;
 pub mod command;
 pub mod key;
 pub mod operation;

@@ -14,7 +14,6 @@ use host_domain::agent::Host;
 use host_domain::node::Node;
 use host_workflows::{ActivityContext, ActivityError};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
 
 use self::child::ChildError;
 use self::opentofu::Opentofu;
@@ -27,8 +26,6 @@ pub(crate) const LOCAL: &str = "local";
 /// The providers of this host.
 pub(crate) struct Providers {
     by_name: BTreeMap<String, Provider>,
-    /// Held while a machine is chosen: two nodes must not find the same one free.
-    pub(crate) claiming: Mutex<()>,
 }
 
 /// One provider, by its kind.
@@ -112,10 +109,7 @@ impl Providers {
             };
             by_name.insert(name.clone(), provider);
         }
-        Self {
-            by_name,
-            claiming: Mutex::new(()),
-        }
+        Self { by_name }
     }
 
     /// The provider of a name.

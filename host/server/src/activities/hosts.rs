@@ -38,7 +38,8 @@ pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Reserved, OpError
 pub(super) async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
-    if row.placement.host_id.is_some() {
+    if let Some(host_id) = row.placement.host_id {
+        tx.release_host(host_id, row.id).await?;
         let placement = Placement {
             host_id: None,
             host_ip: None,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use host_domain::agent::Host;
-use host_domain::ids::HostId;
+use host_domain::ids::{HostId, NodeId};
 use host_domain::node::{Node, Placement};
 use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
 use host_workflows::{ActivityContext, ActivityError, Retry};
@@ -17,18 +17,17 @@ use super::operations::keep_output;
 use crate::app::App;
 use crate::ops::{MachineOf, OpError, ensure_host};
 use crate::providers::{Join, JoinAt, Machine, ProviderError};
-use crate::store::{NodeFilter, Tx, retried};
+use crate::store::{Tx, retried};
 
 /// The step whose output is the plan.
 const PLAN_STEP: &str = "plan_host";
-/// Nodes of one host that are looked at: those that hold it, and a few that failed on it.
-const NODES_OF_HOST_MAX: u32 = 200;
 
-/// Says which machine the node gets, the same one at every call.
+/// Says which machine the node gets, the same one at every call. Each claim is a row, so several hosts may claim at once.
 pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> {
-    let _alone = app.providers.claiming.lock().await;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    // The same node may be claimed for twice at once, and must not get two machines.
+    tx.hold_node(node.node_id).await?;
     let row = read_in(&mut tx, node).await?;
     if let Some(host_id) = row.placement.host_id {
         return Ok(Reserved { host_id });
@@ -38,8 +37,8 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
         .providers
         .get(name)
         .map_err(|error| OpError::Conflict(error.to_string()))?;
-    // One that a failed node still holds may be broken: it is taken last. It is made clean before it is used.
-    let mut after_failures = None;
+    // One that a failed node left behind may be broken: it is taken last. It is made clean before it is used.
+    let mut left_behind = Vec::new();
     for candidate in provider.candidates(&row) {
         let machine = MachineOf {
             provider: name,
@@ -47,46 +46,46 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
             address: candidate.address.as_deref(),
         };
         let host = ensure_host(&mut tx, &candidate.name, &machine, now).await?;
-        match holder(&mut tx, &host).await? {
-            _ if provider.is_shared() => return take(tx, &row, &host, candidate.address).await,
-            Holder::Nobody => return take(tx, &row, &host, candidate.address).await,
-            Holder::FailedNode if after_failures.is_none() => {
-                after_failures = Some((host, candidate.address));
+        if provider.is_shared() {
+            return take(tx, &row, &host, candidate.address).await;
+        }
+        match tx.host_claim(host.id).await? {
+            Some(claim) if claim.node_id != row.id => {
+                left_behind.push((host, candidate.address, claim.node_id));
             }
-            Holder::FailedNode | Holder::LiveNode => {}
+            _ if tx.claim_host(host.id, row.id, now).await? => {
+                return take(tx, &row, &host, candidate.address).await;
+            }
+            // Somebody was faster.
+            _ => {}
         }
     }
-    match after_failures {
-        Some((host, address)) => take(tx, &row, &host, address).await,
-        None => Err(OpError::Conflict(format!(
-            "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
-            row.placement.region
-        ))),
+    for (host, address, from) in left_behind {
+        if tx.claim_host(host.id, row.id, now).await? {
+            leave(&mut tx, from, host.id).await?;
+            return take(tx, &row, &host, address).await;
+        }
     }
+    Err(OpError::Conflict(format!(
+        "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
+        row.placement.region
+    )))
 }
 
-enum Holder {
-    Nobody,
-    LiveNode,
-    FailedNode,
-}
-
-async fn holder(tx: &mut Tx, host: &Host) -> Result<Holder, OpError> {
-    let filter = NodeFilter {
-        host_id: Some(host.id),
-        ..NodeFilter::default()
-    };
-    let nodes = tx.list_nodes(&filter, None, NODES_OF_HOST_MAX).await?;
-    Ok(
-        match nodes
-            .iter()
-            .find(|node| !node.condition.state.is_terminal())
-        {
-            Some(_) => Holder::LiveNode,
-            None if nodes.is_empty() => Holder::Nobody,
-            None => Holder::FailedNode,
-        },
-    )
+/// A node that is no more has nothing to do with a machine that another one took over.
+async fn leave(tx: &mut Tx, node: NodeId, host: HostId) -> Result<(), OpError> {
+    match tx.node(node).await? {
+        Some(row) if row.placement.host_id == Some(host) => {
+            let placement = Placement {
+                host_id: None,
+                host_ip: None,
+                ..row.placement
+            };
+            tx.set_placement(node, &placement).await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn take(
@@ -232,7 +231,8 @@ pub(super) async fn destroy(
             .await
             .map_err(activity_error)?;
         let issued = app.db.node_has_enrolment_token(node.node_id).await;
-        let was_touched = issued.map_err(|error| activity_error(error.into()))?;
+        let was_touched = issued.map_err(|error| activity_error(error.into()))?
+            || is_dirty(&app, host_id).await.map_err(activity_error)?;
         // Before there was a token nothing was put on a machine that is reached by one: it need not be reached now.
         if was_touched || provider.join_at() != JoinAt::Bootstrap {
             let destroyed = provider.destroy(&machine, &ctx).await;
@@ -243,6 +243,12 @@ pub(super) async fn destroy(
     retried(|| super::hosts::release(app.clone(), node))
         .await
         .map_err(activity_error)
+}
+
+/// Whether something of an earlier node may be on the machine.
+async fn is_dirty(app: &App, host: HostId) -> Result<bool, OpError> {
+    let claim = app.db.host_claim(host).await?;
+    Ok(claim.is_some_and(|claim| claim.is_dirty))
 }
 
 /// Certificates of a machine that is given back are worth nothing.

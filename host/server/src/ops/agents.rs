@@ -125,7 +125,7 @@ impl<'a> MachineOf<'a> {
     }
 }
 
-/// The host of that name, made when there is none.
+/// The host of that name, made when there is none, also when somebody else makes it at the same time.
 pub(crate) async fn ensure_host(
     tx: &mut Tx,
     name: &str,
@@ -143,6 +143,9 @@ pub(crate) async fn ensure_host(
         ip: machine.address.map(str::to_owned),
         created_at: now,
     };
-    tx.insert_host(&host).await?;
-    Ok(host)
+    if tx.insert_host(&host).await? {
+        return Ok(host);
+    }
+    let made = tx.host_by_name(name).await?;
+    made.ok_or_else(|| OpError::not_found("host", name))
 }

@@ -47,10 +47,10 @@ impl Reader {
 }
 
 impl Tx {
-    /// Makes a host. `Conflict` when its name is taken.
-    pub async fn insert_host(&mut self, host: &Host) -> Result<(), StoreError> {
+    /// Makes a host; `false` when its name is taken.
+    pub async fn insert_host(&mut self, host: &Host) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO hosts (id, name, provider, region, ip, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6)";
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING";
         let stmt = sql(SQL)
             .bind(host.id)
             .bind(&host.name)
@@ -58,9 +58,6 @@ impl Tx {
             .bind(&host.region)
             .bind(host.ip.as_deref())
             .bind(host.created_at);
-        self.execute(stmt)
-            .await
-            .map_err(|error| error.taken("a host of this name"))?;
-        Ok(())
+        Ok(self.execute(stmt).await? == 1)
     }
 }

@@ -41,6 +41,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0005_bus_outbox.sql"),
         include_str!("../../../../migrations/postgres/0005_bus_outbox.sql"),
     ),
+    (
+        6,
+        "host_claims",
+        include_str!("../../../../migrations/sqlite/0006_host_claims.sql"),
+        include_str!("../../../../migrations/postgres/0006_host_claims.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

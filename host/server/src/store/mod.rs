@@ -20,6 +20,7 @@ mod enrolment_tokens;
 mod event_log;
 mod health;
 mod heartbeats;
+mod host_claims;
 mod hosts;
 mod idempotency_keys;
 mod incidents;

@@ -189,6 +189,14 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(json(versions)).bind(id)).await? == 1)
     }
 
+    /// Lets nobody else change a node, nor hold it, until this transaction ends; who begins with it reads what holds.
+    /// `false` when there is no such node.
+    pub async fn hold_node(&mut self, id: NodeId) -> Result<bool, StoreError> {
+        // In both dialects a row that is written is locked; of an SQLite file all of it is.
+        const SQL: &str = "UPDATE nodes SET operation_id = operation_id WHERE id = $1";
+        Ok(self.execute(sql(SQL).bind(id)).await? == 1)
+    }
+
     /// Says which operation makes or removes a node; `false` when there is no such node.
     pub async fn set_operation(
         &mut self,

@@ -25,6 +25,7 @@ tables! {
     hosts(id),
     agents(id),
     nodes(id),
+    host_claims(host_id),
     enrolment_tokens(hash),
     node_heartbeats(node_id),
     node_health_state(node_id),
