@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::pull::Config;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt;
 
@@ -36,9 +36,9 @@ impl Stream {
         behind.iter().map(|(name, n)| (*name, *n)).collect()
     }
 
-    /// Makes a durable consumer, or finds it.
+    /// Finds a durable consumer, or makes it. One that is in order is left alone, as the stream is.
     pub(super) async fn make_consumer(&self, name: &str) -> anyhow::Result<PullConsumer> {
-        let config = Config {
+        let wished = Config {
             durable_name: Some(name.to_owned()),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
@@ -48,7 +48,14 @@ impl Stream {
             max_deliver: -1,
             ..Config::default()
         };
-        let made = self.jetstream.create_consumer_on_stream(config, &self.name);
+        let found = self.jetstream.get_consumer_from_stream(name, &self.name);
+        let found: Result<PullConsumer, _> = found.await;
+        if let Ok(found) = found
+            && is_as(&found.cached_info().config, &wished)
+        {
+            return Ok(found);
+        }
+        let made = self.jetstream.create_consumer_on_stream(wished, &self.name);
         made.await
             .with_context(|| format!("the consumer `{name}` of the event bus can't be made"))
     }
@@ -100,6 +107,14 @@ impl Stream {
             }
         }
     }
+}
+
+/// Whether a consumer is as this version wishes it; what servers fill in beside that is theirs.
+fn is_as(found: &consumer::Config, wished: &Config) -> bool {
+    found.ack_policy == wished.ack_policy
+        && found.ack_wait == wished.ack_wait
+        && found.max_ack_pending == wished.max_ack_pending
+        && found.max_deliver == wished.max_deliver
 }
 
 /// Offers one event until it is taken, and says so to the servers. Those behind it wait, so that a node's stay in order.

@@ -140,23 +140,17 @@ impl Stream {
     }
 
     /// Makes the stream, or brings it in order: with three copies where there are servers for them. Copies that are there are
-    /// not given up because a server is away.
+    /// not given up because a server is away. A stream that is in order is left alone: servers of which one is away read, but
+    /// may not answer to a change for long.
     async fn make_stream(&self) -> anyhow::Result<()> {
-        let copies = match self.jetstream.get_stream(&self.name).await {
-            Ok(stream) => stream.cached_info().config.num_replicas,
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(error)
-                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                {
-                    1
-                }
-                _ => return Err(error).context("JetStream does not answer; is it enabled?"),
-            },
-        };
-        let wished = [copies.max(REPLICAS), copies];
+        let found = self.find_stream().await?;
+        let is_as = |wished: &Config| found.as_ref() == Some(wished);
         let mut made = Ok(());
-        for replicas in wished {
-            let config = self.config(replicas);
+        for replicas in [REPLICAS, 1] {
+            let config = self.config(replicas, found.as_ref());
+            if is_as(&config) {
+                return Ok(());
+            }
             let answer = self.jetstream.create_or_update_stream(config).await;
             made = answer.map(drop);
             if made.is_ok() {
@@ -166,7 +160,23 @@ impl Stream {
         made.with_context(|| format!("the stream `{}` can't be made", self.name))
     }
 
-    fn config(&self, replicas: usize) -> Config {
+    async fn find_stream(&self) -> anyhow::Result<Option<Config>> {
+        match self.jetstream.get_stream(&self.name).await {
+            Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(error).context("JetStream does not answer; is it enabled?"),
+            },
+        }
+    }
+
+    /// What the stream should be; what people set beside this, and further copies, stay as they are.
+    fn config(&self, replicas: usize, found: Option<&Config>) -> Config {
+        let found = found.cloned().unwrap_or_default();
         Config {
             name: self.name.clone(),
             description: Some("What happened to nodes, from Bellwether".to_owned()),
@@ -180,8 +190,8 @@ impl Stream {
             max_messages_per_subject: -1,
             max_consumers: CONSUMERS_MAX,
             duplicate_window: SAME_WITHIN,
-            num_replicas: replicas,
-            ..Config::default()
+            num_replicas: replicas.max(found.num_replicas),
+            ..found
         }
     }
 
