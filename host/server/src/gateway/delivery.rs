@@ -63,10 +63,9 @@ pub(super) async fn take_pending(
             break;
         }
         bytes += command.payload.len();
-        if let Some(message) = decode(shared, &command).await? {
-            mark_delivered(shared, command.id)
-                .await
-                .map_err(|error| store_status(&error))?;
+        if let Some(message) = decode(shared, &command).await?
+            && mark_delivered(shared, &command).await?
+        {
             commands.push(message);
         }
     }
@@ -97,12 +96,9 @@ async fn send_pending(
         let Some(message) = decode(shared, &command).await? else {
             continue;
         };
-        outgoing.send(ToAgent::Command(message)).await?;
-        sent.insert(command.id);
-        if command.state == CommandState::Queued {
-            mark_delivered(shared, command.id)
-                .await
-                .map_err(|error| store_status(&error))?;
+        if mark_delivered(shared, &command).await? {
+            outgoing.send(ToAgent::Command(message)).await?;
+            sent.insert(command.id);
         }
     }
     Ok(pause)
@@ -164,8 +160,17 @@ async fn decode(shared: &Shared, command: &Command) -> Result<Option<v1::Command
     Ok(None)
 }
 
-async fn mark_delivered(shared: &Shared, id: CommandId) -> Result<(), StoreError> {
-    let mut tx = shared.parts.db.begin().await?;
-    tx.mark_command_delivered(id, shared.now()).await?;
-    tx.commit().await
+/// Says that a command is on its way, before it is: from here on nobody takes it back. `false` when somebody just did.
+/// One that is lost on the way is sent again in the next session.
+async fn mark_delivered(shared: &Shared, command: &Command) -> Result<bool, Status> {
+    if command.state != CommandState::Queued {
+        return Ok(true);
+    }
+    let mark = || async {
+        let mut tx = shared.parts.db.begin().await?;
+        let is_marked = tx.mark_command_delivered(command.id, shared.now()).await?;
+        tx.commit().await?;
+        Ok::<_, StoreError>(is_marked)
+    };
+    retried(mark).await.map_err(|error| store_status(&error))
 }
