@@ -140,6 +140,7 @@ async fn fence(app: &App, moving: Moving, host: HostId) -> Result<Fenced, OpErro
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, moving.node).await?;
     let mut migration = open_in(&tx, moving.node).await?;
+    still_open(&migration)?;
     // A fence that stands is left as it is: somebody may be waiting for it already.
     if row.placement.host_id.is_some() || migration.fenced != Some(host) {
         (migration.fenced, migration.fenced_at) = (Some(host), None);
@@ -178,6 +179,10 @@ pub(super) async fn check_fence(app: App, moving: Moving) -> Result<Ready, OpErr
 pub(super) async fn place_on_target(app: App, moving: Moving) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, moving.node).await?;
+    if row.placement.host_id == Some(moving.route.target) {
+        return Ok(());
+    }
+    take_over_fence(&mut tx, moving, moving.route.source).await?;
     set_host(&mut tx, &row, Some(moving.route.target)).await?;
     tx.commit().await?;
     Ok(())
@@ -191,6 +196,7 @@ pub(super) async fn restore_source(app: App, moving: Moving) -> Result<(), OpErr
     if row.placement.host_id == Some(moving.route.source) {
         return Ok(());
     }
+    take_over_fence(&mut tx, moving, moving.route.target).await?;
     set_host(&mut tx, &row, Some(moving.route.source)).await?;
     if let Some(agent) = tx.agent_of_host(moving.route.source).await? {
         if let Some((_, ports)) = newest_prepared(&tx, row.id, agent.id).await? {
@@ -206,7 +212,7 @@ pub(super) async fn restore_source(app: App, moving: Moving) -> Result<(), OpErr
         )
         .await?;
         tx.commit().await?;
-        app.sessions.notify(agent.id);
+        app.wake_agent(agent.id);
     } else {
         tx.commit().await?;
     }
@@ -262,7 +268,7 @@ pub(super) async fn release_source(app: App, moving: Moving) -> Result<bool, OpE
     }
     tx.commit().await?;
     if let Some(agent) = agent {
-        app.sessions.notify(agent.id);
+        app.wake_agent(agent.id);
     }
     Ok(true)
 }
@@ -363,6 +369,27 @@ async fn set_host(tx: &mut Tx, node: &Node, host: Option<HostId>) -> Result<(), 
     };
     tx.set_placement(node.id, &placement).await?;
     Ok(())
+}
+
+/// Goes on from the fence of a host, as the only one: a host that was frozen with this step in hand, and that thaws when
+/// the migration has gone on, or ended, changes nothing any more.
+async fn take_over_fence(tx: &mut Tx, moving: Moving, fenced: HostId) -> Result<(), OpError> {
+    let migration = open_in(tx, moving.node).await?;
+    still_open(&migration)?;
+    if migration.fenced != Some(fenced) || migration.fenced_at.is_none() {
+        return Err(OpError::Conflict(
+            "the migration has gone on without this step".to_owned(),
+        ));
+    }
+    save(tx, &migration).await?;
+    Ok(())
+}
+
+fn still_open(migration: &NodeMigration) -> Result<(), OpError> {
+    match migration.ended_at {
+        None => Ok(()),
+        Some(_) => Err(OpError::Conflict("the migration is over".to_owned())),
+    }
 }
 
 async fn open(app: &App, node: NodeRef) -> Result<NodeMigration, OpError> {
