@@ -95,6 +95,7 @@ pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
 pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    tx.hold_node(node.node_id).await?;
     let row = read_in(&mut tx, node).await?;
     let names = names(&mut tx, &row).await?;
     let delete_after = now.plus(app.config.retention.keys);

@@ -49,8 +49,16 @@ impl App {
         // Before the transaction: it may be the whole fleet that is looked at.
         let regions = self.region_health(&self.db).await?;
         let mut tx = self.db.begin().await?;
+        // Of two at once, the second finds what the first has begun.
+        tx.hold_node(id).await?;
         let node = tx.node(id).await?;
         let node = node.ok_or_else(|| OpError::not_found("node", id))?;
+        if who.effect_on("node") == Some(id)
+            && let Some(begun) = tx.newest_node_migrations(id, 1).await?.first()
+        {
+            let operation = tx.operation(begun.operation_id).await?;
+            return operation.ok_or_else(|| OpError::not_found("operation", begun.operation_id));
+        }
         if let Some(current) = open_operation(&tx, &node).await? {
             if current.kind == OperationKind::MigrateNode {
                 return Ok(current);

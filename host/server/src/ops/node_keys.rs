@@ -134,7 +134,8 @@ impl App {
         key: &NodeKey,
     ) -> Result<bool, OpError> {
         let mut tx = self.db.begin().await?;
-        // In the same transaction: what is being removed has its keys retired once, and this one would be missed.
+        // What is being removed has its keys retired once, and one that came behind it would be missed.
+        tx.hold_node(node.id).await?;
         let state = tx.node(node.id).await?.map(|node| node.condition.state);
         if let Some(state) = state.filter(|it| it.is_terminal() || *it == NodeState::Terminating) {
             let state = state.as_str();

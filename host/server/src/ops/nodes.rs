@@ -175,6 +175,8 @@ impl App {
     ) -> Result<Operation, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
+        // Of two at once, the second finds what the first has begun.
+        tx.hold_node(id).await?;
         let node = tx
             .node(id)
             .await?

@@ -78,6 +78,7 @@ async fn nodes_down(app: &App) -> Result<Vec<(Node, Candidate)>, OpError> {
 async fn start(app: &App, seen: &Node) -> Result<(), OpError> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    tx.hold_node(seen.id).await?;
     let node = tx.node(seen.id).await?;
     let node = node.ok_or_else(|| OpError::not_found("node", seen.id))?;
     if node.state_version != seen.state_version || open_operation(&tx, &node).await?.is_some() {
