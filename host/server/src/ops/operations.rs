@@ -5,6 +5,7 @@ use std::time::Duration;
 use host_domain::ids::OperationId;
 use host_domain::operation::{Operation, OperationKind, OperationState};
 use host_domain::time::Millis;
+use host_workflows::EngineError;
 
 use super::audit::audit;
 use super::live::{LiveData, OperationMoved};
@@ -49,7 +50,13 @@ impl App {
             loop {
                 changes.mark_unchanged();
                 let operation = self.operation(id).await?;
-                if operation.state.is_over() || changes.changed().await.is_err() {
+                if operation.state.is_over() {
+                    return Ok(operation);
+                }
+                // What another host commits may not be heard here.
+                let look_again = self.config.events.look_interval;
+                let heard = tokio::time::timeout(look_again, changes.changed()).await;
+                if matches!(heard, Ok(Err(_))) {
                     return Ok(operation);
                 }
             }
@@ -124,22 +131,27 @@ impl App {
         Ok(operation)
     }
 
-    /// Asks the workflow of an operation to undo. Elsewhere the row asks for it, and the host that runs the workflows looks.
+    /// Asks the workflow of an operation to undo, and says whether somebody has heard it. Elsewhere the row asks for it, and
+    /// the host that runs the workflows looks.
     pub(crate) async fn cancel_workflow(
         &self,
         operation: &Operation,
         reason: &str,
-    ) -> Result<(), OpError> {
+    ) -> Result<bool, OpError> {
         let Some(engine) = self.engine() else {
             let operation = operation.id;
             self.bus.wake(Wake::Operation { operation });
-            return Ok(());
+            return Ok(true);
         };
-        let told = engine.cancel(&operation.workflow_id, reason).await;
-        told.map_err(|error| OpError::Unavailable {
-            what: "the workflow engine",
-            source: error.into(),
-        })
+        match engine.cancel(&operation.workflow_id, reason).await {
+            Ok(()) | Err(EngineError::Ended { .. }) => Ok(true),
+            // Its start was lost; the watch over workflows starts it and asks again.
+            Err(EngineError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(OpError::Unavailable {
+                what: "the workflow engine",
+                source: error.into(),
+            }),
+        }
     }
 }
 

@@ -66,6 +66,10 @@ impl App {
     pub async fn retry_workflow(&self, who: &Principal, id: &str) -> Result<Operation, OpError> {
         let operation = self.db.operation_of_workflow(id).await?;
         let operation = operation.ok_or_else(|| OpError::not_found("workflow", id))?;
+        if who.effect_on("operation") == Some(operation.id) {
+            self.start_workflow(&operation).await?;
+            return Ok(operation);
+        }
         if operation.state.is_over() {
             return match operation.kind {
                 OperationKind::MigrateNode => self.migrate_node(who, operation.node_id, true).await,
@@ -77,13 +81,18 @@ impl App {
                 )),
             };
         }
-        let engine = self.own_engine()?;
-        match engine
-            .status(id)
-            .await
-            .map_err(engine_error)?
-            .map(|status| status.state)
-        {
+        self.begin_anew(who, operation).await
+    }
+
+    /// Begins the workflow of an open operation anew.
+    pub(crate) async fn begin_anew(
+        &self,
+        who: &Principal,
+        operation: Operation,
+    ) -> Result<Operation, OpError> {
+        let (engine, id) = (self.own_engine()?, &operation.workflow_id);
+        let status = engine.status(id).await.map_err(engine_error)?;
+        match status.map(|status| status.state) {
             Some(StatusKind::Running) => {
                 return Err(OpError::Conflict(format!(
                     "the workflow is at work; wait for it, or cancel operation {} first",

@@ -7,7 +7,7 @@ use host_domain::incident::{Cause, IncidentState, Severity, category};
 use host_domain::node::{Node, NodeEvent, NodeState, Reason};
 use host_domain::operation::OperationKind;
 use host_domain::time::format_duration;
-use host_workflows::StatusKind;
+use host_workflows::{Engine, StatusKind};
 
 use crate::app::App;
 use crate::ops::{
@@ -26,28 +26,39 @@ pub(crate) async fn provisioning(app: App) -> Result<(), OpError> {
         return Ok(());
     };
     for node in nodes_in(&app, NodeState::Provisioning, HALF_MADE).await? {
-        let Some(operation) = open_operation(&app.db, &node).await? else {
-            let made = match node.operation_id {
-                Some(id) => app.db.operation(id).await?,
-                None => None,
-            };
-            // A migration that is over has put its node somewhere in the same transaction.
-            if made.is_none_or(|operation| operation.kind == OperationKind::ProvisionNode) {
-                tracing::warn!(node.id = %node.id, "nobody makes the node any more; it is removed");
-                app.terminate_node(&host(), node.id, None).await?;
-            }
-            continue;
-        };
-        let status = engine.status(&operation.workflow_id).await;
-        let status = status.map_err(|error| OpError::Unavailable {
-            what: "the workflow engine",
-            source: error.into(),
-        })?;
-        // One that the engine does not know is started by the watch over workflows.
-        if status.is_some_and(|status| status.state != StatusKind::Running) {
-            tracing::warn!(node.id = %node.id, operation.id = %operation.id, "the workflow ended without its operation; it is begun anew");
-            app.retry_workflow(&host(), &operation.workflow_id).await?;
+        if let Err(error) = go_on(&app, engine, &node).await {
+            // Those behind it must not wait for it.
+            tracing::warn!(node.id = %node.id, "a half-made node is cleaned up later: {:#}", anyhow::Error::from(error));
         }
+    }
+    Ok(())
+}
+
+/// Sees to it that somebody works on a half-made node.
+async fn go_on(app: &App, engine: &dyn Engine, node: &Node) -> Result<(), OpError> {
+    let Some(operation) = open_operation(&app.db, node).await? else {
+        let made = match node.operation_id {
+            Some(id) => app.db.operation(id).await?,
+            None => None,
+        };
+        // A migration that is over has put its node somewhere in the same transaction.
+        if made.is_none_or(|operation| operation.kind == OperationKind::ProvisionNode) {
+            tracing::warn!(node.id = %node.id, "nobody makes the node any more; it is removed");
+            app.terminate_node(&host(), node.id, None).await?;
+        }
+        return Ok(());
+    };
+    let status = engine.status(&operation.workflow_id).await;
+    let status = status.map_err(|error| OpError::Unavailable {
+        what: "the workflow engine",
+        source: error.into(),
+    })?;
+    // One that the engine does not know is started by the watch over workflows.
+    let has_ended = status.is_some_and(|status| status.state != StatusKind::Running);
+    // It is read again: the end of a workflow is written down before the workflow has ended.
+    if has_ended && open_operation(&app.db, node).await?.is_some() {
+        tracing::warn!(node.id = %node.id, operation.id = %operation.id, "the workflow ended without its operation; it is begun anew");
+        app.begin_anew(&host(), operation).await?;
     }
     Ok(())
 }

@@ -61,7 +61,15 @@ pub(crate) async fn run(app: App) {
 async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
     let catalogue = app.catalogue();
     tell_of_broken(&app, &catalogue).await?;
-    repeat(&app, &catalogue).await?;
+    deliver_due(&app, &catalogue, buckets).await?;
+    repeat(&app, &catalogue).await
+}
+
+async fn deliver_due(
+    app: &App,
+    catalogue: &Catalogue,
+    buckets: &mut Buckets,
+) -> Result<(), OpError> {
     loop {
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -72,9 +80,9 @@ async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
         }
         tx.commit().await?;
         for notification in due {
-            match buckets.take(&catalogue, &notification.route, app.clock.now()) {
-                Ok(()) => deliver(&app, &catalogue, &notification).await?,
-                Err(free_at) => postpone(&app, &notification, free_at).await?,
+            match buckets.take(catalogue, &notification.route, app.clock.now()) {
+                Ok(()) => deliver(app, catalogue, &notification).await?,
+                Err(free_at) => postpone(app, &notification, free_at).await?,
             }
         }
     }

@@ -41,14 +41,17 @@ async fn round(app: App, told: &mut BTreeSet<OperationId>) -> Result<(), OpError
             let Some(last) = operations.last() else { break };
             before = Some(last.id);
             for operation in &operations {
-                if app.clock.now().since(operation.created_at) >= YOUNG {
+                if app.clock.now().since(operation.created_at) >= YOUNG
                     // The id is the workflow: starting what runs or has ended does nothing.
-                    app.start_workflow(operation).await?;
+                    && let Err(error) = app.start_workflow(operation).await
+                {
+                    // Those behind it must not wait for it.
+                    tracing::warn!(operation.id = %operation.id, "the workflow is begun later: {:#}", anyhow::Error::from(error));
                 }
-                // Only another host may have taken a cancel that the engine here was not told of.
-                if state == OperationState::Undoing && !app.db.is_sqlite() {
-                    let knows = told.contains(&operation.id)
-                        || app.cancel_workflow(operation, "cancelled").await.is_ok();
+                // Another host may have taken the cancel, or this one may have died before it told the engine.
+                if state == OperationState::Undoing {
+                    let asked = app.cancel_workflow(operation, "cancelled");
+                    let knows = told.contains(&operation.id) || matches!(asked.await, Ok(true));
                     undoing.extend(knows.then_some(operation.id));
                 }
             }
