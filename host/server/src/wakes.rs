@@ -83,7 +83,8 @@ async fn take_up(app: &App, id: OperationId) -> Result<(), OpError> {
     };
     match operation.state {
         OperationState::Running => app.start_workflow(&operation).await,
-        OperationState::Undoing => app.cancel_workflow(&operation, "cancelled").await,
+        // One that nobody heard is asked for again by the watch over workflows.
+        OperationState::Undoing => app.cancel_workflow(&operation, "cancelled").await.map(drop),
         OperationState::Succeeded | OperationState::Failed | OperationState::Cancelled => Ok(()),
     }
 }

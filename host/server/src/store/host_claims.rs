@@ -47,12 +47,6 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps others from changing a node until this transaction ends: what is read of it from here on stays true.
-    pub async fn hold_node(&mut self, id: NodeId) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE nodes SET id = id WHERE id = $1";
-        Ok(self.execute(sql(SQL).bind(id)).await? == 1)
-    }
-
     /// Gives a machine to a node: one that nobody has, that it has already, or that a node which is no more left behind
     /// and that nobody cleans at the moment. `false` when it is another's.
     pub async fn claim_host(
