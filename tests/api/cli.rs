@@ -111,12 +111,13 @@ async fn who_watches_a_node_sees_over_a_restart_of_the_host_to_its_end() {
     let (id, operation) = (&node["node_id"], node["operation"]["id"].as_str().unwrap());
     let arguments = ["node", "watch", "alice", "--output", "json"];
     let watching = tokio::spawn(async move { run(&dir, &arguments).await });
-    // It has to be there before the host goes: the host counts the requests for its stream.
-    let stream = "http_requests_total{method=\"GET\",route=\"/api/v1/events\",status=\"200\"}";
+    // It has to be there before the host goes: once its stream has begun, the command looks at the node a second time.
+    let looked =
+        "http_requests_total{method=\"GET\",route=\"/api/v1/nodes/{node}\",status=\"200\"} 2";
     eventually("the command watches", WAIT_MAX, async || {
         let metrics = bed.bare(Method::GET, "/metrics").send().await.ok()?;
         let text = metrics.text().await.ok()?;
-        text.contains(stream).then_some(())
+        text.contains(looked).then_some(())
     })
     .await;
     // The new host is found by its folder only when everything has happened already.

@@ -52,9 +52,9 @@ pub(super) async fn run(node: &str, session: &Session) -> Result<(), CliError> {
         match watch.follow().await {
             Ok(Ended::Over) => return Ok(()),
             Ok(Ended::Away) => {}
-            // Nobody was there yet when the person began: that is told at once.
-            Err(error) if watch.last.is_none() || !is_passing(&error) => return Err(error),
-            Err(_) => {}
+            // Somebody was there when the person began, so what passes is waited for.
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
         }
         watch.pause().await;
     }
