@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use proto::v1 as pb;
+use proto::v1::command::Action;
+use proto::v1::command_result::Outcome;
 use proto::v1::key_file::Encoding;
 use proto::v1::step::Action as StepAction;
 use rustix::process::{Pid, Signal, getpgid, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::bed::{Bed, run_process, step};
 use crate::support::dev::programs;
@@ -110,12 +113,41 @@ async fn a_process_with_keys_does_not_outlive_its_guard() {
     eventually("guard and process are new", FENCED, is_another).await;
 }
 
+#[tokio::test]
+async fn a_start_that_comes_without_a_lease_starts_every_process_as_soon_as_there_is_one() {
+    let bed = keyed(POLITE).await;
+    let second = bed.install(vec![run_process("q", POLITE)]);
+    bed.gateway.run_well(second).await;
+    let stop = bed.command(Action::Stop(pb::Stop {}));
+    bed.gateway.run_well(stop).await;
+    is_gone(&bed, "both are stopped").await;
+    bed.gateway.set_deaf(true);
+    eventually("the lease is over", FENCED, async || {
+        let lease = std::fs::read(bed.root().join("run/lease")).unwrap();
+        let lease: serde_json::Value = serde_json::from_slice(&lease).unwrap();
+        let now = clock_gettime(ClockId::Boottime).tv_sec * 1_000;
+        (lease["over"].as_i64().unwrap() < now).then_some(())
+    })
+    .await;
+    let start = bed.command(Action::Start(pb::Start {}));
+    let refused = bed.gateway.run(start).await;
+    assert_eq!(refused.outcome(), Outcome::Failed, "{refused:#?}");
+    bed.gateway.set_deaf(false);
+    eventually("both processes run", FENCED, async || {
+        let leaders = bed.pids().into_iter().filter(|pid| group(*pid) == *pid);
+        (leaders.count() == 2).then_some(())
+    })
+    .await;
+}
+
 /// The guard: it leads the group.
 fn leader(bed: &Bed) -> i32 {
-    let group =
-        |pid: i32| getpgid(Pid::from_raw(pid)).map_or(0, |group| group.as_raw_nonzero().get());
     bed.pids()
         .into_iter()
         .find(|pid| group(*pid) == *pid)
         .unwrap()
+}
+
+fn group(pid: i32) -> i32 {
+    getpgid(Pid::from_raw(pid)).map_or(0, |group| group.as_raw_nonzero().get())
 }

@@ -60,11 +60,14 @@ impl Executor {
         })
     }
 
+    /// Tells every process to run. One that can't yet, or not at all, keeps none of the others from it.
     async fn start_all(&self, root: &NodeRoot) -> anyhow::Result<()> {
+        let mut started = Ok(());
         for record in Supervisor::records(root)? {
-            self.supervisor.start(root, record.spec).await?;
+            let outcome = self.supervisor.start(root, record.spec).await;
+            started = started.and(outcome);
         }
-        Ok(())
+        Ok(started?)
     }
 
     async fn stop_all(&self, root: &NodeRoot) -> anyhow::Result<()> {
