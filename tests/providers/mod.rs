@@ -2,3 +2,4 @@
 
 mod opentofu;
 mod ssh;
+mod states;

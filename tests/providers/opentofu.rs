@@ -35,31 +35,42 @@ fn sources() -> PathBuf {
 
 /// Real Terraform; `breaks` lets the second part of the machine fail.
 fn cloud(breaks: bool) -> Dev {
+    cloud_with("", breaks)
+}
+
+/// The same with further settings of the provider. The second part takes as long as the file [`held`] is there.
+pub(super) fn cloud_with(settings: &str, breaks: bool) -> Dev {
     let (dev, gateway) = dev_with(&["cloud"]);
-    let engine = terraform(&dev.path("."));
+    let engine = terraform(&dev.path(""));
     dev.configure(&format!(
         "providers:\n  cloud:\n    kind: opentofu\n    binary: {}\n    module: {}\n    gateway: https://127.0.0.1:{gateway}\n    \
-         variables: {{agent: {}, dir: {}, breaks: \"{breaks}\"}}\n",
+         variables: {{agent: {}, dir: {}, hold: {}, breaks: \"{breaks}\"}}\n{settings}",
         engine.display(),
         sources().join("machine").display(),
         programs().join("bellwether-agent").display(),
         machine(&dev).display(),
+        held(&dev).display(),
     ));
     dev
 }
 
+/// Holds the engine while it is there.
+pub(super) fn held(dev: &Dev) -> PathBuf {
+    dev.path("hold")
+}
+
 /// The folder of the "machine".
-fn machine(dev: &Dev) -> PathBuf {
+pub(super) fn machine(dev: &Dev) -> PathBuf {
     dev.path("machine")
 }
 
-async fn create(dev: &Dev, provider: &str, name: &str) -> Value {
+pub(super) async fn create(dev: &Dev, provider: &str, name: &str) -> Value {
     let wanted = json!({"chain": "anvil-devnet", "provider": provider, "name": name});
     dev.post("nodes", &wanted).await
 }
 
 /// Waits for the end of what a request began.
-async fn ended(dev: &Dev, begun: &Value, limit: Duration) -> Value {
+pub(super) async fn ended(dev: &Dev, begun: &Value, limit: Duration) -> Value {
     let id = begun["operation"]["id"].as_str().unwrap();
     eventually("the operation's end", limit, async || {
         let operation = dev.get(&format!("operations/{id}")).await;
@@ -69,14 +80,14 @@ async fn ended(dev: &Dev, begun: &Value, limit: Duration) -> Value {
     .await
 }
 
-fn output<'a>(operation: &'a Value, name: &str) -> &'a str {
+pub(super) fn output<'a>(operation: &'a Value, name: &str) -> &'a str {
     let steps = operation["steps"].as_array().unwrap();
     let step = steps.iter().find(|step| step["name"] == name).unwrap();
     step["output"].as_str().unwrap()
 }
 
 /// Working folders of nodes.
-fn folders(dev: &Dev) -> usize {
+pub(super) fn folders(dev: &Dev) -> usize {
     std::fs::read_dir(dev.path(".bellwether/machines")).map_or(0, Iterator::count)
 }
 

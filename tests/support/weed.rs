@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::wait::eventually;
@@ -106,6 +106,30 @@ impl Weed {
 
     pub(crate) fn secret_file(&self) -> PathBuf {
         self.folder.path().join("secret")
+    }
+
+    /// The names of the objects in a folder of a bucket, such as `bucket/folder`.
+    pub(crate) async fn names_in(&self, folder: &str) -> Vec<String> {
+        let Some(listed) = self.read(&format!("{folder}/")).await else {
+            return Vec::new();
+        };
+        let listed: Value = serde_json::from_slice(&listed).unwrap();
+        let entries = listed["Entries"].as_array().cloned().unwrap_or_default();
+        let names = entries.iter().filter_map(|one| one["FullPath"].as_str());
+        let names = names.filter_map(|path| path.rsplit('/').next());
+        names.map(str::to_owned).collect()
+    }
+
+    /// What an object holds, such as `bucket/folder/object`.
+    pub(crate) async fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("http://127.0.0.1:{}/buckets/{path}", self.ports[4]);
+        let request = client.get(url).header("accept", "application/json");
+        let answer = request.send().await.unwrap();
+        if !answer.status().is_success() {
+            return None;
+        }
+        Some(answer.bytes().await.unwrap().to_vec())
     }
 
     /// A bucket is a folder of the filer's, which asks nobody who they are.

@@ -61,7 +61,14 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ),
     ("async_nats", &["host/server/src/bus", "tests/"]),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
-    ("object_store", &["host/server/src/keys/", "tests/"]),
+    (
+        "object_store",
+        &[
+            "host/server/src/keys/",
+            "host/server/src/providers/opentofu/bucket.rs",
+            "tests/",
+        ],
+    ),
     ("temporalio_client", &["host/server/src/engine/", "tests/"]),
     ("temporalio_common", &["host/server/src/engine/", "tests/"]),
     (

@@ -302,6 +302,7 @@ impl ProviderError {
             }
             Self::Child(
                 error @ (ChildError::Start { .. }
+                | ChildError::Output { .. }
                 | ChildError::Wait { .. }
                 | ChildError::TooMuch { .. }),
             ) => ActivityError::permanent("provider_failed", text).with_output(error.said()),

@@ -13,6 +13,10 @@ variable "breaks" {
   type    = bool
   default = false
 }
+variable "hold" {
+  type    = string
+  default = "/nonexistent"
+}
 
 resource "terraform_data" "machine" {
   input = { dir = var.dir }
@@ -55,12 +59,13 @@ resource "terraform_data" "machine" {
   }
 }
 
-# A second part, which may break when the first was made.
+# A second part, which may break when the first was made, and takes as long as a file is there.
 resource "terraform_data" "after" {
   depends_on = [terraform_data.machine]
 
   provisioner "local-exec" {
-    command = var.breaks ? "echo the quota is used up; exit 7" : "true"
+    command     = var.breaks ? "echo the quota is used up; exit 7" : "while [ -e \"$HOLD\" ]; do sleep 0.1; done"
+    environment = { HOLD = var.hold }
   }
 }
 

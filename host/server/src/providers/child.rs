@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,17 +12,15 @@ use host_domain::time::format_duration;
 use host_workflows::ActivityContext;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 
-/// What is kept of what a program says: its end, which is where the reason is.
-pub(crate) const OUTPUT_BYTES_MAX: usize = 16 * 1024;
-/// What is kept before secrets are taken out: enough more that half a secret at the cut is not among what is told.
-const KEPT_BYTES: usize = OUTPUT_BYTES_MAX + 8 * 1024;
-/// What a program may answer on its standard output for us to read.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Output that is read in one go.
-const CHUNK: usize = 4 * 1024;
+mod output;
+
+use output::{ANSWER_BYTES_MAX, Files, Heard};
+
+pub(crate) use output::told;
+
 /// How often a running program counts as a sign of life.
 const BEAT: Duration = Duration::from_secs(15);
 /// Variables that programs inherit; everything else is given to them by name.
@@ -49,6 +48,7 @@ pub(crate) struct Program {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) environment: Vec<(String, SecretString)>,
     pub(crate) input: Input,
+    pub(crate) output: Output,
     /// Texts that are never told, wherever the program prints them.
     pub(crate) secrets: Vec<SecretString>,
     pub(crate) limit: Duration,
@@ -64,6 +64,15 @@ pub(crate) enum Input {
     Text(SecretString),
     /// A file.
     File(File),
+}
+
+/// Where a program's output goes.
+pub(crate) enum Output {
+    /// To this host; a program ends with it.
+    Pipes,
+    /// To files in this folder. A program that is cut off in the middle would leave what nobody knows of, so it outlives this
+    /// host, which only asks it to end.
+    Files(PathBuf),
 }
 
 impl Program {
@@ -83,6 +92,7 @@ impl Program {
             dir: None,
             environment: Vec::new(),
             input: Input::Nothing,
+            output: Output::Pipes,
             secrets: Vec::new(),
             limit: Duration::from_mins(1),
             grace: Duration::from_secs(5),
@@ -115,14 +125,22 @@ pub(crate) enum ChildError {
         name: String,
         path: PathBuf,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// Its output has no place.
+    #[error("the output of `{name}` can't be written below `{path}`")]
+    Output {
+        name: String,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     /// The system does not tell how it ended.
     #[error("`{name}` can't be waited for")]
     Wait {
         name: String,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It took too long.
     #[error("`{name}` did not end within {} and was stopped", format_duration(*.limit))]
@@ -143,7 +161,7 @@ impl ChildError {
     /// What the program had said.
     pub(crate) fn said(&self) -> &str {
         match self {
-            Self::Start { .. } | Self::Wait { .. } => "",
+            Self::Start { .. } | Self::Output { .. } | Self::Wait { .. } => "",
             Self::TooLong { said, .. }
             | Self::TooMuch { said, .. }
             | Self::Cancelled { said, .. } => said,
@@ -162,17 +180,24 @@ enum Stop {
 pub(crate) async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, ChildError> {
     let Program { name, limit, .. } = &program;
     let (name, limit) = (name.clone(), *limit);
-    let mut child = spawn(&program)?;
-    let mut group = Group(
-        child
+    let files = files(&program)?;
+    let mut child = spawn(&program, files.as_ref())?;
+    let mut group = Group {
+        id: child
             .id()
             .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)),
-    );
+        at_drop: files.as_ref().map_or(Signal::KILL, |_| Signal::INT),
+    };
     let mut heard = Heard::default();
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stop = {
         let fed = feed(stdin, &program.input);
-        let listened = heard.listen(out, err);
+        let listened = async {
+            match &files {
+                None => heard.listen(out, err).await,
+                Some(files) => files.ended(&mut child).await,
+            }
+        };
         let both = async { tokio::join!(fed, listened).1 };
         tokio::select! {
             // Both outputs are closed; somebody it left behind may hold them open, which the limit ends.
@@ -188,9 +213,13 @@ pub(crate) async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended
     } else {
         let status = child.wait().await;
         // Its number may be another's from here on.
-        group.0 = None;
+        group.id = None;
         Some(status)
     };
+    if let Some(files) = files {
+        // What can't be read was not said; the status tells the rest.
+        drop(heard.read(files));
+    }
     let said = heard.said(&program.secrets);
     match (stop, status) {
         (Some(Stop::TooLong), _) => Err(ChildError::TooLong { name, limit, said }),
@@ -205,11 +234,29 @@ pub(crate) async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended
     }
 }
 
-fn spawn(program: &Program) -> Result<Child, ChildError> {
+/// Files for its output, when it is to outlive this host.
+fn files(program: &Program) -> Result<Option<Files>, ChildError> {
+    match &program.output {
+        Output::Pipes => Ok(None),
+        Output::Files(folder) => Files::new(folder).map(Some).map_err(|source| {
+            let (name, path) = (program.name.clone(), folder.clone());
+            ChildError::Output { name, path, source }
+        }),
+    }
+}
+
+fn spawn(program: &Program, files: Option<&Files>) -> Result<Child, ChildError> {
     let failed = |source| ChildError::Start {
         name: program.name.clone(),
         path: program.path.clone(),
         source,
+    };
+    let (out, err) = match files {
+        None => (Stdio::piped(), Stdio::piped()),
+        Some(files) => {
+            let ends = files.ends().map_err(failed)?;
+            (Stdio::from(ends.0), Stdio::from(ends.1))
+        }
     };
     let stdin = match &program.input {
         Input::Nothing => Stdio::null(),
@@ -232,10 +279,10 @@ fn spawn(program: &Program) -> Result<Child, ChildError> {
                 .map(|(name, value)| (name, value.expose_secret())),
         )
         .process_group(0)
-        .kill_on_drop(true)
+        .kill_on_drop(files.is_none())
         .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(out)
+        .stderr(err);
     if let Some(dir) = &program.dir {
         command.current_dir(dir);
     }
@@ -265,11 +312,15 @@ async fn end(child: &mut Child, group: &Group, grace: Duration) {
 }
 
 /// A program and what it started.
-struct Group(Option<Pid>);
+struct Group {
+    id: Option<Pid>,
+    /// What it gets when nobody waits for it any more.
+    at_drop: Signal,
+}
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
+        if let Some(group) = self.id {
             // Nobody may be left, which is what is wanted.
             let _ = kill_process_group(group, signal);
         }
@@ -278,81 +329,6 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.signal(self.at_drop);
     }
-}
-
-/// What a program said so far.
-#[derive(Default)]
-struct Heard {
-    answer: Vec<u8>,
-    tail: Vec<u8>,
-}
-
-impl Heard {
-    /// Reads both outputs to their ends; `false` when the answer is too long.
-    async fn listen(
-        &mut self,
-        out: Option<impl AsyncRead + Unpin>,
-        err: Option<impl AsyncRead + Unpin>,
-    ) -> bool {
-        let (Some(mut out), Some(mut err)) = (out, err) else {
-            return true;
-        };
-        let (mut is_out, mut is_err) = (true, true);
-        let (mut from_out, mut from_err) = (vec![0; CHUNK], vec![0; CHUNK]);
-        while is_out || is_err {
-            // A read that fails ends that output; the status tells the rest.
-            let bytes = tokio::select! {
-                n = out.read(&mut from_out), if is_out => {
-                    let bytes = &from_out[..n.unwrap_or(0)];
-                    is_out = !bytes.is_empty();
-                    self.answer.extend_from_slice(bytes);
-                    bytes
-                }
-                n = err.read(&mut from_err), if is_err => {
-                    let bytes = &from_err[..n.unwrap_or(0)];
-                    is_err = !bytes.is_empty();
-                    bytes
-                }
-            };
-            self.tail.extend_from_slice(bytes);
-            if self.tail.len() > 2 * KEPT_BYTES {
-                self.tail.drain(..self.tail.len() - KEPT_BYTES);
-            }
-            if self.answer.len() > ANSWER_BYTES_MAX {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn said(&self, secrets: &[SecretString]) -> String {
-        told(&String::from_utf8_lossy(&self.tail), secrets)
-    }
-}
-
-/// The end of a text, from the beginning of a line on, without secrets.
-pub(crate) fn told(text: &str, secrets: &[SecretString]) -> String {
-    let mut text = text.trim().replace('\r', "");
-    for secret in secrets.iter().map(ExposeSecret::expose_secret) {
-        if !secret.is_empty() {
-            text = text.replace(secret, "(secret)");
-        }
-    }
-    let Some(cut) = text
-        .len()
-        .checked_sub(OUTPUT_BYTES_MAX)
-        .filter(|cut| *cut > 0)
-    else {
-        return text;
-    };
-    let line = text.as_bytes()[cut..]
-        .iter()
-        .position(|byte| *byte == b'\n');
-    let mut start = line.map_or(cut, |at| cut + at + 1);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    format!("…\n{}", &text[start..])
 }

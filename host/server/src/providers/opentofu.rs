@@ -4,8 +4,11 @@
 //! says of itself is not believed: after each apply and destroy its state is read. An apply that did not come to its end
 //! is never finished: a plan holds for one state, so what was made of it is destroyed.
 
+mod bucket;
 mod folder;
+mod lock;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::folder::Folder;
-use super::child::{self, Ended, Program, told};
+use super::child::{self, Ended, Input, Output, Program, told};
 use super::{Candidate, Created, Join, Machine, Plan, ProviderError};
 use crate::config::OpentofuConfig;
 
@@ -58,7 +61,7 @@ impl Opentofu {
         join: Option<&Join>,
         ctx: &ActivityContext,
     ) -> Result<Plan, ProviderError> {
-        let run = self.run(machine, join, ctx)?;
+        let run = self.run(machine, join, ctx).await?;
         run.folder.prepare(&self.config)?;
         run.succeed("init", &["init", "-input=false", "-no-color"], INIT_MAX)
             .await?;
@@ -104,7 +107,7 @@ impl Opentofu {
         machine: &Machine,
         ctx: &ActivityContext,
     ) -> Result<Created, ProviderError> {
-        let run = self.run(machine, None, ctx)?;
+        let run = self.run(machine, None, ctx).await?;
         if run.folder.is_applied() {
             return Ok(Created {
                 address: run.address().await?,
@@ -152,17 +155,22 @@ impl Opentofu {
         machine: &Machine,
         ctx: &ActivityContext,
     ) -> Result<String, ProviderError> {
-        let run = self.run(machine, None, ctx)?;
-        let is_elsewhere = self.config.s3.is_some() && !run.folder.exists();
-        if !run.folder.is_apply_begun() && !is_elsewhere {
-            run.folder.remove()?;
-            return Ok("Nothing was made, so nothing is destroyed.".to_owned());
+        let run = self.run(machine, None, ctx).await?;
+        if !run.folder.is_apply_begun() {
+            let is_elsewhere = self.config.s3.is_some() && !run.folder.is_prepared();
+            if !is_elsewhere {
+                run.folder.remove()?;
+                return Ok("Nothing was made, so nothing is destroyed.".to_owned());
+            }
+            // Another host may have begun; a next try must not take what this one leaves here for all there is.
+            run.folder.note_apply_begun()?;
         }
         run.folder.prepare(&self.config)?;
         run.succeed("init", &["init", "-input=false", "-no-color"], INIT_MAX)
             .await?;
         let mut output = "Nothing was left to destroy.".to_owned();
-        if !run.is_empty().await? {
+        // A state in a bucket may be another host's, whose engine is still at work on it: only a destroy asks for its lock.
+        if self.config.s3.is_some() || !run.is_empty().await? {
             let args = [
                 "destroy",
                 "-auto-approve",
@@ -179,11 +187,28 @@ impl Opentofu {
                 return Err(run.failed("destroy", message, output));
             }
         }
+        self.forget(machine).await;
         run.folder.remove()?;
         Ok(output)
     }
 
-    fn run<'a>(
+    /// Removes the state of a machine that is gone. What stays holds nothing, so the node does not wait for it.
+    async fn forget(&self, machine: &Machine) {
+        let Some(s3) = &self.config.s3 else {
+            return;
+        };
+        let node = machine.node.id;
+        if let Err(error) = bucket::delete(s3, node, &self.config.secrets).await {
+            let object = bucket::object(s3, node);
+            tracing::warn!(
+                bucket = s3.bucket,
+                object,
+                "an empty state stays, because it can't be deleted: {error:#}"
+            );
+        }
+    }
+
+    async fn run<'a>(
         &'a self,
         machine: &Machine,
         join: Option<&Join>,
@@ -197,9 +222,11 @@ impl Opentofu {
             secrets.push(secret.clone());
             environment.push((name.clone(), secret));
         }
+        let folder = Folder::of(&self.folder, machine.node.id);
         Ok(Run {
             binary: &self.config.binary,
-            folder: Folder::of(&self.folder, machine.node.id),
+            lock: folder.lock(ctx).await?,
+            folder,
             environment,
             secrets,
             ctx,
@@ -239,6 +266,8 @@ impl Opentofu {
 struct Run<'a> {
     binary: &'a Path,
     folder: Folder,
+    /// Held while any engine of this run works, and by the engine itself when this host is gone.
+    lock: File,
     environment: Vec<(String, SecretString)>,
     secrets: Vec<SecretString>,
     ctx: &'a ActivityContext,
@@ -265,6 +294,12 @@ impl Run<'_> {
         program.dir = Some(self.folder.module());
         program.environment.clone_from(&self.environment);
         program.secrets.clone_from(&self.secrets);
+        let root = self.folder.root().to_owned();
+        program.input = match self.lock.try_clone() {
+            Ok(lock) => Input::File(lock),
+            Err(source) => return Err(ProviderError::File { path: root, source }),
+        };
+        program.output = Output::Files(root);
         program.limit = limit;
         program.grace = GRACE;
         Ok(Box::pin(child::run(program, self.ctx)).await?)

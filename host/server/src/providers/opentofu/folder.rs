@@ -2,18 +2,23 @@
 //!
 //! The copy is what the machine was made with, so that a changed module can't keep it from being destroyed.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use host_domain::ids::NodeId;
+use host_workflows::ActivityContext;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::ProviderError;
+use super::{bucket, lock};
 use crate::config::{OpentofuConfig, S3State};
 use crate::host::write_private;
 
 /// Written last: the copy is whole.
 const BACKEND: &str = "backend.tf.json";
+/// Locked while an engine works.
+const LOCK: &str = "engine.lock";
 /// Notes that an apply was begun: from here on there may be a machine.
 const APPLY_BEGUN: &str = "apply-begun";
 /// Notes that the apply came to its end. The engine's state does not tell: it has outputs of what was made in part, too.
@@ -38,8 +43,22 @@ impl Folder {
         self.root.join("module")
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.root.exists()
+    /// Where the engine's output goes.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this host ever prepared work for the node; another one may have.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.module().join(BACKEND).exists() || self.is_apply_begun()
+    }
+
+    /// Makes sure that no other engine works here, and none begins until what this gives is dropped.
+    pub(super) async fn lock(&self, ctx: &ActivityContext) -> Result<File, ProviderError> {
+        make_private(&self.root).map_err(|source| unusable(&self.root, source))?;
+        let path = self.root.join(LOCK);
+        let taken = lock::take(&path, ctx).await;
+        taken.map_err(|source| unusable(&path, source))
     }
 
     /// Copies the module and says where its state is, once.
@@ -116,7 +135,7 @@ impl Folder {
 fn s3_backend(s3: &S3State, node: NodeId) -> Value {
     let mut settings = json!({
         "bucket": s3.bucket,
-        "key": format!("{}{node}.tfstate", s3.prefix),
+        "key": bucket::object(s3, node),
         "region": s3.region,
         "use_lockfile": true,
     });

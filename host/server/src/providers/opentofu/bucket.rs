@@ -1,0 +1,67 @@
+//! The state of a destroyed machine in a bucket: the engine empties it and has no command that removes it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use host_domain::ids::NodeId;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as ObjectPath;
+use object_store::{ClientOptions, ObjectStoreExt as _, RetryConfig};
+
+use crate::config::S3State;
+
+/// For one try.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is tried again.
+const RETRIES_MAX: usize = 2;
+
+/// The object that holds a node's state.
+pub(super) fn object(s3: &S3State, node: NodeId) -> String {
+    format!("{}{node}.tfstate", s3.prefix)
+}
+
+/// Deletes an empty state, as whoever the engine's environment says, or as the machine's own role.
+pub(super) async fn delete(
+    s3: &S3State,
+    node: NodeId,
+    secrets: &BTreeMap<String, PathBuf>,
+) -> anyhow::Result<()> {
+    let retry = RetryConfig {
+        max_retries: RETRIES_MAX,
+        retry_timeout: TIMEOUT,
+        ..RetryConfig::default()
+    };
+    let mut options = ClientOptions::new().with_timeout(TIMEOUT);
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&s3.bucket)
+        .with_region(&s3.region)
+        .with_retry(retry);
+    if let Some(endpoint) = &s3.endpoint {
+        options = options.with_allow_http(endpoint.starts_with("http://"));
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+    }
+    let secret = |name: &str| -> anyhow::Result<Option<String>> {
+        let Some(file) = secrets.get(name) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("can't read {}", file.display()))?;
+        Ok(Some(text.trim().to_owned()))
+    };
+    if let Some(id) = secret("AWS_ACCESS_KEY_ID")? {
+        builder = builder.with_access_key_id(id);
+    }
+    if let Some(key) = secret("AWS_SECRET_ACCESS_KEY")? {
+        builder = builder.with_secret_access_key(key);
+    }
+    if let Some(token) = secret("AWS_SESSION_TOKEN")? {
+        builder = builder.with_token(token);
+    }
+    let store = builder.with_client_options(options).build()?;
+    match store.delete(&ObjectPath::from(object(s3, node))).await {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
