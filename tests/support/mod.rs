@@ -13,6 +13,7 @@ pub(crate) mod proxy;
 pub(crate) mod sshd;
 pub(crate) mod temporal;
 pub(crate) mod terraform;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod webhooks;
 pub(crate) mod weed;

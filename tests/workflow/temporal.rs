@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_server::config::TemporalConfig;
 use host_server::engine::temporal::{StartError, TemporalEngine, TemporalOptions};
 use host_workflows::{Engine, Outcome, Started, Workflows, start};
 
 use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, wait_for, workflows};
 use super::suite;
 use crate::support::temporal::Temporal;
+use crate::support::tls::{Authority, TlsFront};
 
 /// An engine on a server of its own.
 struct Host {
@@ -178,4 +180,80 @@ async fn a_temporal_that_is_away_and_a_missing_activity_are_said() {
         refused.to_string().contains("`workflows.temporal.url`"),
         "{refused}"
     );
+}
+
+/// The settings of a host that reaches a server by a front which wants its certificate.
+async fn secured(server: &Temporal, authority: &Authority) -> TemporalConfig {
+    let url = server.url();
+    let to = format!("127.0.0.1:{}", url.port().unwrap());
+    let own = authority.issue("temporal.internal");
+    let front = TlsFront::to(&to, own, authority).await;
+    let (certificate, key) = authority.issue("host.internal");
+    TemporalConfig {
+        url: Some(format!("https://{}", front.address).parse().unwrap()),
+        ca_file: Some(authority.ca_file()),
+        client_cert_file: Some(certificate),
+        client_key_file: Some(key),
+        server_name: Some("temporal.internal".to_owned()),
+        ..TemporalConfig::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_ends_over_mutual_tls_and_each_mistake_names_its_setting() {
+    let server = Temporal::start().await;
+    let authority = Authority::new();
+    let right = secured(&server, &authority).await;
+    let world = Arc::new(World::default());
+    let engine = open(right.options().unwrap(), &world).await.unwrap();
+    let steps = [("a", Behaviour::Succeed), ("b", Behaviour::Succeed)];
+    start::<Walk>(&engine, "secured", &WalkInput::new(&steps))
+        .await
+        .unwrap();
+    let outcome = engine.result("secured", Duration::from_secs(30)).await;
+    assert!(matches!(outcome, Ok(Outcome::Completed(_))), "{outcome:?}");
+    engine.shutdown(Duration::from_secs(1)).await;
+
+    let stranger = Authority::new();
+    let (certificate, key) = stranger.issue("host.internal");
+    let mistakes = [
+        (
+            "ca_file",
+            TemporalConfig {
+                ca_file: Some(stranger.ca_file()),
+                ..right.clone()
+            },
+        ),
+        (
+            "server_name",
+            TemporalConfig {
+                server_name: None,
+                ..right.clone()
+            },
+        ),
+        (
+            "client_cert_file",
+            TemporalConfig {
+                client_cert_file: None,
+                client_key_file: None,
+                ..right.clone()
+            },
+        ),
+        (
+            "client_cert_file",
+            TemporalConfig {
+                client_cert_file: Some(certificate),
+                client_key_file: Some(key),
+                ..right.clone()
+            },
+        ),
+    ];
+    for (setting, config) in mistakes {
+        let refused = open(config.options().unwrap(), &world).await.err().unwrap();
+        let named = format!("`workflows.temporal.{setting}`");
+        assert!(
+            refused.to_string().contains(&named),
+            "{refused}: {refused:?}"
+        );
+    }
 }

@@ -28,10 +28,6 @@ pub(super) async fn connect(
     options: &TemporalOptions,
     identity: &str,
 ) -> Result<Connection, StartError> {
-    let away = |source: anyhow::Error| StartError::Away {
-        url: options.url.clone(),
-        source,
-    };
     let wanted = ConnectionOptions::new(options.url.clone())
         .identity(identity)
         .maybe_tls_options(tls(options))
@@ -48,24 +44,108 @@ pub(super) async fn connect(
                 .build(),
         )
         .build();
+    let mut last = None;
     let connected = tokio::time::timeout(CONNECT_MAX, async {
         loop {
             match Connection::connect(wanted.clone()).await {
                 // It listens and is not ready: a host and its Temporal may well start together.
                 Err(ClientConnectError::SystemInfoCallError(status))
-                    if status.code() == Code::Unavailable =>
+                    if status.code() == Code::Unavailable
+                        && misfit(MISFITS, &format!("{status:?}")).is_none() =>
                 {
                     tracing::debug!(error = %status, "Temporal is not ready yet");
+                    last = Some(ClientConnectError::SystemInfoCallError(status));
                     tokio::time::sleep(POLL).await;
                 }
                 connected => return connected,
             }
         }
     });
-    match connected.await {
-        Ok(connected) => connected.map_err(|error| away(error.into())),
-        Err(late) => Err(away(late.into())),
+    let connected = connected.await;
+    match (connected, last) {
+        (Ok(connected), _) => connected.map_err(|error| failed(options, error.into())),
+        (Err(_), Some(error)) => Err(failed(options, error.into())),
+        (Err(late), None) => Err(failed(options, late.into())),
     }
+}
+
+/// Why there is no connection, with the setting to look at.
+fn failed(options: &TemporalOptions, source: anyhow::Error) -> StartError {
+    let url = options.url.clone();
+    let said = format!("{source:#}");
+    let found = misfit(MISFITS, &said).or_else(|| {
+        let is_tls = tls(options).is_some();
+        is_tls.then(|| misfit(GUESSES, &said)).flatten()
+    });
+    match found {
+        Some((setting, why)) => StartError::Tls {
+            url,
+            setting,
+            why,
+            source,
+        },
+        None => StartError::Away { url, source },
+    }
+}
+
+/// Words of the client, the setting to look at, and our words.
+type Misfit = (&'static str, &'static str, &'static str);
+
+/// What the client says when certificates do not fit: it tells that in words only.
+const MISFITS: &[Misfit] = &[
+    (
+        "UnknownIssuer",
+        "ca_file",
+        "no authority that this host trusts has signed the server's certificate",
+    ),
+    // One of another authority with the same name.
+    (
+        "InvalidCertificate(BadSignature",
+        "ca_file",
+        "no authority that this host trusts has signed the server's certificate",
+    ),
+    (
+        "NotValidForName",
+        "server_name",
+        "the server's certificate is for another name",
+    ),
+    (
+        "CertificateRequired",
+        "client_cert_file",
+        "the server wants a certificate of this host",
+    ),
+    (
+        "fatal alert: UnknownCA",
+        "client_cert_file",
+        "the server does not know who signed this host's certificate",
+    ),
+    (
+        "fatal alert: DecryptError",
+        "client_cert_file",
+        "the server does not know who signed this host's certificate",
+    ),
+    (
+        "fatal alert: BadCertificate",
+        "client_cert_file",
+        "the server refuses this host's certificate",
+    ),
+];
+
+/// What it says when the server has gone after its own side of the handshake was fine: the reason is often lost on the way.
+const GUESSES: &[Misfit] = &[
+    ("connection closed", "client_cert_file", GONE),
+    ("onnection reset", "client_cert_file", GONE),
+    ("ConnectionReset", "client_cert_file", GONE),
+    ("roken pipe", "client_cert_file", GONE),
+    ("BrokenPipe", "client_cert_file", GONE),
+    ("UnexpectedEof", "client_cert_file", GONE),
+];
+const GONE: &str =
+    "the server hangs up, as one does that wants a certificate of this host, or another one";
+
+fn misfit(known: &[Misfit], said: &str) -> Option<(&'static str, &'static str)> {
+    let found = known.iter().find(|(words, ..)| said.contains(words));
+    found.map(|(_, setting, why)| (*setting, *why))
 }
 
 fn tls(options: &TemporalOptions) -> Option<temporalio_client::TlsOptions> {

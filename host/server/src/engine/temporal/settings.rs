@@ -76,6 +76,19 @@ pub enum StartError {
         #[source]
         source: anyhow::Error,
     },
+    /// The certificates do not fit.
+    #[error("TLS to Temporal at {url} fails: {why}; check `workflows.temporal.{setting}`")]
+    Tls {
+        /// Where.
+        url: Url,
+        /// Which key says otherwise.
+        setting: &'static str,
+        /// In our words.
+        why: &'static str,
+        /// What the connection says.
+        #[source]
+        source: anyhow::Error,
+    },
     /// The namespace is missing and was not to be made.
     #[error(
         "Temporal at {url} has no namespace `{namespace}`; make it with `temporal operator namespace create --namespace {namespace} --retention 30d`, set `workflows.temporal.create_namespace: true`, or correct `workflows.temporal.namespace`"
