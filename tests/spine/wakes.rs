@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::dev::Dev;
 use crate::support::nats::{Nats, Version};
 use crate::support::postgres::Postgres;
+use crate::support::tls::Authority;
 use crate::support::wait::eventually;
 
 /// A host looks for nothing by itself.
@@ -118,4 +119,40 @@ async fn without_nats_a_host_starts_says_so_once_and_heals_by_itself() {
         2
     );
     assert!(!host.whole_log().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn nats_over_tls_is_away_while_its_authority_is_not_known_and_heals_by_itself() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (certificate, key) = authority.issue("127.0.0.1");
+    let files = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let login = ["--user", "bell", "--pass", "hunter2", "--tls"];
+    let args = [&login[..], &["--tlscert", files[0], "--tlskey", files[1]]].concat();
+    for version in Version::ALL {
+        let mut nats = Nats::start_with(version, &args).await;
+        let mut host = Dev::new(&["--no-node"]);
+        let url = nats.url().replace("nats://", "tls://bell:hunter2@");
+        std::fs::write(host.path("nats-url"), url).unwrap();
+        let trusted = host.path("nats-ca.pem");
+        std::fs::copy(stranger.ca_file(), &trusted).unwrap();
+        host.set("BELLWETHER_EVENTS__NATS_URL_FILE", "nats-url");
+        host.set("BELLWETHER_EVENTS__NATS_CA_FILE", "nats-ca.pem");
+        host.set("RUST_LOG", "info,async_nats=trace,rustls=trace");
+        host.start().await;
+        away_was_told(&host, 1).await;
+        let (status, ready) = readiness(&host).await;
+        assert_eq!((status, &ready["status"]), (200, &json!("degraded")));
+        let events = part(&ready, "events").to_string();
+        assert!(events.contains("`events.nats_ca_file`"), "{events}");
+
+        std::fs::copy(authority.ca_file(), &trusted).unwrap();
+        connected(&host).await;
+        assert_eq!(readiness(&host).await.1["status"], "ready");
+        // It is lost and found again like any other.
+        nats.kill();
+        away_was_told(&host, 2).await;
+        nats.start_again().await;
+        connected(&host).await;
+        assert!(!host.whole_log().contains("hunter2"), "{version:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use futures_util::StreamExt;
 use host_domain::event::HealthTransitionEvent;
 use secrecy::ExposeSecret;
@@ -36,6 +36,8 @@ const NOT_YET: &str = "the servers of `events.nats_url` have not answered yet";
 /// Afterwards.
 const LOST: &str =
     "the connection to the servers of `events.nats_url` is lost; it is tried again without end";
+/// The client does not tell why a connection failed; with TLS it may be the certificate.
+const OVER_TLS: &str = "; over TLS, see that their certificate has the name in the address and that `events.nats_ca_file` (or the system, when it is absent) has its authority";
 
 /// The bus through NATS. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +50,7 @@ struct Inner {
     /// This host, whose own messages mean nothing to it.
     host: String,
     subject: String,
+    is_tls: bool,
     connection: watch::Sender<Connection>,
     stream: Stream,
     outgoing: mpsc::Sender<Wake>,
@@ -79,7 +82,8 @@ impl Nats {
         host: &str,
     ) -> anyhow::Result<Self> {
         let connection = watch::Sender::new(Connection::default());
-        let options = options(connection.clone(), &address.login);
+        let is_tls = ca_file.is_some() || address.servers.iter().any(ServerAddr::tls_required);
+        let options = options(connection.clone(), &address.login, is_tls);
         let mut options = options.name(format!("bellwether {host}"));
         if let Some(path) = ca_file {
             options = options.add_root_certificates(path);
@@ -91,6 +95,7 @@ impl Nats {
             client,
             host: host.to_owned(),
             subject: format!("{prefix}.wake"),
+            is_tls,
             connection,
             outgoing,
             to_send: Mutex::new(to_send),
@@ -128,8 +133,8 @@ impl Nats {
     pub(super) fn state(&self) -> BusState {
         let connection = *self.inner.connection.borrow();
         match (connection.is_up, self.inner.stream.trouble()) {
-            (false, _) if connection.n == 0 => BusState::Away(NOT_YET.to_owned()),
-            (false, _) => BusState::Away(LOST.to_owned()),
+            (false, _) if connection.n == 0 => BusState::Away(away(NOT_YET, self.inner.is_tls)),
+            (false, _) => BusState::Away(away(LOST, self.inner.is_tls)),
             (true, Some(why)) => BusState::NoStream(why),
             (true, None) => BusState::Connected,
         }
@@ -187,7 +192,7 @@ impl Nats {
         let mut connection = self.inner.connection.subscribe();
         let first = connection.wait_for(|connection| connection.is_up);
         if tokio::time::timeout(ANSWER_MAX, first).await.is_err() {
-            tell_away(NOT_YET);
+            tell_away(NOT_YET, self.inner.is_tls);
         }
         let mut made_up_for = 0;
         loop {
@@ -203,7 +208,7 @@ impl Nats {
     }
 }
 
-fn options(connection: watch::Sender<Connection>, login: &Login) -> ConnectOptions {
+fn options(connection: watch::Sender<Connection>, login: &Login, is_tls: bool) -> ConnectOptions {
     let options = ConnectOptions::new()
         .retry_on_initial_connect()
         .ping_interval(PING)
@@ -212,7 +217,7 @@ fn options(connection: watch::Sender<Connection>, login: &Login) -> ConnectOptio
         .subscription_capacity(WAKES_MAX)
         .reconnect_delay_callback(pause)
         .event_callback(move |event| {
-            note(&connection, &event);
+            note(&connection, &event, is_tls);
             std::future::ready(())
         });
     match login {
@@ -232,7 +237,7 @@ fn pause(tries: usize) -> Duration {
 }
 
 /// Says once what becomes of the connection; tries in between are not told.
-fn note(connection: &watch::Sender<Connection>, event: &Event) {
+fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
     match event {
         Event::Connected => {
             connection.send_modify(|connection| {
@@ -247,7 +252,7 @@ fn note(connection: &watch::Sender<Connection>, event: &Event) {
                 .send_if_modified(|connection| std::mem::replace(&mut connection.is_up, false));
             metrics::gauge!("events_bus_connected").set(0.0);
             if was_up {
-                tell_away(LOST);
+                tell_away(LOST, is_tls);
             }
         }
         Event::ServerError(error) => tracing::warn!("the event bus: the server says: {error}"),
@@ -257,6 +262,12 @@ fn note(connection: &watch::Sender<Connection>, event: &Event) {
     }
 }
 
-fn tell_away(why: &str) {
+fn tell_away(why: &str, is_tls: bool) {
+    let why = away(why, is_tls);
     tracing::warn!("the event bus is away, hosts look by themselves and events wait: {why}");
+}
+
+fn away(why: &str, is_tls: bool) -> String {
+    let more = if is_tls { OVER_TLS } else { "" };
+    format!("{why}{more}")
 }
