@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::bed::Bed;
+use super::dead_letters::PUT_ASIDE;
 use crate::support::wait::{WAIT_MAX, eventually};
 
 /// The binary lies beside the folder of the test's own.
@@ -86,6 +87,30 @@ async fn a_person_makes_lists_and_removes_a_node() {
     let (code, out, err) = run(&below, &["node", "terminate", "alice"]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("is being removed"), "{out}");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_lists_what_was_put_aside_and_puts_it_back() {
+    let bed = bed().await;
+    let dir = bed.dir.path();
+    let (code, out, err) = run(dir, &["dead-letter", "list"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Nothing was put aside."), "{out}");
+    bed.node("alice").await;
+    bed.sql("bellwether.db", PUT_ASIDE).await;
+    let (code, out, err) = run(dir, &["dead-letter", "list"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("alice") && out.contains("it broke"), "{out}");
+    let id = "01920000-0000-7000-8000-000000000002";
+    let (code, out, err) = run(dir, &["dead-letter", "requeue", id]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("It is tried anew"), "{out}");
+    let listed = ["dead-letter", "list", "--output", "json"];
+    let (_, out, _) = run(dir, &listed).await;
+    assert!(!out.contains(id), "{out}");
+    let (code, _, err) = run(dir, &["dead-letter", "requeue", "no-id"]).await;
+    assert_ne!(code, 0, "{err}");
     bed.stop().await;
 }
 

@@ -6,6 +6,7 @@ mod bed;
 mod cli;
 mod client_page;
 mod console;
+mod dead_letters;
 mod document;
 mod events;
 mod last_good;

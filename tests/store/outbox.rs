@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use host_domain::event::HealthTransitionEvent;
 use host_domain::time::Millis;
-use host_server::store::{ClaimedEvent, Db, OutboxLag};
+use host_server::store::{ClaimedEvent, Db, DeadLetter, OutboxLag};
 
 use super::builders::{event, node};
 use crate::support::database::TestDb;
@@ -18,6 +18,7 @@ pub(crate) async fn contract(test: &TestDb) {
     two_workers_never_claim_the_same_event(db).await;
     a_lease_that_ends_gives_the_event_back(db).await;
     a_poisoned_event_makes_room(db).await;
+    what_was_put_aside_returns_to_its_place(db).await;
 }
 
 async fn insert(db: &Db, events: &[HealthTransitionEvent]) {
@@ -153,4 +154,50 @@ async fn a_poisoned_event_makes_room(db: &Db) {
     );
     assert_eq!(db.list_dead_letters(Some(bad.id), 10).await.unwrap(), []);
     assert_eq!(events_of(&claim(db, "w", 30, 9).await), [good]);
+}
+
+async fn what_was_put_aside_returns_to_its_place(db: &Db) {
+    let node = node("returns");
+    let [bad, good] = [event(&node, 2), event(&node, 3)];
+    insert(db, &[bad.clone(), good.clone()]).await;
+    let claimed = claim(db, "w", 20, 9).await;
+    assert!(!claimed[0].is_requeued);
+    put_aside(db, &bad).await;
+    assert_eq!(db.n_dead_letters_of(node.id).await.unwrap(), 1);
+    assert!(!db.is_in_outbox(bad.id).await.unwrap());
+    assert_eq!(requeue(db, &bad).await.unwrap().event, bad);
+    assert_eq!(requeue(db, &bad).await, None, "once");
+    assert_eq!(db.n_dead_letters_of(node.id).await.unwrap(), 0);
+    assert!(db.is_in_outbox(bad.id).await.unwrap());
+    assert_eq!(claim(db, "w", 39, 9).await, [], "from now on");
+    let again = claim(db, "w", 40, 9).await;
+    assert_eq!(again.len(), 1, "before what came after it");
+    let wanted = (bad.clone(), 1, claimed[0].seq);
+    assert_eq!(
+        (again[0].event.clone(), again[0].attempts, again[0].seq),
+        wanted
+    );
+    assert!(again[0].is_requeued);
+    // It fails again, what followed it is handled, and it comes back as the last.
+    put_aside(db, &bad).await;
+    let next = claim(db, "w", 40, 9).await;
+    assert_eq!(events_of(&next), std::slice::from_ref(&good));
+    assert!(finish(db, &good).await);
+    assert!(requeue(db, &bad).await.is_some());
+    assert_eq!(events_of(&claim(db, "w", 40, 9).await), [bad.clone()]);
+    assert!(finish(db, &bad).await);
+}
+
+async fn put_aside(db: &Db, event: &HealthTransitionEvent) {
+    let mut tx = db.begin().await.unwrap();
+    let is_there = tx.to_dead_letter(event.id, "it breaks", Millis(30)).await;
+    assert!(is_there.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn requeue(db: &Db, event: &HealthTransitionEvent) -> Option<DeadLetter> {
+    let mut tx = db.begin().await.unwrap();
+    let letter = tx.requeue_dead_letter(event.id, Millis(40)).await.unwrap();
+    tx.commit().await.unwrap();
+    letter
 }

@@ -6,6 +6,7 @@ mod agents;
 mod auth;
 mod chains;
 mod console;
+mod dead_letters;
 mod edge;
 mod events;
 mod extract;
@@ -38,6 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use agents::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView};
 pub use chains::ChainView;
+pub use dead_letters::DeadLetterView;
 pub use events::{
     EventData, EventView, IncidentMoved, IncidentSubject, KINDS, NodeMoved, OperationMoved,
     RevisionMoved,
@@ -112,6 +114,7 @@ fn private_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(agents::routes())
         .merge(chains::routes())
+        .merge(dead_letters::routes())
         .merge(events::routes())
         .merge(incidents::routes())
         .merge(keys::routes())

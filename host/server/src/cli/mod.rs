@@ -7,6 +7,7 @@ mod chain;
 mod client;
 mod connection;
 mod database;
+mod dead_letter;
 mod error;
 mod guest_debian;
 mod guest_toolchain;
@@ -80,6 +81,9 @@ enum Command {
     /// Shows workflows, and begins one anew.
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
+    /// Shows transitions that could not be handled, and puts one back.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetterCommand),
     /// Shows, admits and cuts off agents.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -147,6 +151,7 @@ async fn dispatch(command: Command, session: Session) -> Result<(), CliError> {
         Command::Plugin(command) => plugin::run(command, &session).await,
         Command::Operation(command) => operation::run(command, &session).await,
         Command::Workflow(command) => workflow::run(command, &session).await,
+        Command::DeadLetter(command) => dead_letter::run(command, &session).await,
         Command::Agent(command) => agent::run(command, &session).await,
         // Done before there was a runtime.
         Command::Compile { .. } => Ok(()),

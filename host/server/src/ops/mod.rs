@@ -16,6 +16,7 @@ mod auth;
 mod chains;
 mod collectors;
 mod component_reports;
+mod dead_letters;
 mod events;
 mod idempotency;
 mod incidents;

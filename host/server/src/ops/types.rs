@@ -11,8 +11,8 @@ use host_domain::time::Millis;
 
 pub use super::idempotency::RequestKey;
 pub use crate::store::{
-    IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow, NodeEventEntry as NodeEventRow,
-    NodeFilter, OperationFilter,
+    DeadLetter, IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow,
+    NodeEventEntry as NodeEventRow, NodeFilter, OperationFilter,
 };
 
 use super::OpError;

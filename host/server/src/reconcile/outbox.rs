@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use host_domain::event::{Dimension, HealthTransitionEvent};
-use host_domain::incident::{Cause, Severity, SubjectKind, category, incidents_of};
+use host_domain::incident::{
+    Cause, ConditionIncidents, Severity, SubjectKind, category, incidents_of,
+};
 use host_domain::node::Reason;
 use host_domain::notification::node_labels;
 use host_domain::time::Millis;
@@ -54,7 +56,7 @@ async fn handle(app: &App, claimed: &[ClaimedEvent]) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     for claimed in claimed {
         // On the heap: the loop would carry everything that may follow from an event all the time.
-        Box::pin(handle_one(&mut tx, &catalogue, &claimed.event, now)).await?;
+        Box::pin(handle_one(&mut tx, &catalogue, claimed, now)).await?;
     }
     Ok(tx.commit().await?)
 }
@@ -62,28 +64,32 @@ async fn handle(app: &App, claimed: &[ClaimedEvent]) -> Result<(), OpError> {
 async fn handle_one(
     tx: &mut Tx,
     catalogue: &Catalogue,
-    event: &HealthTransitionEvent,
+    claimed: &ClaimedEvent,
     now: Millis,
 ) -> Result<(), OpError> {
+    let event = &claimed.event;
     // First: of two workers that hold the event, because one was frozen, the second finds it done and does nothing.
     if !tx.finish_outbox(event.id).await? {
         return Ok(());
     }
-    let subject = Subject {
-        kind: SubjectKind::Node,
-        id: event.node_id.to_string(),
-        name: event.node_name.clone(),
-        labels: node_labels(&event.chain_profile_id, &event.node_type),
-    };
-    let found = incidents_of(event.after, &event.reasons, &event.node_name);
+    let subject = subject_of(event);
+    let mut found = incidents_of(event.after, &event.reasons, &event.node_name);
+    let mut state = event.after.state;
+    if claimed.is_requeued {
+        let Some(node) = tx.node(event.node_id).await? else {
+            return Ok(());
+        };
+        state = node.condition.state;
+        keep_what_is_true(&mut found, &incidents_of(node.condition, &[], &node.name));
+    }
     for category in found.over {
         resolve(tx, catalogue, &subject, category, now).await?;
     }
-    if event.after.state.is_judged() {
+    if state.is_judged() {
         // It runs again, wherever that is.
         resolve(tx, catalogue, &subject, category::MIGRATION_FAILED, now).await?;
     }
-    if event.after.state.is_gone() {
+    if state.is_gone() {
         end_with_node(tx, catalogue, &subject, now).await?;
     }
     // Only a step of a dimension that causes incidents counts as an occurrence.
@@ -92,7 +98,27 @@ async fn handle_one(
             raise(tx, catalogue, &subject, cause, now).await?;
         }
     }
+    if claimed.is_requeued {
+        // The bus has had it since it was put aside.
+        return Ok(());
+    }
     Ok(tx.insert_bus_event(event).await?)
+}
+
+/// An event that was put back may be older than what was handled meanwhile: only what still holds is said.
+fn keep_what_is_true(found: &mut ConditionIncidents, now: &ConditionIncidents) {
+    let holds = |cause: &Cause| now.causes.iter().any(|one| one.category == cause.category);
+    found.causes.retain(holds);
+    found.over.retain(|category| now.over.contains(category));
+}
+
+fn subject_of(event: &HealthTransitionEvent) -> Subject {
+    Subject {
+        kind: SubjectKind::Node,
+        id: event.node_id.to_string(),
+        name: event.node_name.clone(),
+        labels: node_labels(&event.chain_profile_id, &event.node_type),
+    }
 }
 
 /// Resolves what is only judged while the node is there.
@@ -133,12 +159,7 @@ pub(super) async fn put_off(
         tx.retry_outbox(event.id, attempts, now.plus(pause), &text)
             .await?;
     } else if tx.to_dead_letter(event.id, &text, now).await? {
-        let subject = Subject {
-            kind: SubjectKind::Node,
-            id: event.node_id.to_string(),
-            name: event.node_name.clone(),
-            labels: node_labels(&event.chain_profile_id, &event.node_type),
-        };
+        let subject = subject_of(event);
         let cause = Cause {
             category: category::EVENT_DEAD_LETTER.to_owned(),
             severity: Severity::Critical,
@@ -149,8 +170,10 @@ pub(super) async fn put_off(
             reasons: vec![Reason::new("handler_failed", text)],
         };
         raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
-        // Its incidents are missing, but it happened.
-        tx.insert_bus_event(event).await?;
+        // Its incidents are missing, but it happened. The bus has one that was put back.
+        if !claimed.is_requeued {
+            tx.insert_bus_event(event).await?;
+        }
     }
     tx.commit().await?;
     Ok(())

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use host_domain::ids::EventId;
 use host_domain::incident::{IncidentState, Severity, category};
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Clock as _;
 
 use super::{escalations, heartbeats, outbox, retention};
-use crate::ops::OpError;
+use crate::ops::{OpError, Principal};
 use crate::store::NewLogEntry;
 use crate::test_bed::Bed;
 
@@ -118,6 +119,101 @@ async fn an_event_that_can_not_be_handled_is_put_aside_after_ten_tries() {
         (incident.key.category.as_str(), incident.severity),
         (category::EVENT_DEAD_LETTER, Severity::Critical)
     );
+}
+
+/// Puts the next event that is due aside.
+async fn put_aside(bed: &Bed) -> EventId {
+    let mut claimed = bed.claim().await.pop().unwrap();
+    claimed.attempts = 10;
+    let error = OpError::stale("node", claimed.event.node_id);
+    outbox::put_off(&bed.app, &claimed, &error).await.unwrap();
+    claimed.event.id
+}
+
+/// Incidents that are not resolved.
+async fn unresolved(bed: &Bed) -> Vec<String> {
+    let all = bed.incidents().await.into_iter();
+    let open = all.filter(|one| one.state != IncidentState::Resolved);
+    open.map(|one| one.key.category).collect()
+}
+
+#[tokio::test]
+async fn what_was_put_aside_is_handled_when_it_is_put_back() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    bed.wait(60);
+    for _ in 0..3 {
+        judged(&bed, &node).await;
+    }
+    let id = put_aside(&bed).await;
+    assert_eq!(unresolved(&bed).await, [category::EVENT_DEAD_LETTER]);
+    let who = Principal::host();
+    for _ in 0..2 {
+        // Again, while it waits, changes nothing.
+        bed.app.requeue_dead_letter(&who, id).await.unwrap();
+    }
+    assert_eq!(unresolved(&bed).await, [""; 0]);
+    outbox::round(bed.app.clone()).await.unwrap();
+    assert_eq!(unresolved(&bed).await, [category::NODE_DOWN]);
+    let again = bed.app.requeue_dead_letter(&who, id).await;
+    assert!(matches!(again, Err(OpError::NotFound { .. })), "{again:?}");
+    let acts = bed.app.db.list_audit(None, 10).await.unwrap();
+    let acts = acts
+        .iter()
+        .filter(|act| act.action == "requeue_dead_letter");
+    assert_eq!(acts.count(), 1, "written down once");
+}
+
+#[tokio::test]
+async fn what_is_put_back_late_says_only_what_still_holds() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    bed.wait(60);
+    for _ in 0..3 {
+        judged(&bed, &node).await;
+    }
+    let id = put_aside(&bed).await;
+    for _ in 0..2 {
+        bed.beat(&node).await;
+        judged(&bed, &node).await;
+        bed.wait(15);
+    }
+    outbox::round(bed.app.clone()).await.unwrap();
+    let who = Principal::host();
+    bed.app.requeue_dead_letter(&who, id).await.unwrap();
+    outbox::round(bed.app.clone()).await.unwrap();
+    assert_eq!(
+        bed.app
+            .db
+            .outbox_lag(bed.clock.now())
+            .await
+            .unwrap()
+            .n_waiting,
+        0
+    );
+    assert_eq!(unresolved(&bed).await, [""; 0], "it is up by now");
+}
+
+#[tokio::test]
+async fn the_incident_of_what_was_put_aside_ends_with_the_last_of_its_node() {
+    let bed = Bed::new().await;
+    let node = bed.node(NodeState::Syncing).await;
+    bed.wait(60);
+    for _ in 0..3 {
+        judged(&bed, &node).await;
+    }
+    let first = put_aside(&bed).await;
+    for _ in 0..2 {
+        bed.beat(&node).await;
+        judged(&bed, &node).await;
+        bed.wait(15);
+    }
+    let second = put_aside(&bed).await;
+    let who = Principal::host();
+    bed.app.requeue_dead_letter(&who, first).await.unwrap();
+    assert_eq!(unresolved(&bed).await, [category::EVENT_DEAD_LETTER]);
+    bed.app.requeue_dead_letter(&who, second).await.unwrap();
+    assert_eq!(unresolved(&bed).await, [""; 0]);
 }
 
 #[tokio::test]

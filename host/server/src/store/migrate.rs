@@ -47,6 +47,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0006_host_claims.sql"),
         include_str!("../../../../migrations/postgres/0006_host_claims.sql"),
     ),
+    (
+        7,
+        "dead_letters_return",
+        include_str!("../../../../migrations/sqlite/0007_dead_letters_return.sql"),
+        include_str!("../../../../migrations/postgres/0007_dead_letters_return.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use host_domain::event::HealthTransitionEvent;
-use host_domain::ids::EventId;
+use host_domain::ids::{EventId, NodeId};
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
@@ -20,6 +20,8 @@ pub struct ClaimedEvent {
     pub seq: i64,
     /// Tries, this one included.
     pub attempts: u32,
+    /// It was put aside once and put back: what followed it may have been handled before.
+    pub is_requeued: bool,
     /// The event.
     pub event: HealthTransitionEvent,
 }
@@ -53,6 +55,7 @@ impl FromRow for ClaimedEvent {
         Ok(Self {
             seq: row.int("seq")?,
             attempts: row.count("attempts")?,
+            is_requeued: row.millis_opt("requeued_at")?.is_some(),
             event: row.json("event")?,
         })
     }
@@ -68,6 +71,17 @@ impl FromRow for DeadLetter {
             error: row.text("error")?,
             failed_at: row.millis("failed_at")?,
         })
+    }
+}
+
+/// An event that was given up, and where it stood; nobody knows that of one from before this was kept.
+struct PutAside(DeadLetter, Option<i64>);
+
+impl FromRow for PutAside {
+    const TABLE: &'static str = "dead_letters";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self(DeadLetter::from_row(row)?, row.int_opt("seq")?))
     }
 }
 
@@ -98,6 +112,18 @@ impl Reader {
     pub async fn n_dead_letters(&self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT count(*) AS number FROM dead_letters";
         Ok(self.number(sql(SQL)).await?.unwrap_or(0))
+    }
+
+    /// How many of a node's events were given up.
+    pub async fn n_dead_letters_of(&self, node: NodeId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) AS number FROM dead_letters WHERE node_id = $1";
+        Ok(self.number(sql(SQL).bind(node)).await?.unwrap_or(0))
+    }
+
+    /// Whether an event waits to be handled.
+    pub async fn is_in_outbox(&self, id: EventId) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT count(*) AS number FROM health_event_outbox WHERE id = $1";
+        Ok(self.number(sql(SQL).bind(id)).await? == Some(1))
     }
 
     /// Events that were given up, newest first, beginning below `before`.
@@ -144,7 +170,7 @@ impl Tx {
                 WHERE o.due_at <= $3 AND o.claimed_until <= $3 AND NOT EXISTS (
                     SELECT 1 FROM health_event_outbox e WHERE e.node_id = o.node_id AND e.seq < o.seq)
                 ORDER BY o.seq LIMIT $4)
-            RETURNING seq, attempts, event";
+            RETURNING seq, attempts, requeued_at, event";
         let stmt = sql(SQL)
             .bind(worker)
             .bind(now.plus(lease))
@@ -183,9 +209,41 @@ impl Tx {
         at: Millis,
     ) -> Result<bool, StoreError> {
         const SQL: &str =
-            "INSERT INTO dead_letters (id, node_id, event, attempts, error, failed_at)
-            SELECT id, node_id, event, attempts, $1, $2 FROM health_event_outbox WHERE id = $3";
+            "INSERT INTO dead_letters (id, node_id, event, attempts, error, failed_at, seq)
+            SELECT id, node_id, event, attempts, $1, $2, seq FROM health_event_outbox WHERE id = $3";
         self.execute(sql(SQL).bind(error).bind(at).bind(id)).await?;
         self.finish_outbox(id).await
+    }
+
+    /// Puts an event that was given up back to its place among its node's, as if nobody had tried it; `None` when it is not
+    /// there.
+    pub async fn requeue_dead_letter(
+        &mut self,
+        id: EventId,
+        at: Millis,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        const TAKE: &str = "DELETE FROM dead_letters WHERE id = $1 RETURNING *";
+        const BACK: &str = "INSERT INTO health_event_outbox
+                (seq, id, node_id, at, event, attempts, due_at, claimed_until, requeued_at)
+            VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $6) ON CONFLICT DO NOTHING";
+        const AT_THE_END: &str = "INSERT INTO health_event_outbox
+                (id, node_id, at, event, attempts, due_at, claimed_until, requeued_at)
+            VALUES ($1, $2, $3, $4, 0, $5, 0, $5)";
+        let Some(PutAside(letter, seq)) = self.first(sql(TAKE).bind(id)).await? else {
+            return Ok(None);
+        };
+        let event = &letter.event;
+        if let Some(seq) = seq {
+            let back = sql(BACK).bind(seq).bind(id).bind(event.node_id);
+            let back = back.bind(event.at).bind(json(event)).bind(at);
+            // A database that the rows were moved to may have given its place away.
+            if self.execute(back).await? == 1 {
+                return Ok(Some(letter));
+            }
+        }
+        let back = sql(AT_THE_END).bind(id).bind(event.node_id);
+        let back = back.bind(event.at).bind(json(event)).bind(at);
+        self.execute(back).await?;
+        Ok(Some(letter))
     }
 }
