@@ -3,11 +3,12 @@
 use host_domain::incident::{Cause, Severity, SubjectKind, category};
 use host_domain::node::{Node, NodeEvent, NodeState, Reason};
 use host_domain::notification::node_labels;
-use host_domain::operation::{OperationState, StepState};
+use host_domain::operation::{Operation, OperationState, StepState};
+use host_domain::time::Millis;
 use host_workflows::Failure;
 use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
 
-use super::operations::{edit_in, fail_running};
+use super::operations::{edit_in, fail_running, write_in};
 use crate::app::App;
 use crate::ops::{Change, OpError, Subject, change_node, raise};
 use crate::store::Tx;
@@ -109,41 +110,57 @@ pub(super) async fn mark_failed(app: App, failed: FailedNode) -> Result<(), OpEr
     let now = app.clock.now();
     let failure = &failed.failure;
     let mut tx = app.db.begin().await?;
-    let mut row = read_in(&mut tx, failed.node).await?;
-    if row.condition.state.is_terminal() {
+    let row = read_in(&mut tx, failed.node).await?;
+    let is_gone = row.condition.state.is_terminal();
+    let operation = tx.operation(failed.node.operation_id).await?;
+    let is_over = |operation: &Operation| operation.state.is_over();
+    if is_gone && operation.as_ref().is_none_or(is_over) {
         return Ok(());
     }
-    if row.condition.state.next(NodeEvent::GaveUp).is_err() {
-        row = change_node(
-            &mut tx,
-            &row,
-            Change::event(NodeEvent::TerminateRequested),
-            now,
-        )
+    let row = if is_gone {
+        // What was left of it was to be removed once more.
+        row
+    } else {
+        give_up(&mut tx, row, failure, now).await?
+    };
+    if let Some(operation) = operation {
+        // Also one that had succeeded: its last answer was lost, and all of it is undone.
+        write_in(&app, &mut tx, operation, |operation, now| {
+            fail_running(operation, &failure.message, now);
+            let was_cancelled = failure.code == CANCELLED;
+            operation.state = if was_cancelled {
+                OperationState::Cancelled
+            } else {
+                OperationState::Failed
+            };
+            operation.error = Some(summary(failure));
+        })
         .await?;
     }
-    let gave_up = Change {
-        reasons: Some(vec![Reason::new(&*failure.code, summary(failure))]),
-        ..Change::event(NodeEvent::GaveUp)
-    };
-    let row = change_node(&mut tx, &row, gave_up, now).await?;
-    edit_in(&app, &mut tx, failed.node.operation_id, |operation, now| {
-        fail_running(operation, &failure.message, now);
-        let was_cancelled = failure.code == CANCELLED;
-        operation.state = if was_cancelled {
-            OperationState::Cancelled
-        } else {
-            OperationState::Failed
-        };
-        operation.error = Some(summary(failure));
-    })
-    .await?;
     if failure.code != CANCELLED || !failure.leftovers.is_empty() {
         tell(&app, &mut tx, &row, failure).await?;
     }
     tx.commit().await?;
     app.sessions.push_assignments(app.next_generation());
     Ok(())
+}
+
+/// Moves the node to `failed`, by `terminating` where the table asks for it.
+async fn give_up(
+    tx: &mut Tx,
+    mut row: Node,
+    failure: &Failure,
+    now: Millis,
+) -> Result<Node, OpError> {
+    if row.condition.state.next(NodeEvent::GaveUp).is_err() {
+        let requested = Change::event(NodeEvent::TerminateRequested);
+        row = change_node(tx, &row, requested, now).await?;
+    }
+    let gave_up = Change {
+        reasons: Some(vec![Reason::new(&*failure.code, summary(failure))]),
+        ..Change::event(NodeEvent::GaveUp)
+    };
+    change_node(tx, &row, gave_up, now).await
 }
 
 async fn tell(app: &App, tx: &mut Tx, node: &Node, failure: &Failure) -> Result<(), OpError> {

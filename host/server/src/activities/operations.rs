@@ -61,13 +61,20 @@ pub(super) async fn edit_in(
     id: OperationId,
     change: impl FnOnce(&mut Operation, Millis),
 ) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let Some(mut operation) = tx.operation(id).await? else {
-        return Ok(());
-    };
-    if operation.state.is_over() {
-        return Ok(());
+    match tx.operation(id).await? {
+        Some(operation) if !operation.state.is_over() => write_in(app, tx, operation, change).await,
+        _ => Ok(()),
     }
+}
+
+/// Changes and writes an operation, also one that is over.
+pub(super) async fn write_in(
+    app: &App,
+    tx: &mut Tx,
+    mut operation: Operation,
+    change: impl FnOnce(&mut Operation, Millis),
+) -> Result<(), OpError> {
+    let now = app.clock.now();
     change(&mut operation, now);
     let operation = save_operation(tx, operation, now).await?;
     log_operation(tx, &operation, now).await
