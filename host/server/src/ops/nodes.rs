@@ -9,7 +9,7 @@ use host_domain::ids::{NodeId, OperationId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
 use host_domain::observation::Observation;
-use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep};
+use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep, StepState};
 use host_domain::time::Millis;
 use host_workflows::{migrate_node, node_activities::NodeRef, provision_node, terminate_node};
 use uuid::Uuid;
@@ -157,7 +157,8 @@ impl App {
             .unwrap_or_default())
     }
 
-    /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead.
+    /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead. What is left of one
+    /// that failed is removed once more: each step tolerates that its object is gone.
     pub async fn terminate_node(
         &self,
         who: &Principal,
@@ -193,9 +194,14 @@ impl App {
             Some(operation) => tx.operation(operation).await?,
             None => None,
         };
+        let is_left = !is_repeat && current.as_ref().is_some_and(has_left);
+        let mut was_tried = false;
         match current {
             Some(operation) if operation.kind == OperationKind::TerminateNode => {
-                return Ok(operation);
+                was_tried = is_left;
+                if !was_tried {
+                    return Ok(operation);
+                }
             }
             Some(operation)
                 if operation.kind == OperationKind::MigrateNode && !operation.state.is_over() =>
@@ -212,19 +218,23 @@ impl App {
             }
             Some(_) | None => {}
         }
-        if node.condition.state.is_terminal() {
-            let state = node.condition.state;
+        let state = node.condition.state;
+        if state.is_terminal() && !is_left {
             return Err(OpError::Conflict(format!(
                 "the node is `{state}`: nothing of it is left to remove"
             )));
         }
-        let operation = new_operation(
+        let mut operation = new_operation(
             &node,
             OperationKind::TerminateNode,
             terminate_node::workflow_id(id),
             terminate_node::STEPS,
             now,
         );
+        if was_tried {
+            // An id stays that of a workflow that has ended.
+            operation.workflow_id = format!("{}-{}", operation.workflow_id, operation.id);
+        }
         tx.insert_operation(&operation).await?;
         tx.set_operation(id, Some(operation.id)).await?;
         log_operation(&mut tx, &operation, now).await?;
@@ -294,6 +304,15 @@ impl App {
             ..provision_node::ProvisionLimits::default()
         }
     }
+}
+
+/// Whether an operation failed and could not do, or undo, all that it had to.
+fn has_left(operation: &Operation) -> bool {
+    let mut steps = operation.steps.iter();
+    let is_stuck =
+        |step: &OperationStep| step.name.starts_with("undo: ") && step.state == StepState::Failed;
+    operation.state == OperationState::Failed
+        && (operation.kind == OperationKind::TerminateNode || steps.any(is_stuck))
 }
 
 /// A node with what was last heard of it. Nothing of a terminal node runs, and its agent does not tell so any more.

@@ -62,7 +62,7 @@ impl App {
     }
 
     /// Begins the work of a workflow anew, from what the node is now: for one that is lost or has ended without its
-    /// operation, and for a migration that failed.
+    /// operation, and for a migration or a termination that failed.
     pub async fn retry_workflow(&self, who: &Principal, id: &str) -> Result<Operation, OpError> {
         let operation = self.db.operation_of_workflow(id).await?;
         let operation = operation.ok_or_else(|| OpError::not_found("workflow", id))?;
@@ -76,9 +76,9 @@ impl App {
                 OperationKind::ProvisionNode => Err(OpError::Conflict(
                     "what was made is undone, and its node gone; make a new node".to_owned(),
                 )),
-                OperationKind::TerminateNode => Err(OpError::Conflict(
-                    "the node is gone; its operation names what a person has to remove".to_owned(),
-                )),
+                OperationKind::TerminateNode => {
+                    self.terminate_node(who, operation.node_id, None).await
+                }
             };
         }
         self.begin_anew(who, operation).await
