@@ -10,6 +10,7 @@ use aws_lc_rs::hmac;
 use host_domain::key::NodeKey;
 use host_domain::time::Clock;
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use host_workflows::Activities;
 use rand::RngExt;
 use tokio::net::TcpListener;
 
@@ -67,6 +68,15 @@ pub struct Host {
 impl Host {
     /// Opens everything and serves. What is missing or broken is an error that says what to do.
     pub async fn start(config: Config, options: HostOptions) -> anyhow::Result<Self> {
+        Self::start_around(config, options, |activities| activities).await
+    }
+
+    /// The same with something around all that workflows do, such as what lets it fail. No command and no setting leads here.
+    pub async fn start_around(
+        config: Config,
+        options: HostOptions,
+        around: impl FnOnce(Activities) -> Activities,
+    ) -> anyhow::Result<Self> {
         let state_dir = private_folder(&config.state_dir)?;
         // Bound first: a second host on the same address is told so before it touches anything.
         let http = listen(config.http.listen).await?;
@@ -107,7 +117,8 @@ impl Host {
             .await
             .context("the chain configurations can't be used")?;
         // After the catalogue: the engine goes on with unfinished workflows at once, and they ask for chains.
-        let engine = orchestration::start(&app, &state_dir, options.take_over_workflows).await?;
+        let engine =
+            orchestration::start(&app, &state_dir, options.take_over_workflows, around).await?;
         let gateway = start_gateway(&app, authority).await?;
         let host = Self {
             http: http.local_addr()?,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use host_workflows::Workflows;
+use host_workflows::{Activities, Workflows};
 use rand::RngExt;
 
 use crate::activities;
@@ -50,16 +50,17 @@ impl Orchestrator {
     }
 }
 
-/// Starts the engine if this host is one that orchestrates.
+/// Starts the engine if this host is one that orchestrates. `around` is put around what its workflows do.
 pub(crate) async fn start(
     app: &App,
     state_dir: &Path,
     take_over: bool,
+    around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Option<Orchestrator>> {
     let app = app.role(Role::Orchestrator);
     match app.config.workflows.engine {
-        EngineKind::Duroxide => start_duroxide(&app, state_dir, take_over).await,
-        EngineKind::Temporal => start_temporal(&app, take_over).await.map(Some),
+        EngineKind::Duroxide => start_duroxide(&app, state_dir, take_over, around).await,
+        EngineKind::Temporal => start_temporal(&app, take_over, around).await.map(Some),
     }
 }
 
@@ -67,6 +68,7 @@ async fn start_duroxide(
     app: &App,
     state_dir: &Path,
     take_over: bool,
+    around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Option<Orchestrator>> {
     let own = own_id(&state_dir.join("engine-id"))?;
     let named = named(&app.db, &own, take_over).await?;
@@ -87,7 +89,7 @@ async fn start_duroxide(
     let fence = begin_tenure(app)
         .await
         .context("the tenure over the workflows could not be written down")?;
-    let activities = activities::all(&app.led_by(fence));
+    let activities = around(activities::all(&app.led_by(fence)));
     let options = DuroxideOptions::default();
     let engine = DuroxideEngine::start_locked(lock, Workflows::all(), activities, options).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
@@ -96,7 +98,11 @@ async fn start_duroxide(
 }
 
 /// Any number of hosts do this.
-async fn start_temporal(app: &App, take_over: bool) -> anyhow::Result<Orchestrator> {
+async fn start_temporal(
+    app: &App,
+    take_over: bool,
+    around: impl FnOnce(Activities) -> Activities,
+) -> anyhow::Result<Orchestrator> {
     let options = app.config.workflows.temporal.options()?;
     let own = format!("{TEMPORAL}{}/{}", options.namespace, options.task_queue);
     let named = named(&app.db, &own, take_over).await?;
@@ -115,7 +121,8 @@ async fn start_temporal(app: &App, take_over: bool) -> anyhow::Result<Orchestrat
             .await
             .context("the tenure over the workflows could not be written down")?;
     }
-    let engine = TemporalEngine::start(options, Workflows::all(), activities::all(app)).await;
+    let activities = around(activities::all(app));
+    let engine = TemporalEngine::start(options, Workflows::all(), activities).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
     app.set_engine(engine.clone());
     Ok(Orchestrator::Temporal(engine))

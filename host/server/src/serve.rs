@@ -66,7 +66,11 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         },
         take_over_workflows: args.take_over_workflows,
     };
-    let host = Host::start(config, options).await?;
+    until(Host::start(config, options).await?, shutdown).await
+}
+
+/// Lets a host that was started serve until `shutdown`, and ends it.
+pub async fn until(host: Host, shutdown: CancellationToken) -> anyhow::Result<()> {
     open_house(&host).await?;
     shutdown.cancelled().await;
     say("Ending. Nodes go on running; the next start finds them.")?;

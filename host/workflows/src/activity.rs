@@ -137,6 +137,17 @@ impl Activities {
         self
     }
 
+    /// Puts something around each of them: what `wrap` makes of a name and its handler takes the handler's place.
+    #[must_use]
+    pub fn around(self, wrap: impl Fn(&'static str, Handler) -> Handler) -> Self {
+        let handlers = self.handlers.into_iter();
+        Self {
+            handlers: handlers
+                .map(|(name, handler)| (name, wrap(name, handler)))
+                .collect(),
+        }
+    }
+
     /// What the named activity does.
     pub fn handler(&self, name: &str) -> Option<Handler> {
         self.handlers.get(name).cloned()
