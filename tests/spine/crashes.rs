@@ -68,7 +68,10 @@ async fn a_killed_agent_is_down_after_three_misses_and_back_by_two_beats(scene: 
         processes,
         "the node runs on without its agent"
     );
-    assert_eq!(dev.incidents("node_down").await.len(), 1);
+    eventually("its incident", Duration::from_secs(20), async || {
+        (dev.incidents("node_down").await.len() == 1).then_some(())
+    })
+    .await;
 
     dev.start_agent().await;
     dev.healthy().await;

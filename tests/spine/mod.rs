@@ -11,4 +11,5 @@ mod scene;
 mod stalls;
 mod start;
 mod temporal;
+mod toy;
 mod wakes;

@@ -1,16 +1,23 @@
-//! The two kinds of installation on which a crash must end the same: embedded, and scaled out.
+//! The two kinds of installation on which a crash must end the same: SQLite and duroxide in the host's own process, and
+//! PostgreSQL and Temporal beside it.
 
 use serde_json::json;
 
 use crate::support::dev::Dev;
 use crate::support::postgres::Postgres;
+use crate::support::temporal::Temporal;
 
 /// An installation with the example chain, and what it stands on.
 pub(super) struct Scene {
     pub(super) dev: Dev,
-    /// Of the scaled kind; it ends with the scene.
-    postgres: Option<Postgres>,
-    database: Option<String>,
+    scaled: Option<Servers>,
+}
+
+/// What a scaled installation stands on; it ends with the scene.
+struct Servers {
+    _postgres: Postgres,
+    _temporal: Temporal,
+    database: String,
 }
 
 impl Scene {
@@ -18,27 +25,32 @@ impl Scene {
     pub(super) fn embedded() -> Self {
         Self {
             dev: Dev::new(&[]),
-            postgres: None,
-            database: None,
+            scaled: None,
         }
     }
 
-    /// `bellwether serve` on PostgreSQL, with an agent beside it; `None` where there is no PostgreSQL.
+    /// `bellwether serve` on PostgreSQL and Temporal, with an agent beside it; `None` where there is no PostgreSQL.
     pub(super) async fn scaled() -> Option<Self> {
         let postgres = Postgres::start().await?;
+        let temporal = Temporal::start().await;
         let database = postgres.empty_database().await;
-        let dev = Dev::serve(&database);
+        let mut dev = Dev::serve(&database);
+        dev.work_for(&temporal);
         assert!(dev.command(&["migrate"]).0);
+        let servers = Servers {
+            _postgres: postgres,
+            _temporal: temporal,
+            database,
+        };
         Some(Self {
             dev,
-            postgres: Some(postgres),
-            database: Some(database),
+            scaled: Some(servers),
         })
     }
 
     /// Lets the agent be a process of its own, which can be killed.
     pub(super) fn with_own_agent(mut self) -> Self {
-        if self.postgres.is_none() {
+        if self.scaled.is_none() {
             self.dev = Dev::new(&["--no-agent"]);
         }
         self
@@ -46,7 +58,7 @@ impl Scene {
 
     /// `bellwether serve` on either kind, with an agent beside it, that makes no node by itself.
     pub(super) fn served(mut self) -> Self {
-        if self.postgres.is_none() {
+        if self.scaled.is_none() {
             self.dev = Dev::serve_embedded();
         }
         self
@@ -55,13 +67,15 @@ impl Scene {
     /// Where the installation's database is.
     pub(super) fn database(&self) -> String {
         let file = self.dev.path(".bellwether/bellwether.db");
-        let embedded = || format!("sqlite://{}", file.display());
-        self.database.clone().unwrap_or_else(embedded)
+        match &self.scaled {
+            Some(servers) => servers.database.clone(),
+            None => format!("sqlite://{}", file.display()),
+        }
     }
 
     /// Up to the moment when the node is asked for: from now on each start of the host goes on with it.
     pub(super) async fn ask_for_a_node(&mut self) {
-        if self.postgres.is_some() {
+        if self.scaled.is_some() {
             self.dev.start().await;
             self.dev.start_agent().await;
             self.dev
@@ -81,7 +95,7 @@ impl Scene {
 
     /// How many folders of nodes are left on the agent's disk.
     pub(super) fn n_folders(&self) -> usize {
-        let agent = if self.postgres.is_some() {
+        let agent = if self.scaled.is_some() {
             "agent/nodes"
         } else {
             ".bellwether/agent/nodes"

@@ -9,11 +9,6 @@ use crate::support::postgres::Postgres;
 use crate::support::temporal::Temporal;
 use crate::support::wait::eventually;
 
-fn on_temporal(dev: &mut Dev, server: &Temporal) {
-    dev.set("BELLWETHER_WORKFLOWS__ENGINE", "temporal");
-    dev.set("BELLWETHER_WORKFLOWS__TEMPORAL__URL", server.url().as_str());
-}
-
 /// What `/readyz` says: its status, and about the engine.
 async fn engine(dev: &Dev) -> (u16, Value) {
     let answer = dev.system("readyz").await;
@@ -32,12 +27,12 @@ async fn what_a_killed_host_was_at_another_finishes_and_a_temporal_that_is_away_
     let mut temporal = Temporal::start().await;
     let url = database.empty_database().await;
     let mut first = Dev::serve(&url);
-    on_temporal(&mut first, &temporal);
+    first.work_for(&temporal);
     first.be_patient();
     assert!(first.command(&["migrate"]).0);
     first.start().await;
     let mut second = first.beside(&url);
-    on_temporal(&mut second, &temporal);
+    second.work_for(&temporal);
     second.be_patient();
     second.start().await;
     second.start_agent().await;
@@ -89,7 +84,7 @@ async fn a_temporal_that_is_away_or_another_engine_than_before_ends_the_start() 
         !ended_well && said.contains("workflows.temporal.url"),
         "{said}"
     );
-    on_temporal(&mut dev, &temporal);
+    dev.work_for(&temporal);
     temporal.kill();
     let (ended_well, said) = dev.command(&["serve"]);
     assert!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::temporal::Temporal;
 use super::wait::eventually;
 
 /// Folder of the programs that the build made: the test binary lies below it.
@@ -102,6 +103,12 @@ impl Dev {
             std::fs::copy(self.path(secret), other.path(secret)).unwrap();
         }
         other
+    }
+
+    /// Lets a Temporal carry the workflows.
+    pub(crate) fn work_for(&mut self, server: &Temporal) {
+        self.set("BELLWETHER_WORKFLOWS__ENGINE", "temporal");
+        self.set("BELLWETHER_WORKFLOWS__TEMPORAL__URL", server.url().as_str());
     }
 
     /// Misses no beat only because the machine is busy.
