@@ -6,6 +6,7 @@ pub mod ids;
 pub mod time;
 
 pub mod node;
+pub mod subscription;
 
 pub mod agent;
 pub mod claim;
