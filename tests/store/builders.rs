@@ -1,6 +1,7 @@
 //! Nouns to store: valid, small, and different where a test needs them to be.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use host_domain::agent::{Agent, Host};
 use host_domain::event::{Dimension, HealthTransitionEvent};
@@ -13,6 +14,7 @@ use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
 use host_domain::notification::{DeliveryState, Notification, NotificationStatus};
 use host_domain::plugin::{Grants, Limits};
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
+use host_domain::subscription::{Subscription, SubscriptionState};
 use host_domain::time::Millis;
 use host_server::store::Db;
 use uuid::Uuid;
@@ -192,4 +194,26 @@ pub(crate) fn revision(plugin: &str, generation: i64) -> Revision {
 
 pub(crate) fn operation_id() -> OperationId {
     OperationId(Uuid::now_v7())
+}
+
+/// One of thirty days that waits for its payment.
+pub(crate) fn subscription(owner: &str) -> Subscription {
+    Subscription {
+        id: SubscriptionId(Uuid::now_v7()),
+        owner: owner.to_owned(),
+        chain_profile_id: "anvil-devnet".to_owned(),
+        node_type: "full".to_owned(),
+        provider: "local".to_owned(),
+        region: "here".to_owned(),
+        instance_type: "x".to_owned(),
+        inputs: BTreeMap::from([("moniker".to_owned(), "a".to_owned())]),
+        duration: Some(Duration::from_hours(30 * 24)),
+        state: SubscriptionState::PendingPayment,
+        payment_id: None,
+        expires_at: None,
+        entered_at: Millis(1_000),
+        created_at: Millis(1_000),
+        updated_at: Millis(1_000),
+        version: 1,
+    }
 }

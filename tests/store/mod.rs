@@ -44,6 +44,7 @@ contracts!(
     notifications,
     commands,
     operations,
+    subscriptions,
     node_migrations,
     agents,
     host_claims,

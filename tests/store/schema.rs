@@ -95,7 +95,8 @@ async fn refuses_an_empty_database(db: &Db) {
             (3, "node_migrations"),
             (4, "node_key_backups"),
             (5, "bus_outbox"),
-            (6, "host_claims")
+            (6, "host_claims"),
+            (7, "subscriptions")
         ]
     );
     match db.check_schema().await {

@@ -2,9 +2,9 @@
 
 use host_domain::observation::{Observation, Scalar};
 use host_domain::time::Millis;
-use host_server::store::{Db, NodeFilter, TransferError};
+use host_server::store::{Db, NodeFilter, SubscriptionPayment, TransferError};
 
-use super::builders::{host, node};
+use super::builders::{host, node, subscription};
 use crate::support::database::TestDb;
 use crate::support::postgres::Postgres;
 
@@ -29,6 +29,15 @@ async fn import(db: &Db, lines: &[String]) -> Result<u64, TransferError> {
 async fn fill(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     tx.insert_host(&host("machine")).await.unwrap();
+    let paid = subscription("alice");
+    tx.insert_subscription(&paid).await.unwrap();
+    let payment = SubscriptionPayment {
+        payment_id: "p-1".to_owned(),
+        subscription_id: paid.id,
+        paid_until: Millis(2),
+        recorded_at: Millis(1),
+    };
+    tx.insert_subscription_payment(&payment).await.unwrap();
     let mut rows = Vec::new();
     for number in 0..700 {
         let node = node(&format!("node-{number}"));

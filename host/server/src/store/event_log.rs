@@ -19,7 +19,7 @@ const BATCH_MAX: usize = 1_000;
 pub struct NewLogEntry {
     /// When.
     pub at: Millis,
-    /// `node_transition`, `node_event`, `incident`, `operation`, `plugin`.
+    /// `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `subscription`.
     pub kind: String,
     /// The node that it is about.
     pub node_id: Option<NodeId>,

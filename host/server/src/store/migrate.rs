@@ -53,6 +53,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../../migrations/sqlite/0007_dead_letters_return.sql"),
         include_str!("../../../../migrations/postgres/0007_dead_letters_return.sql"),
     ),
+    (
+        8,
+        "subscriptions",
+        include_str!("../../../../migrations/sqlite/0008_subscriptions.sql"),
+        include_str!("../../../../migrations/postgres/0008_subscriptions.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

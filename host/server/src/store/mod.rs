@@ -38,6 +38,7 @@ mod outbox;
 mod plugin_revisions;
 mod pools;
 mod retry;
+mod subscriptions;
 
 pub use api_keys::ApiKey;
 pub use audit_log::AuditEntry;
@@ -58,4 +59,5 @@ pub use operations::OperationFilter;
 pub use outbox::{ClaimedEvent, DeadLetter, OutboxLag};
 pub use pools::DbOptions;
 pub use retry::{Undone, retried};
+pub use subscriptions::{SubscriptionFilter, SubscriptionPayment};
 pub use transfer::{TableSum, TransferError};

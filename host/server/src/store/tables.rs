@@ -24,6 +24,8 @@ tables! {
     leader_epochs(name),
     hosts(id),
     agents(id),
+    subscriptions(id),
+    subscription_payments(payment_id),
     nodes(id),
     host_claims(host_id),
     enrolment_tokens(hash),
