@@ -12,3 +12,4 @@ mod events;
 mod last_good;
 mod nodes;
 mod once;
+mod subscriptions;

@@ -107,6 +107,12 @@ async fn start_leaders(app: &App) {
     ));
     app.spawn(leading(
         app.clone(),
+        "subscription cleaner",
+        Duration::from_mins(1),
+        reconcile::subscriptions::round,
+    ));
+    app.spawn(leading(
+        app.clone(),
         "keys",
         Duration::from_mins(5),
         reconcile::keys::round,

@@ -1,6 +1,7 @@
 //! What tests of the host's insides stand on: an app on a real database, with a clock that is moved by hand.
 
 mod engine;
+pub(crate) mod subscriptions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -163,8 +163,11 @@ fn activity_error(error: OpError) -> ActivityError {
         OpError::NotFound { .. } => ActivityError::permanent("not_found", text),
         OpError::Conflict(_) => ActivityError::permanent("conflict", text),
         OpError::Invalid { .. } => ActivityError::permanent("invalid", text),
-        OpError::IllegalTransition(_) => ActivityError::permanent("illegal_transition", text),
-        OpError::IllegalIncidentEvent(_) => ActivityError::permanent("illegal_transition", text),
+        OpError::IllegalTransition(_)
+        | OpError::IllegalIncidentEvent(_)
+        | OpError::IllegalSubscriptionEvent(_) => {
+            ActivityError::permanent("illegal_transition", text)
+        }
     }
 }
 

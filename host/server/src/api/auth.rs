@@ -76,6 +76,8 @@ requirements!(
     NodesRead,
     NodesWrite,
     KeysExport,
+    SubscriptionsRead,
+    SubscriptionsWrite,
     IncidentsRead,
     IncidentsWrite,
     Admin

@@ -28,6 +28,7 @@ mod views;
 
 pub use views::{
     EventData, EventView, IncidentMoved, IncidentSubject, NodeMoved, OperationMoved, RevisionMoved,
+    SubscriptionMoved,
 };
 
 /// A comment keeps proxies from closing a quiet stream.
@@ -35,12 +36,13 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 /// The kinds that a client can ask for.
-pub const KINDS: [&str; 6] = [
+pub const KINDS: [&str; 7] = [
     "node_transition",
     "node_event",
     "incident",
     "operation",
     "plugin",
+    "subscription",
     "observation",
 ];
 
@@ -57,7 +59,7 @@ struct EventsQuery {
     node: Option<Uuid>,
     /// Of one chain.
     chain: Option<String>,
-    /// Of these kinds, separated by commas: `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `observation`.
+    /// Of these kinds, separated by commas: `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `subscription`, `observation`.
     kind: Option<String>,
     /// Begin after this number; the header `Last-Event-ID` goes before it.
     after: Option<i64>,

@@ -19,6 +19,7 @@ mod operations;
 mod page;
 mod plugins;
 mod problem;
+mod subscriptions;
 mod system;
 mod wire;
 mod workflows;
@@ -42,7 +43,7 @@ pub use chains::ChainView;
 pub use dead_letters::DeadLetterView;
 pub use events::{
     EventData, EventView, IncidentMoved, IncidentSubject, KINDS, NodeMoved, OperationMoved,
-    RevisionMoved,
+    RevisionMoved, SubscriptionMoved,
 };
 pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
 pub use keys::{ExportKeyRequest, ExportedKeyView, NodeKeyView};
@@ -55,6 +56,9 @@ pub use operations::{OperationView, StepView};
 pub use page::PageView;
 pub use plugins::{PluginView, RevisionView};
 pub use problem::{Code, FieldError, PROBLEM_JSON, ProblemBody};
+pub use subscriptions::{
+    CreateSubscriptionRequest, PaymentRecorded, RecordPaymentRequest, SubscriptionView,
+};
 pub use system::{ComponentView, ReadinessView};
 pub use wire::*;
 pub use workflows::{HistoryView, WorkflowDetailsView, WorkflowState, WorkflowView};
@@ -122,6 +126,7 @@ fn private_routes() -> OpenApiRouter<App> {
         .merge(nodes::routes())
         .merge(operations::routes())
         .merge(plugins::routes())
+        .merge(subscriptions::routes())
         .merge(workflows::routes())
 }
 

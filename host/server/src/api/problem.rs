@@ -263,7 +263,8 @@ impl From<OpError> for Problem {
             OpError::Stale { .. } => Self::new(Code::VersionMismatch, detail),
             OpError::Conflict(_)
             | OpError::IllegalTransition(_)
-            | OpError::IllegalIncidentEvent(_) => Self::new(Code::Conflict, detail),
+            | OpError::IllegalIncidentEvent(_)
+            | OpError::IllegalSubscriptionEvent(_) => Self::new(Code::Conflict, detail),
             OpError::Invalid { field, reason } if field.starts_with('/') => {
                 Self::field(field, reason)
             }

@@ -68,6 +68,10 @@ wire_enums! {
     }
     /// What an operation does.
     OperationKind = host_domain::operation::OperationKind { ProvisionNode, TerminateNode, MigrateNode }
+    /// Where a subscription stands.
+    SubscriptionState = host_domain::subscription::SubscriptionState {
+        PendingPayment, Active, PastDue, Suspended, Canceled, Expired,
+    }
     /// Where a step of an operation stands.
     StepState = host_domain::operation::StepState { Pending, Running, Done, Failed, Undone }
     /// Where a command stands.

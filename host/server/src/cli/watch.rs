@@ -204,6 +204,9 @@ fn in_words(what: &EventData) -> Option<String> {
             let (kind, state) = (word(moved.kind), word(moved.state));
             format!("{kind} {state} {percent:.0} %{}", error.unwrap_or_default())
         }
+        EventData::Subscription(moved) => {
+            format!("subscription {} ({})", word(moved.state), moved.cause)
+        }
         EventData::Plugin(_) => return None,
     })
 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use host_domain::health::HeartbeatConfig;
 use host_domain::migration::MigrationConfig;
+use host_domain::subscription::SubscriptionConfig;
 use host_domain::time::duration_text;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// Moving nodes to other hosts, and the leases of processes with keys.
     pub migration: MigrationConfig,
+    /// How long payments are waited for.
+    pub subscriptions: SubscriptionConfig,
     /// How long records are kept.
     pub retention: RetentionConfig,
 }
@@ -74,6 +77,7 @@ impl Default for Config {
             providers: ProvidersConfig::default(),
             keys: KeysConfig::default(),
             migration: MigrationConfig::default(),
+            subscriptions: SubscriptionConfig::default(),
             retention: RetentionConfig::default(),
         }
     }

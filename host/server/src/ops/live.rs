@@ -4,12 +4,13 @@
 //! form belong together, so that nobody guesses fields by name.
 
 use host_domain::event::Dimension;
-use host_domain::ids::{IncidentId, NodeId, OperationId};
+use host_domain::ids::{IncidentId, NodeId, OperationId, SubscriptionId};
 use host_domain::incident::{IncidentEvent, IncidentState, Severity, SubjectKind};
 use host_domain::node::Reason;
 use host_domain::observation::Observation;
 use host_domain::operation::{OperationKind, OperationState};
 use host_domain::revision::RevisionState;
+use host_domain::subscription::SubscriptionState;
 use host_domain::time::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -45,6 +46,8 @@ pub enum LiveData {
     Operation(OperationMoved),
     /// A revision of a plugin moved.
     Plugin(RevisionMoved),
+    /// A subscription was made or moved.
+    Subscription(SubscriptionMoved),
     /// A node was measured. Never in the log.
     Observation(Vec<Observation>),
 }
@@ -154,6 +157,19 @@ pub struct RevisionMoved {
     pub reason: Option<String>,
 }
 
+/// A subscription was made or moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionMoved {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// What moved it: a subscription event's name, or `created`.
+    pub cause: String,
+    /// Where it stands now.
+    pub state: SubscriptionState,
+    /// Until when it is paid.
+    pub expires_at: Option<Millis>,
+}
+
 impl LiveData {
     /// The name of the kind.
     pub const fn kind(&self) -> &'static str {
@@ -163,6 +179,7 @@ impl LiveData {
             Self::Incident(_) => "incident",
             Self::Operation(_) => "operation",
             Self::Plugin(_) => "plugin",
+            Self::Subscription(_) => "subscription",
             Self::Observation(_) => "observation",
         }
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::OpError;
 use super::live::{LiveData, NamedNode, NodeMoved};
+use super::subscriptions::end_with_node;
 use crate::store::{NodeEventEntry, Tx};
 
 /// What is asked of a node in one transaction; absent parts stay.
@@ -67,6 +68,9 @@ pub async fn change_node(
     let cause = change.event.map_or("verdict", NodeEvent::as_str);
     for dimension in moved(before, after) {
         record(tx, &changed, dimension, before, cause).await?;
+    }
+    if after.state.is_terminal() && !before.state.is_terminal() {
+        end_with_node(tx, &changed, now).await?;
     }
     Ok(changed)
 }

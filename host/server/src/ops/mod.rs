@@ -6,6 +6,7 @@ use std::fmt;
 
 use host_domain::incident::IllegalIncidentEvent;
 use host_domain::node::IllegalTransition;
+use host_domain::subscription::IllegalSubscriptionEvent;
 
 use crate::store::{StoreError, Undone};
 
@@ -31,6 +32,7 @@ mod operations;
 mod plugin_trouble;
 mod plugins;
 mod readiness;
+mod subscriptions;
 mod types;
 mod workflows;
 
@@ -41,6 +43,7 @@ pub use live::*;
 pub use machine::{Change, change_node};
 pub use node_keys::{ExportedKey, KeptKey, KeyInfo};
 pub use readiness::PartReadiness;
+pub use subscriptions::PaidSubscription;
 pub use types::*;
 pub use workflows::WorkflowDetails;
 
@@ -50,9 +53,11 @@ pub(crate) use events::LiveEvents;
 pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};
 pub(crate) use keys::{KeysMoved, tell_of_keys};
 pub(crate) use migrations::{NO_TARGET, candidate, health_of, open_count, open_operation};
+pub(crate) use nodes::{Removal, Tried, begin_removal};
 pub(crate) use operations::{log_operation, save_operation};
 pub(crate) use plugin_trouble::{PluginRef, ToldOfPlugins};
 pub(crate) use plugins::REVISIONS_KEPT;
+pub(crate) use subscriptions::hold as hold_subscription;
 
 /// Why a use-case could not be done, in the product's words.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,9 @@ pub enum OpError {
     /// The incident's state does not allow it.
     #[error(transparent)]
     IllegalIncidentEvent(#[from] IllegalIncidentEvent),
+    /// The subscription's state does not allow it.
+    #[error(transparent)]
+    IllegalSubscriptionEvent(#[from] IllegalSubscriptionEvent),
     /// Something that is needed is away; the same request may work later.
     #[error("{what} is not available right now; try again in a few seconds")]
     Unavailable {

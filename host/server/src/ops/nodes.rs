@@ -2,10 +2,12 @@
 
 mod history;
 mod new_node;
+mod removal;
 
 use std::collections::BTreeMap;
 
-use host_domain::ids::{NodeId, OperationId};
+use host_domain::config::ChainConfig;
+use host_domain::ids::{NodeId, OperationId, SubscriptionId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
 use host_domain::observation::Observation;
@@ -16,14 +18,19 @@ use uuid::Uuid;
 
 use super::audit::audit;
 use super::operations::log_operation;
+use super::subscriptions::{open_ended, tell_of_new};
 use super::{
     CreateNode, NodeDetails, NodeFilter, OpError, OperationFilter, PAGE_MAX, Page, PageRequest,
     Principal, ProcessView,
 };
 use crate::app::App;
 use crate::bus::Wake;
-use crate::store::{Heartbeat, retried};
+use crate::catalogue::Catalogue;
+use crate::store::{Heartbeat, Tx, retried};
+
 use new_node::new_node;
+pub(super) use new_node::{Wish, wish, with_node_type};
+pub(crate) use removal::{Removal, Tried, begin_removal};
 
 impl App {
     /// Makes a node's record and starts its provisioning; the operation shows how it goes.
@@ -36,37 +43,19 @@ impl App {
             return self.made_before(made).await;
         }
         let catalogue = self.catalogue();
-        let chain = catalogue.chains.chains.get(&request.chain).ok_or_else(|| {
-            let known: Vec<_> = catalogue.chains.chains.keys().map(String::as_str).collect();
-            OpError::invalid(
-                "/chain",
-                format!("is not a known chain; choose one of: {}", known.join(", ")),
-            )
-        })?;
+        let chain = known_chain(&catalogue, &request.chain)?;
         let now = self.clock.now();
-        let node = new_node(chain, request, now)?;
-        let provider = self.providers.get(&node.placement.provider);
-        provider.map_err(|error| OpError::invalid("/provider", error.to_string()))?;
-        let operation = new_operation(
-            &node,
-            OperationKind::ProvisionNode,
-            provision_node::workflow_id(node.id),
-            provision_node::STEPS,
-            now,
-        );
-        let node = Node {
-            operation_id: Some(operation.id),
-            ..node
-        };
+        let wish = wish(chain, request, None)?;
+        self.check_provider(&wish.placement.provider)?;
+        let subscription = open_ended(&wish, who, now);
+        let (node, operation) = begin_node(wish, Some(chain), subscription.id, now);
         let write = || async {
             let mut tx = self.db.begin().await?;
-            tx.insert_node(&node)
-                .await
-                .map_err(|error| name_taken(error, &node.name))?;
-            tx.insert_operation(&operation).await?;
-            log_operation(&mut tx, &operation, now).await?;
+            tx.insert_subscription(&subscription).await?;
+            insert_begun(&mut tx, &node, &operation, now).await?;
             let target = format!("node/{}", node.id);
             audit(&mut tx, who, "create_node", target, now).await?;
+            tell_of_new(&mut tx, &who.keyless(), &subscription, Some(node.id), now).await?;
             Ok::<(), OpError>(tx.commit().await?)
         };
         retried(write).await?;
@@ -78,19 +67,29 @@ impl App {
     /// A node that an earlier request under the same key made, with the operation that makes it.
     async fn made_before(&self, id: NodeId) -> Result<(Node, Operation), OpError> {
         let node = self.node(id).await?.node;
-        let filter = OperationFilter {
-            node: Some(id),
-            state: None,
-        };
-        let operations = self.db.list_operations(&filter, None, PAGE_MAX).await?;
-        let making = operations
-            .into_iter()
-            .find(|operation| operation.kind == OperationKind::ProvisionNode);
+        let making = self.making_of(id).await?;
         let operation = making.ok_or_else(|| OpError::not_found("operation of the node", id))?;
         if !operation.state.is_over() {
             self.start_workflow(&operation).await?;
         }
         Ok((node, operation))
+    }
+
+    /// The operation that makes a node, or has made it.
+    pub(super) async fn making_of(&self, id: NodeId) -> Result<Option<Operation>, OpError> {
+        let filter = OperationFilter {
+            node: Some(id),
+            state: None,
+        };
+        let operations = self.db.list_operations(&filter, None, PAGE_MAX).await?;
+        let mut operations = operations.into_iter();
+        Ok(operations.find(|operation| operation.kind == OperationKind::ProvisionNode))
+    }
+
+    /// Whether this host knows where machines of a provider come from.
+    pub(super) fn check_provider(&self, provider: &str) -> Result<(), OpError> {
+        let found = self.providers.get(provider).map(drop);
+        found.map_err(|error| OpError::invalid("/provider", error.to_string()))
     }
 
     /// Nodes, oldest first.
@@ -157,93 +156,6 @@ impl App {
             .unwrap_or_default())
     }
 
-    /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead. What is left of one
-    /// that failed is removed once more: each step tolerates that its object is gone.
-    pub async fn terminate_node(
-        &self,
-        who: &Principal,
-        id: NodeId,
-        if_version: Option<i64>,
-    ) -> Result<Operation, OpError> {
-        retried(|| self.terminate_node_once(who, id, if_version)).await
-    }
-
-    async fn terminate_node_once(
-        &self,
-        who: &Principal,
-        id: NodeId,
-        if_version: Option<i64>,
-    ) -> Result<Operation, OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        // Of two at once, the second finds what the first has begun.
-        tx.hold_node(id).await?;
-        let node = tx
-            .node(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("node", id))?;
-        if let Some(cancelled) = who.effect_on("operation") {
-            drop(tx);
-            return self.cancel_operation(who, cancelled).await;
-        }
-        let is_repeat = who.effect_on("node") == Some(id);
-        if !is_repeat && if_version.is_some_and(|version| version != node.state_version) {
-            return Err(OpError::stale("node", id));
-        }
-        let current = match node.operation_id {
-            Some(operation) => tx.operation(operation).await?,
-            None => None,
-        };
-        let is_left = !is_repeat && current.as_ref().is_some_and(has_left);
-        let mut was_tried = false;
-        match current {
-            Some(operation) if operation.kind == OperationKind::TerminateNode => {
-                was_tried = is_left;
-                if !was_tried {
-                    return Ok(operation);
-                }
-            }
-            Some(operation)
-                if operation.kind == OperationKind::MigrateNode && !operation.state.is_over() =>
-            {
-                // Two hosts may have something of it until the migration has ended, either way.
-                return Err(OpError::Conflict(format!(
-                    "the node is being moved by operation {}; cancel it or wait for its end, and terminate the node then",
-                    operation.id
-                )));
-            }
-            Some(operation) if !operation.state.is_over() => {
-                drop(tx);
-                return self.cancel_operation_once(who, operation.id).await;
-            }
-            Some(_) | None => {}
-        }
-        let state = node.condition.state;
-        if state.is_terminal() && !is_left {
-            return Err(OpError::Conflict(format!(
-                "the node is `{state}`: nothing of it is left to remove"
-            )));
-        }
-        let mut operation = new_operation(
-            &node,
-            OperationKind::TerminateNode,
-            terminate_node::workflow_id(id),
-            terminate_node::STEPS,
-            now,
-        );
-        if was_tried {
-            // An id stays that of a workflow that has ended.
-            operation.workflow_id = format!("{}-{}", operation.workflow_id, operation.id);
-        }
-        tx.insert_operation(&operation).await?;
-        tx.set_operation(id, Some(operation.id)).await?;
-        log_operation(&mut tx, &operation, now).await?;
-        audit(&mut tx, who, "terminate_node", format!("node/{id}"), now).await?;
-        tx.commit().await?;
-        self.start_workflow(&operation).await?;
-        Ok(operation)
-    }
-
     /// Starts the workflow of an operation; the same workflow id is the same workflow.
     pub(crate) async fn start_workflow(&self, operation: &Operation) -> Result<(), OpError> {
         let node = NodeRef {
@@ -306,15 +218,6 @@ impl App {
     }
 }
 
-/// Whether an operation failed and could not do, or undo, all that it had to.
-fn has_left(operation: &Operation) -> bool {
-    let mut steps = operation.steps.iter();
-    let is_stuck =
-        |step: &OperationStep| step.name.starts_with("undo: ") && step.state == StepState::Failed;
-    operation.state == OperationState::Failed
-        && (operation.kind == OperationKind::TerminateNode || steps.any(is_stuck))
-}
-
 /// A node with what was last heard of it. Nothing of a terminal node runs, and its agent does not tell so any more.
 fn details(
     node: Node,
@@ -336,6 +239,56 @@ fn details(
 /// Reads what the gateway wrote of a node's processes; a form of another version shows none.
 pub(crate) fn read_processes(text: &str) -> Vec<ProcessView> {
     serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A chain of the catalogue.
+pub(super) fn known_chain<'a>(
+    catalogue: &'a Catalogue,
+    id: &str,
+) -> Result<&'a ChainConfig, OpError> {
+    catalogue.chains.chains.get(id).ok_or_else(|| {
+        let known: Vec<_> = catalogue.chains.chains.keys().map(String::as_str).collect();
+        OpError::invalid(
+            "/chain",
+            format!("is not a known chain; choose one of: {}", known.join(", ")),
+        )
+    })
+}
+
+/// A node that somebody wishes, and the operation that makes it.
+pub(super) fn begin_node(
+    wish: Wish,
+    chain: Option<&ChainConfig>,
+    subscription: SubscriptionId,
+    now: Millis,
+) -> (Node, Operation) {
+    let node = new_node(wish, chain, subscription, now);
+    let operation = new_operation(
+        &node,
+        OperationKind::ProvisionNode,
+        provision_node::workflow_id(node.id),
+        provision_node::STEPS,
+        now,
+    );
+    let node = Node {
+        operation_id: Some(operation.id),
+        ..node
+    };
+    (node, operation)
+}
+
+/// Writes down that a node is made.
+pub(super) async fn insert_begun(
+    tx: &mut Tx,
+    node: &Node,
+    operation: &Operation,
+    now: Millis,
+) -> Result<(), OpError> {
+    tx.insert_node(node)
+        .await
+        .map_err(|error| name_taken(error, &node.name))?;
+    tx.insert_operation(operation).await?;
+    log_operation(tx, operation, now).await
 }
 
 fn name_taken(error: crate::store::StoreError, name: &str) -> OpError {

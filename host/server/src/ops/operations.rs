@@ -83,7 +83,7 @@ impl App {
     ) -> Result<Operation, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let mut operation = tx
+        let operation = tx
             .operation(id)
             .await?
             .ok_or_else(|| OpError::not_found("operation", id))?;
@@ -102,9 +102,7 @@ impl App {
                 "a termination can't be cancelled: half a removal helps nobody".to_owned(),
             ));
         }
-        operation.state = OperationState::Undoing;
-        let operation = save_operation(&mut tx, operation, now).await?;
-        log_operation(&mut tx, &operation, now).await?;
+        let operation = begin_undo(&mut tx, operation, now).await?;
         audit(
             &mut tx,
             who,
@@ -118,7 +116,7 @@ impl App {
     }
 
     /// Asks the workflow of a cancelled operation to undo; asking again changes nothing.
-    async fn stop_workflow(
+    pub(super) async fn stop_workflow(
         &self,
         who: &Principal,
         operation: Operation,
@@ -153,6 +151,21 @@ impl App {
             }),
         }
     }
+}
+
+/// Writes down that what an operation has done is to be undone.
+pub(super) async fn begin_undo(
+    tx: &mut Tx,
+    operation: Operation,
+    now: Millis,
+) -> Result<Operation, OpError> {
+    let undoing = Operation {
+        state: OperationState::Undoing,
+        ..operation
+    };
+    let operation = save_operation(tx, undoing, now).await?;
+    log_operation(tx, &operation, now).await?;
+    Ok(operation)
 }
 
 /// Tells event streams how an operation stands.

@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use std::str::FromStr;
+use std::time::Duration;
 
+use host_domain::ids::NodeId;
 use host_domain::node::{Node, Reason};
 use host_domain::observation::Observation;
 use host_domain::revision::Revision;
+use host_domain::subscription::Subscription;
 use host_domain::time::Millis;
 
 pub use super::idempotency::RequestKey;
 pub use crate::store::{
     DeadLetter, IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow,
-    NodeEventEntry as NodeEventRow, NodeFilter, OperationFilter,
+    NodeEventEntry as NodeEventRow, NodeFilter, OperationFilter, SubscriptionFilter,
 };
 
 use super::OpError;
@@ -58,6 +61,10 @@ scopes! {
     NodesWrite = "nodes:write",
     /// Take keys of nodes away, sealed.
     KeysExport = "keys:export",
+    /// Read one's own subscriptions.
+    SubscriptionsRead = "subscriptions:read",
+    /// Make and cancel one's own subscriptions.
+    SubscriptionsWrite = "subscriptions:write",
     /// Read incidents.
     IncidentsRead = "incidents:read",
     /// Acknowledge and resolve incidents.
@@ -73,6 +80,14 @@ impl Principal {
             name: "host".to_owned(),
             scopes: BTreeSet::new(),
             request: None,
+        }
+    }
+
+    /// The same caller for what else one request does: its key is taken once, by the first thing.
+    pub(crate) fn keyless(&self) -> Self {
+        Self {
+            request: None,
+            ..self.clone()
         }
     }
 
@@ -153,6 +168,24 @@ pub struct CreateNode {
     pub region: Option<String>,
     /// Values of the profile's inputs.
     pub inputs: BTreeMap<String, String>,
+}
+
+/// What a new subscription shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSubscription {
+    /// The node that it is for; it gets a name when it is made.
+    pub node: CreateNode,
+    /// What one payment buys.
+    pub duration: Duration,
+}
+
+/// A subscription with its node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionDetails {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// Its node, once it is paid.
+    pub node: Option<NodeId>,
 }
 
 /// A process of a node, as its agent last said.

@@ -14,6 +14,7 @@ pub(crate) mod notifications;
 pub(crate) mod outbox;
 pub(crate) mod policies;
 pub(crate) mod retention;
+pub(crate) mod subscriptions;
 pub(crate) mod watchdog;
 pub(crate) mod workflows;
 

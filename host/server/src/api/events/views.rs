@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::super::nodes::NodeEventView;
 use super::super::wire::{
     self, Dimension, IncidentEvent, IncidentState, Measured, OperationKind, OperationState, Reason,
-    RevisionState, Severity, SubjectKind,
+    RevisionState, Severity, SubjectKind, SubscriptionState,
 };
 use crate::ops;
 
@@ -45,6 +45,8 @@ pub enum EventData {
     Operation(OperationMoved),
     /// A revision of a plugin moved.
     Plugin(RevisionMoved),
+    /// A subscription was made or moved.
+    Subscription(SubscriptionMoved),
     /// A node was measured: the newest value of each observation.
     Observation(BTreeMap<String, Measured>),
 }
@@ -141,6 +143,19 @@ pub struct RevisionMoved {
     pub reason: Option<String>,
 }
 
+/// A subscription was made or moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionMoved {
+    /// The subscription.
+    pub id: Uuid,
+    /// What moved it, such as `payment_completed`, or `created`.
+    pub cause: String,
+    /// Where it stands now.
+    pub state: SubscriptionState,
+    /// Until when it is paid.
+    pub expires_at: Option<Timestamp>,
+}
+
 impl From<ops::LiveEvent> for EventView {
     fn from(event: ops::LiveEvent) -> Self {
         Self {
@@ -179,6 +194,12 @@ impl From<ops::LiveData> for EventData {
                 digest: moved.digest,
                 state: moved.state.into(),
                 reason: moved.reason,
+            }),
+            ops::LiveData::Subscription(moved) => Self::Subscription(SubscriptionMoved {
+                id: moved.id.0,
+                cause: moved.cause,
+                state: moved.state.into(),
+                expires_at: moved.expires_at.map(wire::time),
             }),
             // In the order of their times, so that the newest of a name stays.
             ops::LiveData::Observation(mut seen) => {

@@ -1,12 +1,14 @@
 //! From a request to the record of a new node: what the chain lets one choose, checked field by field.
+//! A subscription asks the same when it is made, and gets its node when it is paid.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use host_domain::config::ChainConfig;
-use host_domain::config::profile::{Input, NodeType};
+use host_domain::config::profile::{Input, NodeType, Provider};
 use host_domain::ids::{NodeId, SubscriptionId};
 use host_domain::node::{Condition, Node, Placement};
-use host_domain::time::Millis;
+use host_domain::time::{Millis, parse_duration};
 use uuid::Uuid;
 
 use crate::ops::{CreateNode, OpError};
@@ -14,13 +16,22 @@ use crate::ops::{CreateNode, OpError};
 /// Longest name of a node.
 const NAME_CHARS_MAX: usize = 63;
 
-/// The record of a node that a request asks for, or what is wrong with the request.
-pub(super) fn new_node(
+/// What a request asks for, with what it left open filled in from the chain's profile.
+pub(in crate::ops) struct Wish {
+    pub(in crate::ops) chain: String,
+    pub(in crate::ops) node_type: String,
+    /// Made up when absent.
+    pub(in crate::ops) name: Option<String>,
+    pub(in crate::ops) placement: Placement,
+    pub(in crate::ops) inputs: BTreeMap<String, String>,
+}
+
+/// What a request asks for, or what is wrong with it. Some machines are others for a longer term.
+pub(in crate::ops) fn wish(
     chain: &ChainConfig,
     request: CreateNode,
-    now: Millis,
-) -> Result<Node, OpError> {
-    let id = NodeId(Uuid::now_v7());
+    term: Option<Duration>,
+) -> Result<Wish, OpError> {
     let request = with_node_type(chain, request);
     let node_type = chain
         .profile
@@ -41,43 +52,58 @@ pub(super) fn new_node(
                 ),
             )
         })?;
-    let placement = place(node_type, request.provider, request.region)?;
+    let placement = place(node_type, request.provider, request.region, term)?;
     check_inputs(&chain.profile.inputs, &request.inputs)?;
-    let name = if let Some(name) = request.name {
-        checked_name(name)?
-    } else {
+    let name = request.name.map(checked_name).transpose()?;
+    Ok(Wish {
+        chain: request.chain,
+        node_type: request.node_type,
+        name,
+        placement,
+        inputs: request.inputs,
+    })
+}
+
+/// The record of a node that somebody wishes. `chain` is what is known of its chain now.
+pub(in crate::ops) fn new_node(
+    wish: Wish,
+    chain: Option<&ChainConfig>,
+    subscription_id: SubscriptionId,
+    now: Millis,
+) -> Node {
+    let id = NodeId(Uuid::now_v7());
+    let name = wish.name.unwrap_or_else(|| {
         let text = id.to_string();
         // The end of a UUID v7 is its random part.
-        format!("{}-{}", request.chain, &text[text.len() - 6..])
-    };
-    Ok(Node {
+        format!("{}-{}", wish.chain, &text[text.len() - 6..])
+    });
+    let binaries = chain.into_iter().flat_map(|chain| &chain.profile.binaries);
+    Node {
         id,
-        subscription_id: SubscriptionId(Uuid::now_v7()),
+        subscription_id,
         name,
-        chain_profile_id: request.chain,
-        node_type: request.node_type,
+        chain_profile_id: wish.chain,
+        node_type: wish.node_type,
         condition: Condition::NEW,
         reasons: Vec::new(),
-        placement,
+        placement: wish.placement,
         ports: BTreeMap::new(),
-        binary_versions: chain
-            .profile
-            .binaries
-            .iter()
+        binary_versions: binaries
             .map(|(name, binary)| (name.clone(), binary.version.clone()))
             .collect(),
-        inputs: request.inputs,
+        inputs: wish.inputs,
         operation_id: None,
         state_version: 1,
         created_at: now,
         updated_at: now,
-    })
+    }
 }
 
 fn place(
     node_type: &NodeType,
     provider: Option<String>,
     region: Option<String>,
+    term: Option<Duration>,
 ) -> Result<Placement, OpError> {
     let name = match provider {
         Some(name) => name,
@@ -109,15 +135,26 @@ fn place(
     }
     Ok(Placement {
         provider: name,
-        instance_type: provider.instance_type.clone(),
+        instance_type: instance_type(provider, term).to_owned(),
         region,
         host_id: None,
         host_ip: None,
     })
 }
 
+/// The machine for a term; terms without one of their own have the provider's.
+fn instance_type(provider: &Provider, term: Option<Duration>) -> &str {
+    let of_term = provider
+        .by_duration
+        .iter()
+        .find(|(written, _)| term.is_some() && parse_duration(written).ok() == term);
+    of_term.map_or(&provider.instance_type, |(_, machine)| {
+        &machine.instance_type
+    })
+}
+
 /// A chain with one node type leaves no choice, so it need not be made.
-fn with_node_type(chain: &ChainConfig, request: CreateNode) -> CreateNode {
+pub(in crate::ops) fn with_node_type(chain: &ChainConfig, request: CreateNode) -> CreateNode {
     let mut names = chain.profile.node_types.keys();
     match (names.next(), names.next()) {
         (Some(only), None) if request.node_type.is_empty() => {
