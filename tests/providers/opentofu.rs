@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::dev::{Dev, processes_with, programs};
+use crate::support::dev::{Dev, processes_with, programs, signal};
 use crate::support::files::holding;
 use crate::support::terraform::{program, terraform};
 use crate::support::wait::eventually;
@@ -33,22 +34,23 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("providers")
 }
 
-/// Real Terraform; `breaks` lets the second part of the machine fail.
-fn cloud(breaks: bool) -> Dev {
+/// Real Terraform; `breaks` says when the second part of a machine fails.
+fn cloud(breaks: &str) -> Dev {
     cloud_with("", breaks)
 }
 
 /// The same with further settings of the provider. The second part takes as long as the file [`held`] is there.
-pub(super) fn cloud_with(settings: &str, breaks: bool) -> Dev {
+pub(super) fn cloud_with(settings: &str, breaks: &str) -> Dev {
     let (dev, gateway) = dev_with(&["cloud"]);
     let engine = terraform(&dev.path(""));
     dev.configure(&format!(
         "providers:\n  cloud:\n    kind: opentofu\n    binary: {}\n    module: {}\n    gateway: https://127.0.0.1:{gateway}\n    \
-         variables: {{agent: {}, dir: {}, hold: {}, breaks: \"{breaks}\"}}\n{settings}",
+         variables: {{agent: {}, dir: {}, hold: {}, breaks: \"{breaks}\"}}\n{settings}\
+         migration: {{grace: 4s, settle: 2s, lease: 4s, lease_margin: 1s}}\n",
         engine.display(),
         sources().join("machine").display(),
         programs().join("bellwether-agent").display(),
-        machine(&dev).display(),
+        dev.path("machines").display(),
         held(&dev).display(),
     ));
     dev
@@ -59,9 +61,12 @@ pub(super) fn held(dev: &Dev) -> PathBuf {
     dev.path("hold")
 }
 
-/// The folder of the "machine".
-pub(super) fn machine(dev: &Dev) -> PathBuf {
-    dev.path("machine")
+/// The folders of the "machines".
+pub(super) fn machines(dev: &Dev) -> Vec<PathBuf> {
+    let found = std::fs::read_dir(dev.path("machines"))
+        .into_iter()
+        .flatten();
+    found.map(|entry| entry.unwrap().path()).collect()
 }
 
 pub(super) async fn create(dev: &Dev, provider: &str, name: &str) -> Value {
@@ -93,7 +98,7 @@ pub(super) fn folders(dev: &Dev) -> usize {
 
 #[tokio::test]
 async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
-    let mut dev = cloud(false);
+    let mut dev = cloud("never");
     dev.start().await;
     let made = create(&dev, "cloud", "cloudy").await;
     let operation = ended(&dev, &made, Duration::from_secs(90)).await;
@@ -115,7 +120,7 @@ async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
     assert_eq!(node["placement"]["host_ip"], "127.0.0.1");
 
     // The token went to the machine and nowhere else that is kept in the clear.
-    let token_file = machine(&dev).join("token");
+    let token_file = machines(&dev)[0].join("token");
     let token = std::fs::read_to_string(&token_file).unwrap();
     assert_eq!(
         holding(&dev.path("."), token.trim().as_bytes()),
@@ -131,15 +136,15 @@ async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
         destroyed.contains("Destroy complete! Resources: 2 destroyed."),
         "{destroyed}"
     );
-    assert!(!machine(&dev).exists(), "the machine is gone");
+    assert_eq!(machines(&dev), [] as [PathBuf; 0], "the machine is gone");
     assert_eq!(folders(&dev), 0, "and so is what was kept of it");
-    let path = machine(&dev).display().to_string();
+    let path = dev.path("machines").display().to_string();
     assert_eq!(processes_with(&path, ""), Vec::<u32>::new());
 }
 
 #[tokio::test]
 async fn a_machine_that_is_made_in_part_is_destroyed_and_the_engine_quoted() {
-    let mut dev = cloud(true);
+    let mut dev = cloud("always");
     dev.start().await;
     let made = create(&dev, "cloud", "half").await;
     let operation = ended(&dev, &made, Duration::from_mins(1)).await;
@@ -154,10 +159,113 @@ async fn a_machine_that_is_made_in_part_is_destroyed_and_the_engine_quoted() {
     );
     assert!(error.contains("the quota is used up"), "{error}");
     assert!(!error.contains("not undone"), "{error}");
-    assert!(!machine(&dev).exists(), "the part that was made is gone");
+    assert_eq!(
+        machines(&dev),
+        [] as [PathBuf; 0],
+        "the part that was made is gone"
+    );
     assert_eq!(folders(&dev), 0);
-    let path = machine(&dev).display().to_string();
+    let path = dev.path("machines").display().to_string();
     assert_eq!(processes_with(&path, ""), Vec::<u32>::new());
+}
+
+/// A node on its machine, whose agent then hangs, and the operation that moves it.
+async fn moving(dev: &Dev) -> (Value, u32, Value) {
+    let made = create(dev, "cloud", "mover").await;
+    ended(dev, &made, Duration::from_secs(90)).await;
+    let node = dev.healthy().await;
+    let agents = processes_with(&machines(dev)[0].display().to_string(), "--state-dir");
+    assert_eq!(agents.len(), 1);
+    signal(agents[0], Signal::STOP);
+    let moving = eventually("the node is moved", Duration::from_mins(1), async || {
+        let operations = dev.get("operations").await;
+        let items = operations["items"].as_array().unwrap().iter();
+        let mut moves = items.filter(|operation| operation["kind"] == "migrate_node");
+        moves.next().cloned()
+    });
+    let begun = json!({"operation": moving.await});
+    (
+        node,
+        agents[0],
+        ended(dev, &begun, Duration::from_mins(3)).await,
+    )
+}
+
+#[tokio::test]
+async fn a_node_that_moves_has_two_machines_and_in_the_end_the_new_one() {
+    let mut dev = cloud("never");
+    dev.start().await;
+    let (before, old_agent, operation) = moving(&dev).await;
+    assert_eq!(
+        operation["state"],
+        "succeeded",
+        "{operation:#}\n{}",
+        dev.log()
+    );
+    let plan = output(&operation, "plan_host");
+    assert!(
+        plan.contains("Plan: 2 to add, 0 to change, 0 to destroy."),
+        "{plan}"
+    );
+    assert!(output(&operation, "create_host").contains("Apply complete!"));
+    let node = dev.get("nodes/mover").await;
+    assert_ne!(node["placement"]["host_id"], before["placement"]["host_id"]);
+    assert_eq!(node["placement"]["host_ip"], "127.0.0.1");
+    assert_eq!(node["display_state"], "healthy", "{node:#}");
+
+    // The old one is destroyed, with the agent that hangs, and nothing else is.
+    let limit = Duration::from_mins(1);
+    eventually("one machine is left", limit, async || {
+        (folders(&dev) == 1 && machines(&dev).len() == 1).then_some(())
+    })
+    .await;
+    let left = machines(&dev).remove(0);
+    let id = node["id"].as_str().unwrap();
+    let old = format!("bellwether-{id}");
+    assert!(
+        left.display().to_string().contains(&format!("{old}-")),
+        "{left:?}"
+    );
+    let path = left.display().to_string();
+    let agents = processes_with(&path, "--state-dir");
+    assert!(agents.len() == 1 && agents[0] != old_agent, "{agents:?}");
+    assert_eq!(dev.incidents("machine_left_behind").await, [] as [Value; 0]);
+
+    let begun = dev.post("nodes/mover/terminate", &json!({})).await;
+    let operation = ended(&dev, &begun, Duration::from_mins(1)).await;
+    assert_eq!(operation["state"], "succeeded", "{operation:#}");
+    assert_eq!((machines(&dev).len(), folders(&dev)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_machine_that_can_not_be_made_for_a_moving_node_leaves_it_where_it_is() {
+    let mut dev = cloud("beside");
+    dev.start().await;
+    let (before, agent, operation) = moving(&dev).await;
+    assert_eq!(operation["state"], "failed", "{operation:#}");
+    let error = operation["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("step `create_host`: `terraform apply`"),
+        "{error}"
+    );
+    assert!(error.contains("the quota is used up"), "{error}");
+    assert!(!error.contains("not undone"), "{error}");
+    let node = dev.get("nodes/mover").await;
+    assert_eq!(node["display_state"], "down", "{node:#}");
+    assert_eq!(node["placement"], before["placement"]);
+    assert_eq!(dev.incidents("migration_failed").await.len(), 1);
+    assert_eq!(
+        (machines(&dev).len(), folders(&dev)),
+        (1, 1),
+        "only the old one"
+    );
+
+    // Nothing was done to it: its agent goes on, and so does what it runs.
+    let path = machines(&dev)[0].display().to_string();
+    assert_eq!(processes_with(&path, "--state-dir"), [agent]);
+    signal(agent, Signal::CONT);
+    let node = dev.healthy().await;
+    assert_eq!(node["placement"], before["placement"]);
 }
 
 const FAULTS: &[&str] = &[

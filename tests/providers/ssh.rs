@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::user;
 use crate::support::dev::{Dev, processes_with, signal};
 use crate::support::files::holding;
 use crate::support::sshd::Sshd;
@@ -110,14 +111,6 @@ impl Racks {
             assert_eq!(node["placement"]["host_id"], Value::Null, "{node:#}");
         }
     }
-}
-
-fn user() -> String {
-    let output = std::process::Command::new("id")
-        .arg("-un")
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn step<'a>(operation: &'a Value, name: &str) -> &'a Value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::opentofu::{cloud_with, create, ended, folders, held, machine, output};
+use super::opentofu::{cloud_with, create, ended, folders, held, machines, output};
 use crate::support::dev::{Dev, processes_with};
 use crate::support::files::holding;
 use crate::support::wait::eventually;
@@ -28,7 +28,7 @@ fn in_bucket(weed: &Weed) -> Dev {
         id.display(),
         weed.secret_file().display(),
     );
-    cloud_with(&settings, false)
+    cloud_with(&settings, "never")
 }
 
 /// The state of a node in the bucket.
@@ -90,8 +90,8 @@ fn outcome(child: Child) -> (bool, String) {
 
 /// Waits until the first part of the machine is there; the second one is held.
 async fn half_made(dev: &Dev) {
-    let token = machine(dev).join("token");
     eventually("the first part", Duration::from_mins(1), async || {
+        let token = machines(dev).first()?.join("token");
         token.exists().then_some(())
     })
     .await;
@@ -112,7 +112,7 @@ async fn half_made(dev: &Dev) {
 }
 
 fn nothing_of_it_runs(dev: &Dev) {
-    for path in [machine(dev), dev.path("terraform")] {
+    for path in [dev.path("machines"), dev.path("terraform")] {
         let path = path.display().to_string();
         assert_eq!(processes_with(&path, ""), Vec::<u32>::new(), "{path}");
     }
@@ -182,7 +182,7 @@ async fn a_state_in_a_bucket_is_locked_while_the_engine_works_and_gone_afterward
 }
 
 async fn nothing_is_left(dev: &Dev, weed: &Weed) {
-    assert!(!machine(dev).exists(), "the machine is gone");
+    assert_eq!(machines(dev), [] as [PathBuf; 0], "the machine is gone");
     assert_eq!(folders(dev), 0);
     nothing_of_it_runs(dev);
     assert_eq!(weed.names_in(FOLDER).await, Vec::<String>::new());
@@ -213,10 +213,14 @@ fn failed_and_undone(operation: &Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_is_killed_while_the_engine_applies_leaves_nothing_of_the_machine() {
-    let mut dev = cloud_with("", false);
+    let mut dev = cloud_with("", "never");
     let operation = killed_while_it_applies(&mut dev).await;
     failed_and_undone(&operation);
-    assert!(!machine(&dev).exists(), "the part that was made is gone");
+    assert_eq!(
+        machines(&dev),
+        [] as [PathBuf; 0],
+        "the part that was made is gone"
+    );
     assert_eq!(folders(&dev), 0);
     nothing_of_it_runs(&dev);
     let node = dev.get("nodes/half").await;
@@ -234,7 +238,7 @@ async fn a_host_that_is_killed_while_the_engine_applies_leaves_no_lock_in_the_bu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_ends_while_the_engine_applies_leaves_nothing_either() {
-    let mut dev = cloud_with("", false);
+    let mut dev = cloud_with("", "never");
     std::fs::write(held(&dev), "").unwrap();
     dev.start().await;
     let made = create(&dev, "cloud", "half").await;
@@ -243,7 +247,11 @@ async fn a_host_that_ends_while_the_engine_applies_leaves_nothing_either() {
     dev.start().await;
     let operation = ended(&dev, &made, Duration::from_mins(2)).await;
     failed_and_undone(&operation);
-    assert!(!machine(&dev).exists(), "the part that was made is gone");
+    assert_eq!(
+        machines(&dev),
+        [] as [PathBuf; 0],
+        "the part that was made is gone"
+    );
     assert_eq!(folders(&dev), 0);
     nothing_of_it_runs(&dev);
 }

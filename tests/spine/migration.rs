@@ -9,24 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::dev::{Dev, signal};
 use crate::support::proxy::Proxy;
+use crate::support::signer;
 use crate::support::wait::eventually;
 
-/// Writes the time and its key's digest into the agent's folder, fifty times a second, and ends only when it is killed.
-const SIGNER: &str = r"
-  - {name: identity, type: key, with: {name: identity}}
-  - name: write-signer
-    type: file
-    with:
-      path: config/signer.sh
-      content: |
-        trap '' TERM
-        key=$(sha256sum < config/identity.key | cut -c1-16)
-        while :; do echo $(date +%s%N) $key >> ../../signer.log; sleep 0.02; done
-  - name: start-signer
-    type: process
-    with: {name: signer, command: /bin/sh, args: [config/signer.sh]}
-  - name: start-anvil
-";
 const MIGRATION: &str =
     "migration: {grace: 6s, settle: 2s, lease: 4s, lease_margin: 1s, cooldown: 1h}\n";
 /// Down, grace, fence, installation and settling, on a busy machine.
@@ -43,15 +28,9 @@ enum Loss {
     Killed,
 }
 
-/// The lines of an agent's signer: when, and with which key.
+/// What the signer of an agent wrote down.
 fn signed(agent: &Path) -> Vec<(u128, String)> {
-    let text = std::fs::read_to_string(agent.join("signer.log")).unwrap_or_default();
-    let whole = text.lines().filter_map(|line| line.split_once(' '));
-    // The newest line may be half written.
-    let whole = whole.filter(|(_, key)| key.len() == 16);
-    whole
-        .map(|(at, key)| (at.parse().unwrap(), key.to_owned()))
-        .collect()
+    signer::signed(&agent.join("signer.log"))
 }
 
 async fn host_of(dev: &Dev) -> Option<String> {
@@ -82,16 +61,7 @@ impl Fleet {
         let path = dev.path("bellwether.yaml");
         let config = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, config + MIGRATION).unwrap();
-        dev.edit(
-            "chains/anvil-devnet/profile.yaml",
-            "\nplugins:\n",
-            "\nkeys:\n  identity: {algorithm: ed25519, path: config/identity.key}\nplugins:\n",
-        );
-        dev.edit(
-            "recipes/anvil-devnet/full.yaml",
-            "\n  - name: start-anvil\n",
-            SIGNER,
-        );
+        signer::let_nodes_sign(&dev);
         dev.start().await;
         let gateway = dev.gateway().await;
         let proxy = Proxy::to(gateway.rsplit('/').next().unwrap()).await;
@@ -156,13 +126,8 @@ async fn a_node_moves_away(loss: Loss) {
         (!folder.exists()).then_some(())
     })
     .await;
-    let (before, after) = (signed(&fleet.first), signed(&fleet.second));
-    let (last, first) = (before.last().unwrap(), after.first().unwrap());
-    assert_eq!(last.1, first.1, "it is the same key");
-    assert!(
-        last.0 < first.0,
-        "two processes with one key: {last:?} {first:?}"
-    );
+    let log = |agent: &Path| agent.join("signer.log");
+    signer::signed_one_after_the_other(&log(&fleet.first), &log(&fleet.second));
     assert_eq!(kinds(&fleet.dev).await.len(), 1);
     assert_eq!(
         fleet.dev.incidents("migration_failed").await,

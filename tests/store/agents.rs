@@ -33,7 +33,11 @@ async fn hosts_have_their_own_names(db: &Db) {
     assert_eq!(db.list_hosts(Some(one.id), 9).await.unwrap(), [two]);
     let mut tx = db.begin().await.unwrap();
     assert!(!tx.insert_host(&host("one")).await.unwrap(), "its name is taken");
-    assert_eq!(tx.host_by_name("one").await.unwrap(), Some(one));
+    assert_eq!(tx.host_by_name("one").await.unwrap(), Some(one.clone()));
+    assert!(tx.set_host_ip(one.id, "10.0.0.1").await.unwrap());
+    assert!(!tx.set_host_ip(HostId(Uuid::nil()), "10.0.0.1").await.unwrap());
+    let moved = tx.host(one.id).await.unwrap().unwrap();
+    assert_eq!(moved.ip.as_deref(), Some("10.0.0.1"));
 }
 
 async fn the_newest_agent_of_a_host_counts(db: &Db) {
@@ -133,9 +137,11 @@ async fn a_token_is_used_once(db: &Db) {
         let of_node = EnrolmentToken { node_id: Some(node), ..token(hash) };
         tx.insert_enrolment_token(&of_node).await.unwrap();
     }
-    assert!(tx.node_has_enrolment_token(node).await.unwrap());
+    assert!(tx.node_has_enrolment_token(node, machine.id).await.unwrap());
     let other = host_domain::ids::NodeId(Uuid::nil());
-    assert!(!tx.node_has_enrolment_token(other).await.unwrap());
+    assert!(!tx.node_has_enrolment_token(other, machine.id).await.unwrap());
+    let elsewhere = db.host_by_name("two").await.unwrap().unwrap().id;
+    assert!(!tx.node_has_enrolment_token(node, elsewhere).await.unwrap());
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(3)).await.unwrap(), 2);
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(4)).await.unwrap(), 0);
     tx.commit().await.unwrap();

@@ -6,18 +6,21 @@ use std::time::Duration;
 use host_domain::agent::Host;
 use host_domain::claim::HostClaim;
 use host_domain::ids::{HostId, NodeId};
+use host_domain::migration::NodeMigration;
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Millis;
 use host_server::store::{Db, DbOptions, StoreError, retried};
 use uuid::Uuid;
 
 use super::builders::{host, stored_node, stored_node_in};
+use super::node_migrations::begin_migration;
 use crate::support::database::TestDb;
 
 pub(crate) async fn contract(test: &TestDb) {
     let db = &test.db;
     a_machine_is_its_nodes_until_that_lets_go(db).await;
     what_a_failed_node_left_behind_is_cleaned_or_taken_over(db).await;
+    what_a_moved_node_left_behind_is_cleaned(db).await;
     a_node_is_held_until_the_transaction_ends(db).await;
     of_many_that_want_few_machines_each_gets_its_own(test).await;
     claims_of_before_there_were_claims_are_found(test).await;
@@ -103,6 +106,68 @@ async fn what_a_failed_node_left_behind_is_cleaned_or_taken_over(db: &Db) {
     assert!(!tx.put_off_cleaning(left, Millis(60)).await.unwrap(), "another's");
     let late = tx.begin_cleaning(left, Millis(60), Millis(70)).await;
     assert_eq!(late.unwrap(), None, "another's");
+    tx.commit().await.unwrap();
+}
+
+async fn what_a_moved_node_left_behind_is_cleaned(db: &Db) {
+    let (old, new) = (stored_host(db, "moved-from").await.id, stored_host(db, "moved-to").await.id);
+    let node = stored_node(db, "moved-on").await;
+    let next = stored_node(db, "wants-the-old-one").await;
+    assert!(claim(db, old, node.id, 5).await && claim(db, new, node.id, 5).await);
+    let on = |host| host_domain::node::Placement {
+        host_id: Some(host),
+        ..node.placement.clone()
+    };
+    let found = async || {
+        let left = db.host_claims_to_clean(Millis(99), 9).await.unwrap();
+        let own = left.into_iter().filter(|left| left.node_id == node.id);
+        own.collect::<Vec<_>>()
+    };
+    // Each way that a migration can end, from where the node is on.
+    for (is_over, has_moved, place, left) in [
+        (false, false, old, None),
+        (false, true, new, None),
+        (true, true, new, Some(old)),
+        (true, false, old, Some(new)),
+        // It could not be put back: both may be needed.
+        (true, false, new, None),
+    ] {
+        let migration = begin_migration(db, &node, (old, new)).await;
+        let ended = NodeMigration {
+            ended_at: is_over.then_some(Millis(9)),
+            has_moved,
+            ..migration
+        };
+        let mut tx = db.begin().await.unwrap();
+        tx.update_node_migration(&ended).await.unwrap();
+        tx.set_placement(node.id, &on(place)).await.unwrap();
+        tx.commit().await.unwrap();
+        let hosts: Vec<_> = found().await.iter().map(|left| left.host_id).collect();
+        assert_eq!(hosts, Vec::from_iter(left), "{is_over} {has_moved}");
+        let Some(left) = found().await.pop() else {
+            forget(db, &ended).await;
+            continue;
+        };
+        assert!(!claim(db, left.host_id, next.id, 10).await, "not before it is clean");
+        let mut tx = db.begin().await.unwrap();
+        let begun = tx.begin_cleaning(&left, Millis(10), Millis(20)).await;
+        assert_eq!(begun.unwrap(), Some(1));
+        drop(tx);
+        forget(db, &ended).await;
+    }
+}
+
+/// Ends a migration in a way that leaves nothing behind.
+async fn forget(db: &Db, migration: &NodeMigration) {
+    let mut tx = db.begin().await.unwrap();
+    let none = NodeMigration {
+        target: None,
+        ended_at: Some(Millis(9)),
+        has_moved: false,
+        version: migration.version + 1,
+        ..migration.clone()
+    };
+    assert!(tx.update_node_migration(&none).await.unwrap().is_some());
     tx.commit().await.unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! Moves of nodes: changed by one writer at a time, found by node and while they are open.
 
+use host_domain::ids::HostId;
 use host_domain::migration::NodeMigration;
 use host_domain::node::Node;
 use host_domain::operation::{Operation, OperationKind, OperationState};
@@ -26,6 +27,25 @@ pub(crate) async fn contract(test: &TestDb) {
 
 async fn begin(db: &Db, node: &Node, at: i64) -> NodeMigration {
     let host = stored_agent(db, &format!("host-{at}")).await.host_id;
+    let migration = stored(db, node, (host, None), at).await;
+    let workflow = format!("migrate-node-{}-{at}", node.id);
+    let found = db.operation_of_workflow(&workflow).await.unwrap();
+    assert_eq!(found.unwrap().id, migration.operation_id);
+    assert_eq!(db.operation_of_workflow("none").await.unwrap(), None);
+    migration
+}
+
+/// A migration that is on its way between two hosts.
+pub(crate) async fn begin_migration(db: &Db, node: &Node, (from, to): (HostId, HostId)) -> NodeMigration {
+    stored(db, node, (from, Some(to)), 5).await
+}
+
+async fn stored(
+    db: &Db,
+    node: &Node,
+    (source, target): (HostId, Option<HostId>),
+    at: i64,
+) -> NodeMigration {
     let operation = Operation {
         id: operation_id(),
         kind: OperationKind::MigrateNode,
@@ -41,8 +61,8 @@ async fn begin(db: &Db, node: &Node, at: i64) -> NodeMigration {
     let migration = NodeMigration {
         operation_id: operation.id,
         node_id: node.id,
-        source: host,
-        target: None,
+        source,
+        target,
         is_forced: at == 20,
         triggered_at: Millis(at),
         fenced: None,
@@ -55,9 +75,6 @@ async fn begin(db: &Db, node: &Node, at: i64) -> NodeMigration {
     tx.insert_operation(&operation).await.unwrap();
     tx.insert_node_migration(&migration).await.unwrap();
     tx.commit().await.unwrap();
-    let found = db.operation_of_workflow(&operation.workflow_id).await.unwrap();
-    assert_eq!(found, Some(operation));
-    assert_eq!(db.operation_of_workflow("none").await.unwrap(), None);
     migration
 }
 

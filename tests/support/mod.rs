@@ -10,6 +10,7 @@ pub(crate) mod gateway;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
+pub(crate) mod signer;
 pub(crate) mod sshd;
 pub(crate) mod temporal;
 pub(crate) mod terraform;

@@ -93,6 +93,8 @@ pub mod category {
     pub const MIGRATION_FAILED: &str = "migration_failed";
     /// So many nodes of a region are down together that none is moved.
     pub const MIGRATION_HELD: &str = "migration_held";
+    /// A machine that its node left behind could not be given back.
+    pub const MACHINE_LEFT_BEHIND: &str = "machine_left_behind";
     /// A node's agent does not come back.
     pub const AGENT_SILENT: &str = "agent_silent";
     /// Nothing happened in a workflow for too long.

@@ -130,6 +130,12 @@ fn start_orchestrators(app: &App, engine: &Orchestrator) {
     ));
     app.spawn(every(
         app.clone(),
+        "machines",
+        Duration::from_secs(10),
+        reconcile::machines::round,
+    ));
+    app.spawn(every(
+        app.clone(),
         "provisioning cleaner",
         Duration::from_mins(5),
         reconcile::cleaners::provisioning,

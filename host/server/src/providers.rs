@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use host_domain::agent::Host;
+use host_domain::ids::OperationId;
 use host_domain::node::Node;
 use host_workflows::{ActivityContext, ActivityError};
 use secrecy::SecretString;
@@ -125,8 +126,8 @@ impl Providers {
 }
 
 impl Provider {
-    /// The machines that a node may get, the best first.
-    pub(crate) fn candidates(&self, node: &Node) -> Vec<Candidate> {
+    /// The machines that a node may get, the best first. `beside` is the migration that wants a further one for it.
+    pub(crate) fn candidates(&self, node: &Node, beside: Option<OperationId>) -> Vec<Candidate> {
         let placement = &node.placement;
         match self {
             Self::Local => vec![Candidate {
@@ -134,7 +135,7 @@ impl Provider {
                 address: None,
             }],
             Self::Ssh(ssh) => ssh.candidates(&placement.provider, &placement.region),
-            Self::Opentofu(_) => vec![Opentofu::candidate(node)],
+            Self::Opentofu(_) => vec![Opentofu::candidate(node, beside)],
         }
     }
 
@@ -143,6 +144,14 @@ impl Provider {
         match self {
             Self::Local => true,
             Self::Ssh(_) | Self::Opentofu(_) => false,
+        }
+    }
+
+    /// Whether a machine is made when it is wanted, so that there always is one.
+    pub(crate) fn makes_machines(&self) -> bool {
+        match self {
+            Self::Local | Self::Ssh(_) => false,
+            Self::Opentofu(_) => true,
         }
     }
 

@@ -7,7 +7,7 @@ use host_domain::time::{Millis, duration_text};
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
-use crate::node_activities::{FailedNode, NodeRef, Ready, activity};
+use crate::node_activities::{FailedNode, HostRef, NodeRef, Ready, activity};
 use crate::retry::Retry;
 
 activity! {
@@ -23,6 +23,22 @@ activity! {
 activity! {
     /// Chooses the host that takes the node, the same one at every call.
     ReserveTarget = "reserve_target": NodeRef => Route, Retry::STORE
+}
+
+activity! {
+    /// The same, where a provider may give the node a machine of its own: that is claimed, and nothing of it is touched or
+    /// paid for yet.
+    ClaimTarget = "claim_target": NodeRef => Target, Retry::STORE
+}
+
+/// What takes a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// From where to where.
+    #[serde(flatten)]
+    pub route: Route,
+    /// Whether it is a machine of the node's own, which has to be made.
+    pub is_own: bool,
 }
 
 /// From where to where a node moves.
@@ -47,9 +63,24 @@ pub struct Moving {
     pub route: Route,
 }
 
+impl Moving {
+    /// The host that takes the node.
+    pub fn target(&self) -> HostRef {
+        HostRef {
+            node: self.node,
+            host_id: self.route.target,
+        }
+    }
+}
+
 activity! {
     /// Lets the chosen host go; done already when none was chosen.
     ReleaseTarget = "release_target": NodeRef => (), Retry::UNDO
+}
+
+activity! {
+    /// The same, where it may be a machine of the node's own: its agent is cut off, and it is given back to its provider.
+    DestroyTarget = "destroy_target": NodeRef => (), Retry::PROVIDER
 }
 
 activity! {
@@ -101,7 +132,8 @@ pub struct SettledQuery {
 }
 
 activity! {
-    /// The end: the operation succeeded, and the old host removes what it has of the node as soon as it can be reached.
+    /// The end: the operation succeeded, and the old host removes what it has of the node as soon as it can be reached. A
+    /// machine that was the node's own is cut off, and given back to its provider as soon as that can be done.
     ReleaseSource = "release_source": Moving => (), Retry::STORE
 }
 

@@ -3,6 +3,11 @@
 //! The order is what makes it safe. The old host is fenced first: it gets no more leases and no keys. Then either its
 //! agent has stopped the processes and says so, or the last lease is waited for. Only then the keys may go anywhere else.
 //! Going back is the same in the other direction. What the node has to catch up it gets from its peers.
+//!
+//! A node whose machine is its own gets another one of its provider before anything is done to the old one, so that what
+//! can't be made costs nothing but time.
+
+mod fence;
 
 use std::time::Duration;
 
@@ -11,24 +16,25 @@ use host_domain::time::duration_text;
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
-use crate::command::{At, Done, command_id, run_command_at, run_undo_command_at};
+use crate::command::{At, Done, run_command_at};
 use crate::error::{ActivityError, Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::migrate_activities::{
-    CheckConcluded, CheckFence, CheckMigration, CheckSettled, FenceSource, FenceTarget, Fenced,
-    MarkMigrating, MarkMigrationFailed, Moving, PlaceOnTarget, ReleaseSource, ReleaseTarget,
-    ReserveTarget, RestoreSource, SettledQuery,
+    CheckConcluded, CheckFence, CheckMigration, CheckSettled, ClaimTarget, DestroyTarget,
+    FenceSource, FenceTarget, Fenced, MarkMigrating, MarkMigrationFailed, Moving, PlaceOnTarget,
+    ReleaseSource, ReleaseTarget, ReserveTarget, RestoreSource, SettledQuery,
 };
 use crate::node_activities::{
-    CommandAction, CommandRef, CommandRequest, CommandState, CommandStatus, FailedNode,
-    MarkSyncing, NodeRef, ReportStep, SendCommand, Sent, StepState, WithdrawCommand,
+    BootstrapAgent, CheckAgent, CommandAction, CommandStatus, CreateHost, FailedNode, MarkSyncing,
+    NodeRef, PlanHost, ReportStep, RevokeEnrolmentToken, SendCommand, StepState, WithdrawCommand,
 };
-use crate::provision_node::{NODE_HEALTH, report};
+use crate::provision_node::{NODE_HEALTH, report, wait_for_agent};
 use crate::undo::Undos;
 use crate::wait::until;
 use crate::workflow::Workflow;
+use fence::{go_back, stop_source};
 
-/// The steps, in their order, as an operation shows them.
+/// The steps, in their order, as an operation shows them, of a node that shares its host with others.
 pub const STEPS: &[&str] = &[
     "check_migration",
     "mark_migrating",
@@ -41,11 +47,25 @@ pub const STEPS: &[&str] = &[
     RELEASE_SOURCE,
 ];
 
-/// The last step.
-const RELEASE_SOURCE: &str = "release_source";
+/// The same of a node with a machine of its own.
+pub const STEPS_WITH_MACHINE: &[&str] = &[
+    "check_migration",
+    "mark_migrating",
+    "reserve_target",
+    "plan_host",
+    "create_host",
+    "bootstrap_agent",
+    "wait_for_agent",
+    "fence_source",
+    "prepare",
+    "install",
+    "mark_syncing",
+    "wait_until_settled",
+    RELEASE_SOURCE,
+];
 
-/// Nobody sends to it: the end of a lease is only a matter of time.
-const FENCE: &str = "fence";
+/// The last step.
+pub const RELEASE_SOURCE: &str = "release_source";
 
 /// The workflow's id: a trigger that repeats is the same migration.
 pub fn workflow_id(node_id: NodeId, health_state_version: i64) -> String {
@@ -78,6 +98,9 @@ impl MigrateInput {
 /// How long each wait of a migration may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateLimits {
+    /// Until the agent of a machine that was made is connected. Inputs of version 1.0.0 do not have it.
+    #[serde(with = "duration_text", default = "agent_limit")]
+    pub agent: Duration,
     /// For the old agent to stop the processes, when it can be reached at all.
     #[serde(with = "duration_text")]
     pub stop: Duration,
@@ -104,6 +127,7 @@ pub struct MigrateLimits {
 impl Default for MigrateLimits {
     fn default() -> Self {
         Self {
+            agent: agent_limit(),
             stop: Duration::from_secs(30),
             fence: Duration::from_hours(1),
             prepare: Duration::from_mins(2),
@@ -115,18 +139,32 @@ impl Default for MigrateLimits {
     }
 }
 
-/// The workflow.
-pub struct MigrateNode;
+fn agent_limit() -> Duration {
+    Duration::from_mins(10)
+}
 
-impl Workflow for MigrateNode {
+/// The workflow, version 1.`MINOR`.0. The older one stays for those that began with it: 0 knows shared hosts only.
+pub struct MigrateNode<const MINOR: u8 = 1>;
+
+impl<const MINOR: u8> Workflow for MigrateNode<MINOR> {
     const KIND: &'static str = "migrate-node";
-    const VERSION: &'static str = "1.0.0";
+    const VERSION: &'static str = match MINOR {
+        0 => "1.0.0",
+        _ => "1.1.0",
+    };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         CheckMigration::NAME,
         MarkMigrating::NAME,
         ReserveTarget::NAME,
         ReleaseTarget::NAME,
+        ClaimTarget::NAME,
+        DestroyTarget::NAME,
+        PlanHost::NAME,
+        CreateHost::NAME,
+        BootstrapAgent::NAME,
+        RevokeEnrolmentToken::NAME,
+        CheckAgent::NAME,
         FenceSource::NAME,
         FenceTarget::NAME,
         CheckFence::NAME,
@@ -151,7 +189,7 @@ impl Workflow for MigrateNode {
             undos: Undos::default(),
             step: STEPS[0],
         };
-        match run.forward().await {
+        match run.forward(MINOR).await {
             Ok(()) => Ok(()),
             Err(_) if run.is_concluded().await => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
@@ -168,7 +206,7 @@ struct Run {
 }
 
 impl Run {
-    async fn forward(&mut self) -> Result<(), FlowError> {
+    async fn forward(&mut self, minor: u8) -> Result<(), FlowError> {
         let node = self.input.node;
 
         self.begin("check_migration").await?;
@@ -178,17 +216,60 @@ impl Run {
         self.flow.activity(MarkMigrating, &node).await?;
 
         self.begin("reserve_target").await?;
-        self.undos.push("release_target", move |flow| async move {
-            flow.activity(ReleaseTarget, &node).await
-        });
-        let route = self.flow.activity(ReserveTarget, &node).await?;
-        let moving = Moving { node, route };
+        let moving = if minor >= 1 {
+            self.claim_target(node).await?
+        } else {
+            self.reserve_target(node).await?
+        };
 
         let fenced = self.fence(moving).await?;
         self.install(moving, fenced).await?;
 
         self.begin(RELEASE_SOURCE).await?;
         self.flow.activity(ReleaseSource, &moving).await
+    }
+
+    /// What takes the node: a host that others share, or a machine of its own with an agent that is connected.
+    async fn claim_target(&mut self, node: NodeRef) -> Result<Moving, FlowError> {
+        self.undos.push("release_target", move |flow| async move {
+            flow.activity(DestroyTarget, &node).await
+        });
+        let target = self.flow.activity(ClaimTarget, &node).await?;
+        let route = target.route;
+        let moving = Moving { node, route };
+        if target.is_own {
+            self.make_target(moving).await?;
+        }
+        Ok(moving)
+    }
+
+    async fn make_target(&mut self, moving: Moving) -> Result<(), FlowError> {
+        let (node, host) = (moving.node, moving.target());
+        self.begin("plan_host").await?;
+        // A plan may hold a token for the machine's first start, so it is taken back from here on.
+        self.undos
+            .push("revoke_enrolment_token", move |flow| async move {
+                flow.activity(RevokeEnrolmentToken, &node).await
+            });
+        self.flow.activity(PlanHost, &host).await?;
+
+        self.begin("create_host").await?;
+        self.flow.activity(CreateHost, &host).await?;
+
+        self.begin("bootstrap_agent").await?;
+        self.flow.activity(BootstrapAgent, &host).await?;
+
+        self.begin("wait_for_agent").await?;
+        wait_for_agent(&self.flow, host, self.input.limits.agent).await
+    }
+
+    /// What version 1.0.0 does: it knows only hosts that are shared.
+    async fn reserve_target(&mut self, node: NodeRef) -> Result<Moving, FlowError> {
+        self.undos.push("release_target", move |flow| async move {
+            flow.activity(ReleaseTarget, &node).await
+        });
+        let route = self.flow.activity(ReserveTarget, &node).await?;
+        Ok(Moving { node, route })
     }
 
     /// When this is over the old process is gone, and the new host may have the keys.
@@ -287,78 +368,6 @@ impl Run {
         }
         failure
     }
-}
-
-/// Comes back when the old agent says that it has stopped the processes, or when they can't run any longer without it.
-async fn stop_source(
-    flow: &Flow,
-    moving: Moving,
-    fenced: Fenced,
-    limits: &MigrateLimits,
-) -> Result<(), FlowError> {
-    let step = format!("stop-{}", fenced.at);
-    let command = CommandRef {
-        command_id: command_id(&flow.id(), &step),
-    };
-    let request = CommandRequest {
-        node: moving.node,
-        command_id: command.command_id,
-        action: CommandAction::Stop,
-        limit: limits.stop,
-        mailbox: format!("command:{step}"),
-        host_id: Some(moving.route.source),
-    };
-    let is_sent = flow.activity(SendCommand, &request).await? == Sent::Queued;
-    let holds_keys = moving.route.holds_keys;
-    let limit = if holds_keys {
-        limits.fence
-    } else {
-        limits.stop
-    };
-    let what = "the end of the old process";
-    let ended = until(flow, what, &request.mailbox, limit, || async {
-        // Only "done" is a proof. An agent that was cut off for good, or could not stop them, proves nothing.
-        if is_sent && flow.activity(CommandStatus, &command).await? == CommandState::Succeeded {
-            return Ok(Some(true));
-        }
-        let is_over = holds_keys && flow.activity(CheckFence, &moving).await?.is_ready;
-        Ok((is_over || !(is_sent || holds_keys)).then_some(false))
-    })
-    .await;
-    if is_sent && ended != Ok(true) {
-        flow.shielded().activity(WithdrawCommand, &command).await?;
-    }
-    match ended {
-        Ok(_) => Ok(()),
-        // Without keys nothing is at stake, and an agent that can't be reached is what migrations are for.
-        Err(FlowError::TimedOut { .. }) if !holds_keys => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Takes the node back from the new host, as surely as it was taken from the old one, and gives it back.
-async fn go_back(flow: &Flow, moving: Moving, limits: &MigrateLimits) -> Result<(), FlowError> {
-    let fenced = flow.activity(FenceTarget, &moving).await?;
-    let at = At {
-        host_id: Some(moving.route.target),
-        step: &format!("undo-uninstall-{}", fenced.at),
-    };
-    let uninstall = CommandAction::Uninstall;
-    let removed = run_undo_command_at(flow, moving.node, at, uninstall, limits.uninstall).await;
-    if removed != Ok(Done::Succeeded) && moving.route.holds_keys {
-        wait_for_fence(flow, moving, limits.fence).await?;
-    }
-    flow.activity(RestoreSource, &moving).await?;
-    // It is where it was; what the new host may still have of it is named.
-    removed.map(drop)
-}
-
-async fn wait_for_fence(flow: &Flow, moving: Moving, limit: Duration) -> Result<(), FlowError> {
-    until(flow, "the end of the last lease", FENCE, limit, || async {
-        let over = flow.activity(CheckFence, &moving).await?;
-        Ok(over.is_ready.then_some(()))
-    })
-    .await
 }
 
 fn no_agent(step: CommandAction) -> FlowError {

@@ -178,21 +178,7 @@ impl Run {
         };
 
         self.begin("wait_for_agent").await?;
-        let flow = &self.flow;
-        until(
-            flow,
-            "the host's agent",
-            AGENT_READY,
-            limits.agent,
-            || async {
-                Ok(flow
-                    .activity(CheckAgent, &host)
-                    .await?
-                    .is_ready
-                    .then_some(()))
-            },
-        )
-        .await?;
+        wait_for_agent(&self.flow, host, limits.agent).await?;
 
         self.begin("prepare").await?;
         self.undos.push("uninstall", move |flow| async move {
@@ -348,6 +334,19 @@ async fn command(
             })
         }
     }
+}
+
+/// Comes back when the host's agent is connected.
+pub(crate) async fn wait_for_agent(
+    flow: &Flow,
+    host: HostRef,
+    limit: Duration,
+) -> Result<(), FlowError> {
+    until(flow, "the host's agent", AGENT_READY, limit, || async {
+        let agent = flow.activity(CheckAgent, &host).await?;
+        Ok(agent.is_ready.then_some(()))
+    })
+    .await
 }
 
 /// Records the end of a failed workflow; gives the failure back, with one more leftover when it could not.

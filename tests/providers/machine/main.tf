@@ -9,22 +9,29 @@ variable "token" {
 }
 variable "agent" { type = string }
 variable "dir" { type = string }
+# "always", or "beside": only for a node's second machine, whose name is longer.
 variable "breaks" {
-  type    = bool
-  default = false
+  type    = string
+  default = "never"
 }
 variable "hold" {
   type    = string
   default = "/nonexistent"
 }
 
+locals {
+  dir    = "${var.dir}/${var.name}"
+  breaks = var.breaks == "always" || var.breaks == "beside" && length(var.name) > 47
+}
+
 resource "terraform_data" "machine" {
-  input = { dir = var.dir }
+  input = { dir = local.dir }
 
   provisioner "local-exec" {
     command = <<-END
       set -eu
       umask 077
+      mkdir -p "$${DIR%/*}"
       mkdir "$DIR"
       printf '%s\n' "$CA" >"$DIR/ca.pem"
       printf '%s\n' "$TOKEN" >"$DIR/token"
@@ -34,7 +41,7 @@ resource "terraform_data" "machine" {
     END
 
     environment = {
-      DIR     = var.dir
+      DIR     = local.dir
       CA      = var.ca_pem
       TOKEN   = var.token
       AGENT   = var.agent
@@ -53,6 +60,7 @@ resource "terraform_data" "machine" {
       done
       sleep 0.5
       rm -rf "$DIR"
+      rmdir "$${DIR%/*}" 2>/dev/null || true
     END
 
     environment = { DIR = self.input.dir }
@@ -64,7 +72,7 @@ resource "terraform_data" "after" {
   depends_on = [terraform_data.machine]
 
   provisioner "local-exec" {
-    command     = var.breaks ? "echo the quota is used up; exit 7" : "while [ -e \"$HOLD\" ]; do sleep 0.1; done"
+    command     = local.breaks ? "echo the quota is used up; exit 7" : "while [ -e \"$HOLD\" ]; do sleep 0.1; done"
     environment = { HOLD = var.hold }
   }
 }

@@ -1,13 +1,13 @@
 //! A node's machine, from its provider: which one it gets, what is planned, made, put on it and given back.
 //!
-//! The rows say what a node holds, providers what is there. A machine stays claimed until it was given back, so one that
-//! could not be is never found free by another node that is made meanwhile.
+//! A node that moves has two of them for a while, so each step but the claim is told which one it is about.
 
 use std::time::Duration;
 
 use host_domain::agent::Host;
-use host_domain::ids::{HostId, NodeId};
+use host_domain::ids::{AgentId, HostId};
 use host_domain::node::{Node, Placement};
+use host_domain::time::Millis;
 use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
 use host_workflows::{ActivityContext, ActivityError, Retry};
 
@@ -15,14 +15,14 @@ use super::activity_error;
 use super::nodes::{read, read_in};
 use super::operations::keep_output;
 use crate::app::App;
-use crate::ops::{MachineOf, OpError, ensure_host};
-use crate::providers::{Join, JoinAt, Machine, ProviderError};
+use crate::ops::{Claimed, MachineOf, OpError, claim_machine, ensure_host};
+use crate::providers::{Join, JoinAt, Machine, Provider, ProviderError};
 use crate::store::{Tx, retried};
 
 /// The step whose output is the plan.
 const PLAN_STEP: &str = "plan_host";
 
-/// Says which machine the node gets, the same one at every call. Each claim is a row, so several hosts may claim at once.
+/// Says which machine the node gets, the same one at every call.
 pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
@@ -37,55 +37,40 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
         .providers
         .get(name)
         .map_err(|error| OpError::Conflict(error.to_string()))?;
-    // One that a failed node left behind may be broken: it is taken last. It is made clean before it is used.
-    let mut left_behind = Vec::new();
-    for candidate in provider.candidates(&row) {
-        let machine = MachineOf {
-            provider: name,
-            region: &row.placement.region,
-            address: candidate.address.as_deref(),
-        };
-        let host = ensure_host(&mut tx, &candidate.name, &machine, now).await?;
-        if provider.is_shared() {
-            return take(tx, &row, &host, candidate.address).await;
-        }
-        match tx.host_claim(host.id).await? {
-            Some(claim) if claim.node_id != row.id => {
-                left_behind.push((host, candidate.address, claim.node_id));
-            }
-            _ if tx.claim_host(host.id, row.id, now).await? => {
-                return take(tx, &row, &host, candidate.address).await;
-            }
-            // Somebody was faster.
-            _ => {}
-        }
+    let claimed = if provider.is_shared() {
+        shared_host(&mut tx, provider, &row, now).await?
+    } else {
+        claim_machine(&mut tx, provider, &row, None, now).await?
+    };
+    match claimed {
+        Some(Claimed { host, address }) => take(tx, &row, &host, address).await,
+        None => Err(OpError::Conflict(format!(
+            "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
+            row.placement.region
+        ))),
     }
-    for (host, address, from) in left_behind {
-        if tx.claim_host(host.id, row.id, now).await? {
-            leave(&mut tx, from, host.id).await?;
-            return take(tx, &row, &host, address).await;
-        }
-    }
-    Err(OpError::Conflict(format!(
-        "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
-        row.placement.region
-    )))
 }
 
-/// A node that is no more has nothing to do with a machine that another one took over.
-async fn leave(tx: &mut Tx, node: NodeId, host: HostId) -> Result<(), OpError> {
-    match tx.node(node).await? {
-        Some(row) if row.placement.host_id == Some(host) => {
-            let placement = Placement {
-                host_id: None,
-                host_ip: None,
-                ..row.placement
-            };
-            tx.set_placement(node, &placement).await?;
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+/// The host that the nodes of a provider share.
+async fn shared_host(
+    tx: &mut Tx,
+    provider: &Provider,
+    node: &Node,
+    now: Millis,
+) -> Result<Option<Claimed>, OpError> {
+    let Some(candidate) = provider.candidates(node, None).into_iter().next() else {
+        return Ok(None);
+    };
+    let machine = MachineOf {
+        provider: &node.placement.provider,
+        region: &node.placement.region,
+        address: candidate.address.as_deref(),
+    };
+    let host = ensure_host(tx, &candidate.name, &machine, now).await?;
+    Ok(Some(Claimed {
+        host,
+        address: candidate.address,
+    }))
 }
 
 async fn take(
@@ -140,23 +125,27 @@ pub(super) async fn create(
         .create(&machine, &ctx)
         .await
         .map_err(for_workflow)?;
-    let found = || found_at(&app, host.node, created.address.as_deref());
+    let found = || found_at(&app, host, created.address.as_deref());
     retried(found).await.map_err(activity_error)?;
     keep(&app, host.node, "create_host", created.output).await
 }
 
-/// Notes where the machine is.
-async fn found_at(app: &App, node: NodeRef, address: Option<&str>) -> Result<(), OpError> {
+/// Notes where the machine is. A node that is not on it yet is where it was.
+async fn found_at(app: &App, host: HostRef, address: Option<&str>) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
-    let row = read_in(&mut tx, node).await?;
-    if row.placement.host_ip.as_deref() != address {
+    let row = read_in(&mut tx, host.node).await?;
+    if let Some(address) = address {
+        tx.set_host_ip(host.host_id, address).await?;
+    }
+    let is_there = row.placement.host_id == Some(host.host_id);
+    if is_there && row.placement.host_ip.as_deref() != address {
         let placement = Placement {
             host_ip: address.map(str::to_owned),
             ..row.placement
         };
         tx.set_placement(row.id, &placement).await?;
-        tx.commit().await?;
     }
+    tx.commit().await?;
     Ok(())
 }
 
@@ -227,22 +216,38 @@ pub(super) async fn destroy(
         .get(&machine.node.placement.provider)
         .map_err(for_workflow)?;
     if !provider.is_shared() {
-        retried(|| cut_agents_off(&app, host_id))
-            .await
-            .map_err(activity_error)?;
-        let issued = app.db.node_has_enrolment_token(node.node_id).await;
-        let was_touched = issued.map_err(|error| activity_error(error.into()))?
-            || is_dirty(&app, host_id).await.map_err(activity_error)?;
-        // Before there was a token nothing was put on a machine that is reached by one: it need not be reached now.
-        if was_touched || provider.join_at() != JoinAt::Bootstrap {
-            let destroyed = provider.destroy(&machine, &ctx).await;
-            let output = destroyed.map_err(|error| with_output(error.for_workflow()))?;
-            keep(&app, node, "destroy_host", output).await?;
-        }
+        let output = take_apart(&app, &ctx, &machine).await?;
+        keep(&app, node, "destroy_host", output).await?;
     }
     retried(|| super::hosts::release(app.clone(), node))
         .await
         .map_err(activity_error)
+}
+
+/// Cuts a machine's agents off and gives it back to its provider, whose words are the answer.
+pub(super) async fn take_apart(
+    app: &App,
+    ctx: &ActivityContext,
+    machine: &Machine,
+) -> Result<String, ActivityError> {
+    let host_id = machine.host.id;
+    let provider = &machine.node.placement.provider;
+    let provider = app.providers.get(provider).map_err(for_workflow)?;
+    retried(|| cut_agents_off(app, host_id))
+        .await
+        .map_err(activity_error)?;
+    let issued = app
+        .db
+        .node_has_enrolment_token(machine.node.id, host_id)
+        .await;
+    let was_touched = issued.map_err(|error| activity_error(error.into()))?
+        || is_dirty(app, host_id).await.map_err(activity_error)?;
+    // Before there was a token nothing was put on a machine that is reached by one: it need not be reached now.
+    if !was_touched && provider.join_at() == JoinAt::Bootstrap {
+        return Ok(String::new());
+    }
+    let destroyed = provider.destroy(machine, ctx).await;
+    destroyed.map_err(|error| with_output(error.for_workflow()))
 }
 
 /// Whether something of an earlier node may be on the machine.
@@ -253,13 +258,8 @@ async fn is_dirty(app: &App, host: HostId) -> Result<bool, OpError> {
 
 /// Certificates of a machine that is given back are worth nothing.
 async fn cut_agents_off(app: &App, host_id: HostId) -> Result<(), OpError> {
-    let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let mut cut_off = Vec::new();
-    while let Some(agent) = tx.agent_of_host(host_id).await? {
-        tx.revoke_agent(agent.id, now).await?;
-        cut_off.push(agent.id);
-    }
+    let cut_off = revoke_agents(&mut tx, host_id, app.clock.now()).await?;
     if cut_off.is_empty() {
         return Ok(());
     }
@@ -270,7 +270,25 @@ async fn cut_agents_off(app: &App, host_id: HostId) -> Result<(), OpError> {
     Ok(())
 }
 
-async fn machine(app: &App, node: NodeRef, host_id: HostId) -> Result<Machine, ActivityError> {
+/// Revokes every agent of a host, and says whose sessions end with that.
+pub(super) async fn revoke_agents(
+    tx: &mut Tx,
+    host_id: HostId,
+    now: Millis,
+) -> Result<Vec<AgentId>, OpError> {
+    let mut revoked = Vec::new();
+    while let Some(agent) = tx.agent_of_host(host_id).await? {
+        tx.revoke_agent(agent.id, now).await?;
+        revoked.push(agent.id);
+    }
+    Ok(revoked)
+}
+
+pub(super) async fn machine(
+    app: &App,
+    node: NodeRef,
+    host_id: HostId,
+) -> Result<Machine, ActivityError> {
     let read = || async {
         let row = read(app, node).await?;
         let host = app.db.host(host_id).await?;

@@ -10,24 +10,27 @@ use host_domain::migration::{Candidate, NodeMigration, fence_ends, may_move};
 use host_domain::node::{Node, NodeEvent, NodeState, Placement, Reason};
 use host_domain::operation::OperationState;
 use host_domain::time::Millis;
-use host_workflows::migrate_activities::{Fenced, Moving, Route, SettledQuery};
+use host_workflows::migrate_activities::{Fenced, Moving, SettledQuery};
+use host_workflows::migrate_node::RELEASE_SOURCE;
 use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
 use uuid::Uuid;
 
 use super::commands::newest_prepared;
+use super::machines::revoke_agents;
 use super::nodes::{CANCELLED, read, read_in, summary};
-use super::operations::{edit_in, fail_running, finish_running};
+use super::operations::{edit_in, fail_running, finish_running, say};
+use super::targets::is_own;
 use crate::app::App;
 use crate::gateway::{Order, encode_command};
-use crate::ops::{
-    Change, NO_TARGET, OpError, Subject, candidate, change_node, health_of, raise, resolve,
-};
+use crate::ops::{Change, OpError, Subject, candidate, change_node, health_of, raise, resolve};
 use crate::store::Tx;
 
 /// How long a host that was away may take to come back and remove what it still has of a node that has moved.
 const REMOVAL: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// The same for starting a node again that could not be moved.
 const RESTART: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+/// What an operation says of the machine that its node has left.
+const GIVEN_BACK: &str = "the node has moved; its old machine is cut off, and is given back as soon as it can be reached";
 /// Migrations among which a migration finds its place.
 const OPEN_MAX: u32 = 1_000;
 
@@ -87,40 +90,6 @@ pub(super) async fn mark_migrating(app: App, node: NodeRef) -> Result<(), OpErro
         )
         .await?;
         tx.expect_beats(row.id, now).await?;
-        tx.commit().await?;
-    }
-    Ok(())
-}
-
-/// Chooses the host that takes the node.
-pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Route, OpError> {
-    let mut tx = app.db.begin().await?;
-    let row = read_in(&mut tx, node).await?;
-    let mut migration = open_in(&tx, node).await?;
-    let keys = tx.node_keys(row.id).await?;
-    let route = |target: HostId| Route {
-        source: migration.source,
-        target,
-        holds_keys: keys.iter().any(|key| key.delete_after.is_none()),
-    };
-    if let Some(target) = migration.target {
-        return Ok(route(target));
-    }
-    let chosen = app.target_for(&tx, &row, app.clock.now()).await?;
-    let chosen = chosen.ok_or_else(|| OpError::Conflict(NO_TARGET.to_owned()))?;
-    let route = route(chosen.id);
-    migration.target = Some(chosen.id);
-    save(&mut tx, &migration).await?;
-    tx.commit().await?;
-    Ok(route)
-}
-
-/// Lets the chosen host go.
-pub(super) async fn release_target(app: App, node: NodeRef) -> Result<(), OpError> {
-    let mut tx = app.db.begin().await?;
-    let mut migration = open_in(&tx, node).await?;
-    if migration.target.take().is_some() {
-        save(&mut tx, &migration).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -239,12 +208,16 @@ pub(super) async fn release_source(app: App, moving: Moving) -> Result<bool, OpE
     if migration.has_moved {
         return Ok(true);
     }
+    let is_own = is_own(&tx, &row, moving.route.source).await?;
     let mut is_cancelled = false;
     edit_in(&app, &mut tx, moving.node.operation_id, |operation, now| {
         is_cancelled = operation.state == OperationState::Undoing;
         if !is_cancelled {
             finish_running(operation, now);
             operation.state = OperationState::Succeeded;
+            if is_own {
+                say(operation, RELEASE_SOURCE, GIVEN_BACK);
+            }
         }
     })
     .await?;
@@ -261,6 +234,15 @@ pub(super) async fn release_source(app: App, moving: Moving) -> Result<bool, OpE
         now,
     )
     .await?;
+    if is_own {
+        // The machine is nobody's from here on, and what the agent has is removed with it.
+        let cut_off = revoke_agents(&mut tx, moving.route.source, now).await?;
+        tx.commit().await?;
+        for agent in cut_off {
+            app.sessions.cut_off(agent);
+        }
+        return Ok(true);
+    }
     let agent = tx.agent_of_host(moving.route.source).await?;
     if let Some(agent) = &agent {
         let order = (Order::Uninstall, CommandKind::Uninstall);
@@ -385,7 +367,7 @@ async fn take_over_fence(tx: &mut Tx, moving: Moving, fenced: HostId) -> Result<
     Ok(())
 }
 
-fn still_open(migration: &NodeMigration) -> Result<(), OpError> {
+pub(super) fn still_open(migration: &NodeMigration) -> Result<(), OpError> {
     match migration.ended_at {
         None => Ok(()),
         Some(_) => Err(OpError::Conflict("the migration is over".to_owned())),
@@ -397,12 +379,12 @@ async fn open(app: &App, node: NodeRef) -> Result<NodeMigration, OpError> {
     found.ok_or_else(|| OpError::not_found("migration", node.operation_id))
 }
 
-async fn open_in(tx: &Tx, node: NodeRef) -> Result<NodeMigration, OpError> {
+pub(super) async fn open_in(tx: &Tx, node: NodeRef) -> Result<NodeMigration, OpError> {
     let found = tx.node_migration(node.operation_id).await?;
     found.ok_or_else(|| OpError::not_found("migration", node.operation_id))
 }
 
-async fn save(tx: &mut Tx, migration: &NodeMigration) -> Result<NodeMigration, OpError> {
+pub(super) async fn save(tx: &mut Tx, migration: &NodeMigration) -> Result<NodeMigration, OpError> {
     let version = tx.update_node_migration(migration).await?;
     let version = version.ok_or_else(|| OpError::stale("migration", migration.operation_id))?;
     Ok(NodeMigration {

@@ -3,17 +3,19 @@
 mod commands;
 mod hosts;
 mod keys;
+mod left_machines;
 mod machines;
 mod migrations;
 mod nodes;
 mod operations;
+mod targets;
 
 use std::future::Future;
 
 use host_workflows::migrate_activities::{
-    CheckConcluded, CheckFence, CheckMigration, CheckSettled, FenceSource, FenceTarget,
-    MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource, ReleaseTarget, ReserveTarget,
-    RestoreSource,
+    CheckConcluded, CheckFence, CheckMigration, CheckSettled, ClaimTarget, DestroyTarget,
+    FenceSource, FenceTarget, MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource,
+    ReleaseTarget, ReserveTarget, RestoreSource,
 };
 use host_workflows::node_activities::{
     BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost, DeleteKeys,
@@ -22,6 +24,8 @@ use host_workflows::node_activities::{
     RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
+
+pub(crate) use left_machines::give_back;
 
 use crate::app::App;
 use crate::ops::OpError;
@@ -92,8 +96,10 @@ pub(crate) fn all(app: &App) -> Activities {
 fn on_migrations(activities: &mut Activities, app: &App) {
     on(activities, app, CheckMigration, migrations::check);
     on(activities, app, MarkMigrating, migrations::mark_migrating);
-    on(activities, app, ReserveTarget, migrations::reserve);
-    on(activities, app, ReleaseTarget, migrations::release_target);
+    on(activities, app, ReserveTarget, targets::reserve);
+    on(activities, app, ReleaseTarget, targets::release);
+    on(activities, app, ClaimTarget, targets::claim);
+    on_machine(activities, app, DestroyTarget, targets::destroy);
     on(activities, app, FenceSource, migrations::fence_source);
     on(activities, app, FenceTarget, migrations::fence_target);
     on(activities, app, CheckFence, migrations::check_fence);

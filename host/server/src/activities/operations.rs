@@ -108,6 +108,14 @@ fn set_step(operation: &mut Operation, name: &str, state: StepState, message: &s
     }
 }
 
+/// Says something about a step.
+pub(super) fn say(operation: &mut Operation, step: &str, message: &str) {
+    let steps = operation.steps.iter_mut();
+    for one in steps.filter(|one| one.name == step) {
+        message.clone_into(&mut one.message);
+    }
+}
+
 pub(super) fn finish_running(operation: &mut Operation, now: Millis) {
     for step in operation
         .steps

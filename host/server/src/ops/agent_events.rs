@@ -130,7 +130,7 @@ impl From<&crate::catalogue::ActiveCollector> for CollectorAssignment {
 }
 
 impl App {
-    /// Tells the provisionings of the agent's host that it is there.
+    /// Tells the provisionings and migrations that wait for the agent's host that it is there.
     async fn wake_provisionings(&self, agent_id: AgentId) -> Result<(), OpError> {
         let Some(agent) = self.db.agent(agent_id).await? else {
             return Ok(());
@@ -143,6 +143,13 @@ impl App {
         for node in self.db.list_nodes(&filter, None, PAGE_MAX).await? {
             let workflow = provision_node::workflow_id(node.id);
             self.hint(&workflow, provision_node::AGENT_READY).await;
+        }
+        let open = self.db.open_node_migrations(PAGE_MAX).await?.into_iter();
+        for migration in open.filter(|open| open.target == Some(agent.host_id)) {
+            if let Some(operation) = self.db.operation(migration.operation_id).await? {
+                let workflow = &operation.workflow_id;
+                self.hint(workflow, provision_node::AGENT_READY).await;
+            }
         }
         Ok(())
     }

@@ -11,11 +11,11 @@ use host_domain::time::Millis;
 use host_workflows::migrate_node;
 
 use super::audit::audit;
+use super::machines::has_machine_for;
 use super::nodes::new_operation;
 use super::operations::log_operation;
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::providers::Provider;
 use crate::store::{NodeFilter, Reader, Tx, retried};
 
 /// Rows that are read at once.
@@ -89,7 +89,7 @@ impl App {
             }
             Err(held) => return Err(OpError::Conflict(held.to_string())),
         }
-        if self.target_for(&tx, &node, now).await?.is_none() {
+        if !self.can_take(&tx, &node, now).await? {
             return Err(OpError::Conflict(NO_TARGET.to_owned()));
         }
         let operation = self.begin_migration(&mut tx, &node, is_forced, now).await?;
@@ -117,7 +117,7 @@ impl App {
             node,
             OperationKind::MigrateNode,
             migrate_node::workflow_id(node.id, version),
-            migrate_node::STEPS,
+            self.migration_steps(node),
             now,
         );
         tx.insert_operation(&operation).await?;
@@ -171,15 +171,37 @@ impl App {
         }
     }
 
-    /// Whether a node's host is one that several nodes share. A machine that is one node's own is given back with it, so
-    /// nobody else may be put on it.
-    pub(crate) fn is_movable(&self, node: &Node) -> bool {
-        let provider = self.providers.get(&node.placement.provider);
-        provider.is_ok_and(Provider::is_shared)
+    fn migration_steps(&self, node: &Node) -> &'static [&'static str] {
+        match self.providers.get(&node.placement.provider) {
+            Ok(provider) if !provider.is_shared() => migrate_node::STEPS_WITH_MACHINE,
+            _ => migrate_node::STEPS,
+        }
     }
 
-    /// The host that takes a node: of the same provider and region as its own, with an agent that beats, and of those the
-    /// one with the fewest nodes.
+    /// Whether there is something that could take a node: another host where several nodes share one, or else a machine that
+    /// its provider has free or makes.
+    pub(crate) async fn can_take(
+        &self,
+        reader: &Reader,
+        node: &Node,
+        now: Millis,
+    ) -> Result<bool, OpError> {
+        match self.providers.get(&node.placement.provider) {
+            Ok(provider) if provider.is_shared() => {
+                Ok(self.target_for(reader, node, now).await?.is_some())
+            }
+            Ok(provider) => has_machine_for(reader, provider, node, now).await,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether a node's provider is set up here, so that there may be something that takes the node.
+    pub(crate) fn is_movable(&self, node: &Node) -> bool {
+        self.providers.get(&node.placement.provider).is_ok()
+    }
+
+    /// The host that takes a node, where several share one: of the same provider and region as its own, with an agent that
+    /// beats, and of those the one with the fewest nodes.
     pub(crate) async fn target_for(
         &self,
         reader: &Reader,
@@ -189,9 +211,6 @@ impl App {
         let Some(source) = node.placement.host_id else {
             return Ok(None);
         };
-        if !self.is_movable(node) {
-            return Ok(None);
-        }
         let source = reader.host(source).await?;
         let source = source.ok_or_else(|| OpError::not_found("host of the node", node.id))?;
         let mut best: Option<(usize, Host)> = None;
@@ -228,7 +247,7 @@ impl App {
 }
 
 /// What a person is told when nobody can take a node.
-pub(crate) const NO_TARGET: &str = "no other host of its provider and region has an agent that beats; enrol one with `bellwether agent token`, and the node is moved. Nodes on machines of their own (provider `ssh`) are not moved yet";
+pub(crate) const NO_TARGET: &str = "nothing of its provider and region can take it: where nodes share hosts, enrol another agent with `bellwether agent token`; where each has a machine of its own (provider `ssh`), declare another one or free one; the node is moved then";
 
 /// What is known of a node that may have to move.
 pub(crate) async fn candidate(reader: &Reader, node: &Node) -> Result<Candidate, OpError> {

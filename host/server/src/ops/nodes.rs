@@ -197,6 +197,7 @@ impl App {
     fn migrate_limits(&self) -> migrate_node::MigrateLimits {
         let (making, moving) = (&self.config.provisioning, &self.config.migration);
         migrate_node::MigrateLimits {
+            agent: making.agent_wait,
             // However long a lease is set to be, its end is waited for.
             fence: fence_ends(Millis(0), moving).since(Millis(0)) * 2,
             install: making.install,

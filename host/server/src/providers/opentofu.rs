@@ -1,4 +1,4 @@
-//! Machines that OpenTofu or Terraform makes: a module per provider, a working folder and a state per node.
+//! Machines that OpenTofu or Terraform makes: a module per provider, a working folder and a state per machine.
 //!
 //! A plan is made and kept first; exactly that file is applied, held to the digest that the operation shows. What the engine
 //! says of itself is not believed: after each apply and destroy its state is read. An apply that did not come to its end
@@ -12,6 +12,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use host_domain::ids::OperationId;
+use host_domain::node::Node;
 use host_workflows::ActivityContext;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -41,15 +43,26 @@ pub(crate) struct Opentofu {
     pub(super) config: OpentofuConfig,
     /// PEM file with the authority that agents trust.
     pub(super) ca_file: PathBuf,
-    /// Where the nodes' folders are.
+    /// Where the machines' folders are.
     pub(super) folder: PathBuf,
 }
 
 impl Opentofu {
-    /// A machine of the node's own.
-    pub(super) fn candidate(machine_of: &host_domain::node::Node) -> Candidate {
+    /// A machine of the node's own. A further one has a name of its own, and so a folder, a state and a plan: two are there at
+    /// once while the node moves.
+    pub(super) fn candidate(node: &Node, beside: Option<OperationId>) -> Candidate {
+        let provider = &node.placement.provider;
+        let name = match beside {
+            None => format!("{provider}/{}", node.id),
+            Some(migration) => {
+                let migration = migration.to_string();
+                // The end of a UUID v7 is its random part.
+                let own = &migration[migration.len() - 12..];
+                format!("{provider}/{}-{own}", node.id)
+            }
+        };
         Candidate {
-            name: format!("{}/{}", machine_of.placement.provider, machine_of.id),
+            name,
             address: None,
         }
     }
@@ -120,7 +133,7 @@ impl Opentofu {
         }
         let kept = machine.planned.as_deref().and_then(digest_in);
         if kept != Some(run.folder.plan_digest()?.as_str()) {
-            let message = "the plan in the working folder is not the one that the operation shows; nothing was applied, so create the node again";
+            let message = "the plan in the working folder is not the one that the operation shows; nothing was applied, so ask for it again";
             return Err(run.failed("apply", message, String::new()));
         }
         run.folder.note_apply_begun()?;
@@ -149,7 +162,7 @@ impl Opentofu {
         })
     }
 
-    /// Destroys whatever the state knows, and forgets the node when the state is empty.
+    /// Destroys whatever the state knows, and forgets the machine when the state is empty.
     pub(super) async fn destroy(
         &self,
         machine: &Machine,
@@ -197,9 +210,9 @@ impl Opentofu {
         let Some(s3) = &self.config.s3 else {
             return;
         };
-        let node = machine.node.id;
-        if let Err(error) = bucket::delete(s3, node, &self.config.secrets).await {
-            let object = bucket::object(s3, node);
+        let name = own_name(machine);
+        if let Err(error) = bucket::delete(s3, name, &self.config.secrets).await {
+            let object = bucket::object(s3, name);
             tracing::warn!(
                 bucket = s3.bucket,
                 object,
@@ -222,7 +235,7 @@ impl Opentofu {
             secrets.push(secret.clone());
             environment.push((name.clone(), secret));
         }
-        let folder = Folder::of(&self.folder, machine.node.id);
+        let folder = Folder::of(&self.folder, own_name(machine));
         Ok(Run {
             binary: &self.config.binary,
             lock: folder.lock(ctx).await?,
@@ -242,7 +255,7 @@ impl Opentofu {
         let placement = &machine.node.placement;
         let ca = read(&self.ca_file)?;
         let own = [
-            ("TF_VAR_name", format!("bellwether-{}", machine.node.id)),
+            ("TF_VAR_name", format!("bellwether-{}", own_name(machine))),
             ("TF_VAR_region", placement.region.clone()),
             ("TF_VAR_instance_type", placement.instance_type.clone()),
             ("TF_VAR_gateway", self.config.gateway.clone()),
@@ -262,7 +275,13 @@ impl Opentofu {
     }
 }
 
-/// The engine on one node's folder.
+/// What a machine is called within its provider.
+fn own_name(machine: &Machine) -> &str {
+    let name = machine.host.name.as_str();
+    name.rsplit_once('/').map_or(name, |(_, own)| own)
+}
+
+/// The engine on one machine's folder.
 struct Run<'a> {
     binary: &'a Path,
     folder: Folder,

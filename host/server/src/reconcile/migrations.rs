@@ -84,7 +84,7 @@ async fn start(app: &App, seen: &Node) -> Result<(), OpError> {
     if node.state_version != seen.state_version || open_operation(&tx, &node).await?.is_some() {
         return Err(OpError::stale("node", node.id));
     }
-    if app.target_for(&tx, &node, now).await?.is_none() {
+    if !app.can_take(&tx, &node, now).await? {
         let cause = Cause {
             category: category::MIGRATION_FAILED.to_owned(),
             severity: Severity::Critical,

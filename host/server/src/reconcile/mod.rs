@@ -9,6 +9,7 @@ pub(crate) mod event_tail;
 pub(crate) mod heartbeats;
 pub(crate) mod keys;
 pub(crate) mod leadership;
+pub(crate) mod machines;
 pub(crate) mod migrations;
 pub(crate) mod notifications;
 pub(crate) mod outbox;

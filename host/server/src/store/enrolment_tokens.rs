@@ -1,7 +1,7 @@
 //! One-time tokens, by their hashes.
 
 use host_domain::agent::EnrolmentToken;
-use host_domain::ids::NodeId;
+use host_domain::ids::{HostId, NodeId};
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
@@ -30,10 +30,15 @@ impl Reader {
         self.first(sql(SQL).bind(hash)).await
     }
 
-    /// Whether a token was ever issued for a node.
-    pub async fn node_has_enrolment_token(&self, node: NodeId) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT * FROM enrolment_tokens WHERE node_id = $1 LIMIT 1";
-        let token: Option<EnrolmentToken> = self.first(sql(SQL).bind(node)).await?;
+    /// Whether a token was ever issued for a node's machine.
+    pub async fn node_has_enrolment_token(
+        &self,
+        node: NodeId,
+        host: HostId,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str =
+            "SELECT * FROM enrolment_tokens WHERE node_id = $1 AND host_id = $2 LIMIT 1";
+        let token: Option<EnrolmentToken> = self.first(sql(SQL).bind(node).bind(host)).await?;
         Ok(token.is_some())
     }
 }

@@ -9,6 +9,22 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
+/// Whether the node of a claim has left the machine behind: it is no more, or a migration that has ended took it elsewhere, or
+/// did not and could not give back what it had made. A machine that an open migration works on is not left.
+macro_rules! left_behind {
+    () => {
+        "EXISTS (SELECT 1 FROM nodes WHERE nodes.id = host_claims.node_id AND (
+            nodes.state IN ('failed', 'terminated')
+            OR (nodes.host_id <> host_claims.host_id
+                AND EXISTS (SELECT 1 FROM node_migrations WHERE node_migrations.node_id = host_claims.node_id
+                    AND ended_at IS NOT NULL
+                    AND host_claims.host_id = CASE WHEN has_moved = 1 THEN source_host_id ELSE target_host_id END)
+                AND NOT EXISTS (SELECT 1 FROM node_migrations WHERE node_migrations.node_id = host_claims.node_id
+                    AND ended_at IS NULL
+                    AND (source_host_id = host_claims.host_id OR target_host_id = host_claims.host_id)))))"
+    };
+}
+
 impl FromRow for HostClaim {
     const TABLE: &'static str = "host_claims";
 
@@ -38,10 +54,11 @@ impl Reader {
         now: Millis,
         limit: u32,
     ) -> Result<Vec<HostClaim>, StoreError> {
-        const SQL: &str = "SELECT host_claims.* FROM host_claims
-            JOIN nodes ON nodes.id = host_claims.node_id AND nodes.state IN ('failed', 'terminated')
-            WHERE clean_after <= $1 AND cleaning_until <= $1
-            ORDER BY clean_after, host_claims.host_id LIMIT $2";
+        const SQL: &str = concat!(
+            "SELECT * FROM host_claims WHERE clean_after <= $1 AND cleaning_until <= $1 AND ",
+            left_behind!(),
+            " ORDER BY clean_after, host_id LIMIT $2"
+        );
         self.all(sql(SQL).bind(now).bind(limit)).await
     }
 }
@@ -76,10 +93,12 @@ impl Tx {
         now: Millis,
         until: Millis,
     ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE host_claims SET cleanings = cleanings + 1, cleaning_until = $1
-            WHERE host_id = $2 AND node_id = $3 AND cleaning_until <= $4 AND EXISTS (SELECT 1 FROM nodes
-                WHERE nodes.id = host_claims.node_id AND nodes.state IN ('failed', 'terminated'))
-            RETURNING cleanings AS number";
+        const SQL: &str = concat!(
+            "UPDATE host_claims SET cleanings = cleanings + 1, cleaning_until = $1
+            WHERE host_id = $2 AND node_id = $3 AND cleaning_until <= $4 AND ",
+            left_behind!(),
+            " RETURNING cleanings AS number"
+        );
         let stmt = sql(SQL)
             .bind(until)
             .bind(claim.host_id)

@@ -60,4 +60,10 @@ impl Tx {
             .bind(host.created_at);
         Ok(self.execute(stmt).await? == 1)
     }
+
+    /// Says where a host is, which for some is known only when they were made.
+    pub async fn set_host_ip(&mut self, id: HostId, ip: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE hosts SET ip = $1 WHERE id = $2";
+        Ok(self.execute(sql(SQL).bind(ip).bind(id)).await? == 1)
+    }
 }

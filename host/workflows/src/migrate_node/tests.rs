@@ -1,4 +1,5 @@
-//! The generic checks on migrating, with an old agent that answers and with one that is cut off while its process lives.
+//! The generic checks on migrating, with an old agent that answers and with one that is cut off while its process lives, on
+//! hosts that nodes share and on machines of the node's own.
 
 use super::*;
 use crate::engine::Outcome;
@@ -9,21 +10,36 @@ use crate::testing::checks::{
 };
 use crate::testing::migrate_world::{HostSight, MigrateSight, MigrateWorld};
 use crate::testing::node_world::NODE;
-use crate::testing::{Faults, Post, Trace, run};
+use crate::testing::{Faults, Post, Trace, When, run};
 
-const HERE: HostSight = HostSight {
-    folders: 1,
-    is_running: true,
-};
 const NOTHING: HostSight = HostSight {
     folders: 0,
     is_running: false,
+    keys: 0,
+    claims: 0,
+    plans: 0,
+    machines: 0,
+    agents: 0,
+};
+const HERE: HostSight = HostSight {
+    folders: 1,
+    is_running: true,
+    keys: 1,
+    ..NOTHING
+};
+const ON_ITS_MACHINE: HostSight = HostSight {
+    claims: 1,
+    plans: 1,
+    machines: 1,
+    agents: 1,
+    ..HERE
 };
 const MOVED: MigrateSight = MigrateSight {
     place: "target",
     source: NOTHING,
     target: HERE,
     is_reserved: true,
+    tokens: 0,
     state: "healthy",
     operation: "succeeded",
 };
@@ -32,8 +48,18 @@ const UNDONE: MigrateSight = MigrateSight {
     source: HERE,
     target: NOTHING,
     is_reserved: false,
+    tokens: 0,
     state: "down",
     operation: "failed",
+};
+/// The same of a node with a machine of its own.
+const OWN_MOVED: MigrateSight = MigrateSight {
+    target: ON_ITS_MACHINE,
+    ..MOVED
+};
+const OWN_UNDONE: MigrateSight = MigrateSight {
+    source: ON_ITS_MACHINE,
+    ..UNDONE
 };
 
 /// A world whose old agent is cut off.
@@ -45,6 +71,49 @@ impl TestWorld for CutOff {
     fn new(post: &Post) -> Self {
         let world = MigrateWorld::new(post);
         world.cut_source_off();
+        Self(world)
+    }
+
+    fn activities(&self) -> crate::Activities {
+        self.0.activities()
+    }
+
+    fn sight(&self) -> MigrateSight {
+        self.0.sight()
+    }
+}
+
+/// A world in which each host is a machine of the node's own; what is left of the old one is given back by the host itself.
+struct Own(MigrateWorld);
+
+impl TestWorld for Own {
+    type Sight = MigrateSight;
+
+    fn new(post: &Post) -> Self {
+        let world = MigrateWorld::new(post);
+        world.give_own_machines();
+        Self(world)
+    }
+
+    fn activities(&self) -> crate::Activities {
+        self.0.activities()
+    }
+
+    fn sight(&self) -> MigrateSight {
+        self.0.clean();
+        self.0.sight()
+    }
+}
+
+/// The same, whose old agent is cut off.
+struct OwnCutOff(Own);
+
+impl TestWorld for OwnCutOff {
+    type Sight = MigrateSight;
+
+    fn new(post: &Post) -> Self {
+        let world = Own::new(post);
+        world.0.cut_source_off();
         Self(world)
     }
 
@@ -97,6 +166,65 @@ fn a_node_moves_and_every_step_is_shown() {
 }
 
 #[test]
+fn a_node_with_a_machine_of_its_own_moves_to_another_one_and_every_step_is_shown() {
+    let (world, trace) = migrate(MigrateWorld::give_own_machines);
+    assert_eq!(trace.outcome, Outcome::Completed("null".into()));
+    let left = HostSight {
+        is_running: false,
+        agents: 0,
+        ..ON_ITS_MACHINE
+    };
+    let source = left;
+    assert_eq!(
+        world.sight(),
+        MigrateSight {
+            source,
+            ..OWN_MOVED
+        }
+    );
+    world.clean();
+    assert_eq!(world.sight(), OWN_MOVED);
+    let shown: Vec<String> = world.steps().into_iter().map(|(step, _)| step).collect();
+    assert_eq!(shown, STEPS_WITH_MACHINE);
+}
+
+#[test]
+fn a_machine_that_can_not_be_made_costs_the_old_one_nothing() {
+    let good = went::<MigrateNode, Own>(&input(), &Faults::default());
+    let made = good
+        .trace
+        .calls
+        .iter()
+        .position(|call| call == "create_host");
+    let faults = Faults {
+        fail: made.map(|call| (call, When::After)),
+        ..Faults::default()
+    };
+    let bad = went::<MigrateNode, Own>(&input(), &faults);
+    assert_eq!(bad.world.sight(), OWN_UNDONE);
+    let calls = bad.trace.calls;
+    assert!(!calls.contains(&"fence_source".to_owned()), "{calls:?}");
+    assert!(calls.contains(&"destroy_target".to_owned()), "{calls:?}");
+}
+
+#[test]
+fn a_new_machine_whose_agent_never_comes_is_destroyed() {
+    let (world, trace) = migrate(|world| {
+        world.give_own_machines();
+        world.lose_new_agent();
+    });
+    assert_eq!(world.sight(), OWN_UNDONE);
+    let Outcome::Failed(failure) = &trace.outcome else {
+        panic!("{trace:?}")
+    };
+    assert_eq!(
+        (failure.code.as_str(), failure.step.as_str()),
+        ("timed_out", "wait_for_agent")
+    );
+    assert!(trace.took >= Duration::from_mins(10));
+}
+
+#[test]
 fn a_source_that_is_cut_off_is_waited_for_until_its_lease_is_over() {
     let (world, trace) = migrate(MigrateWorld::cut_source_off);
     assert_eq!(trace.outcome, Outcome::Completed("null".into()));
@@ -119,24 +247,32 @@ fn an_agent_that_says_that_it_could_not_stop_proves_nothing() {
 fn every_activity_of_migrating_may_fail_and_unwinds() {
     every_activity_may_fail_and_unwinds::<MigrateNode, MigrateWorld>(&input(), &UNDONE);
     every_activity_may_fail_and_unwinds::<MigrateNode, CutOff>(&input(), &UNDONE);
+    every_activity_may_fail_and_unwinds::<MigrateNode, Own>(&input(), &OWN_UNDONE);
+    every_activity_may_fail_and_unwinds::<MigrateNode, OwnCutOff>(&input(), &OWN_UNDONE);
 }
 
 #[test]
 fn every_activity_of_migrating_may_run_twice() {
     every_activity_may_run_twice::<MigrateNode, MigrateWorld>(&input());
     every_activity_may_run_twice::<MigrateNode, CutOff>(&input());
+    every_activity_may_run_twice::<MigrateNode, Own>(&input());
+    every_activity_may_run_twice::<MigrateNode, OwnCutOff>(&input());
 }
 
 #[test]
 fn every_call_of_migrating_may_be_the_last_of_a_process() {
     every_call_may_be_the_last_of_a_process::<MigrateNode, MigrateWorld>(&input());
     every_call_may_be_the_last_of_a_process::<MigrateNode, CutOff>(&input());
+    every_call_may_be_the_last_of_a_process::<MigrateNode, Own>(&input());
+    every_call_may_be_the_last_of_a_process::<MigrateNode, OwnCutOff>(&input());
 }
 
 #[test]
 fn a_cancel_of_migrating_anywhere_unwinds() {
     a_cancel_anywhere_unwinds::<MigrateNode, MigrateWorld>(&input(), &UNDONE);
     a_cancel_anywhere_unwinds::<MigrateNode, CutOff>(&input(), &UNDONE);
+    a_cancel_anywhere_unwinds::<MigrateNode, Own>(&input(), &OWN_UNDONE);
+    a_cancel_anywhere_unwinds::<MigrateNode, OwnCutOff>(&input(), &OWN_UNDONE);
 }
 
 #[test]
@@ -152,7 +288,7 @@ fn a_target_that_can_not_be_cleared_is_fenced_before_the_source_runs_again() {
     });
     let target = HostSight {
         folders: 1,
-        is_running: false,
+        ..NOTHING
     };
     assert_eq!(world.sight(), MigrateSight { target, ..UNDONE });
     let Outcome::Failed(failure) = &trace.outcome else {
@@ -177,8 +313,8 @@ fn a_target_that_can_not_be_cleared_is_fenced_before_the_source_runs_again() {
 /// See the test of the same name in `provision_node`.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(MigrateNode::VERSION, "1.0.0");
-    let calls = went::<MigrateNode, MigrateWorld>(&input(), &Faults::default())
+    assert_eq!(MigrateNode::<0>::VERSION, "1.0.0");
+    let calls = went::<MigrateNode<0>, MigrateWorld>(&input(), &Faults::default())
         .trace
         .calls;
     let expected = "report_step check_migration report_step mark_migrating report_step \
@@ -186,4 +322,37 @@ fn version_1_0_0_calls_what_it_always_called() {
         report_step send_command command_status report_step send_command command_status \
         report_step mark_syncing report_step check_settled report_step release_source";
     assert_eq!(calls.join(" "), expected);
+}
+
+#[test]
+fn version_1_1_0_calls_what_it_always_called() {
+    assert_eq!(MigrateNode::<1>::VERSION, "1.1.0");
+    let shared = went::<MigrateNode<1>, MigrateWorld>(&input(), &Faults::default());
+    let own = went::<MigrateNode<1>, Own>(&input(), &Faults::default());
+    let before = "report_step check_migration report_step mark_migrating report_step claim_target";
+    let machine = "report_step plan_host report_step create_host report_step bootstrap_agent \
+        report_step check_agent";
+    let after = "report_step fence_source send_command command_status place_on_target report_step \
+        send_command command_status report_step send_command command_status report_step \
+        mark_syncing report_step check_settled report_step release_source";
+    assert_eq!(shared.trace.calls.join(" "), format!("{before} {after}"));
+    let expected = format!("{before} {machine} {after}");
+    assert_eq!(own.trace.calls.join(" "), expected);
+}
+
+/// What it leaves behind is its to undo until the last of it has ended.
+#[test]
+fn version_1_0_0_still_unwinds_wherever_it_fails() {
+    every_activity_may_fail_and_unwinds::<MigrateNode<0>, MigrateWorld>(&input(), &UNDONE);
+    every_activity_may_fail_and_unwinds::<MigrateNode<0>, CutOff>(&input(), &UNDONE);
+    every_call_may_be_the_last_of_a_process::<MigrateNode<0>, MigrateWorld>(&input());
+}
+
+#[test]
+fn inputs_of_version_1_0_0_are_read() {
+    let mut old = serde_json::to_value(input()).unwrap();
+    let limits = old["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("agent").is_some());
+    let read: MigrateInput = serde_json::from_value(old).unwrap();
+    assert_eq!(read, input());
 }

@@ -1,4 +1,7 @@
-//! A world of two hosts for migrating. It panics at once when two processes of one identity run.
+//! A world of two hosts for migrating, which many nodes share or which are machines of the node's own. It panics at once when
+//! two processes of one identity run, or when a step comes before what it stands on.
+
+mod machines;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +27,11 @@ use crate::node_activities::{
 
 const SOURCE: HostId = HostId(Uuid::from_u128(11));
 const TARGET: HostId = HostId(Uuid::from_u128(12));
+const ROUTE: Route = Route {
+    source: SOURCE,
+    target: TARGET,
+    holds_keys: true,
+};
 /// Looks after which a lease is over.
 const LEASE_LOOKS: usize = 3;
 
@@ -34,6 +42,28 @@ pub struct HostSight {
     pub folders: u32,
     /// Whether the process runs.
     pub is_running: bool,
+    /// Keys that lie there.
+    pub keys: u32,
+    /// Claims of the node to it, when it is a machine of its own.
+    pub claims: u32,
+    /// Plans of the machine; one stays beside it.
+    pub plans: u32,
+    /// Machines that are there for the node alone.
+    pub machines: u32,
+    /// Agents on them that are not cut off.
+    pub agents: u32,
+}
+
+impl HostSight {
+    /// What of the machine is there when nothing of the node is on it.
+    fn emptied(self) -> Self {
+        Self {
+            folders: 0,
+            is_running: false,
+            keys: 0,
+            ..self
+        }
+    }
 }
 
 /// What there is.
@@ -47,6 +77,8 @@ pub struct MigrateSight {
     pub target: HostSight,
     /// Whether a host is kept for it.
     pub is_reserved: bool,
+    /// Tokens that could still be used.
+    pub tokens: u32,
     /// The node's state.
     pub state: &'static str,
     /// The operation's state.
@@ -55,6 +87,9 @@ pub struct MigrateSight {
 
 struct Inside {
     sight: MigrateSight,
+    /// Whether each host is a machine of the node's own.
+    is_own: bool,
+    is_agent_missing: bool,
     /// Agents that do not hear anything; what they run lives on until its lease is over.
     deaf: Vec<HostId>,
     fenced: Option<HostId>,
@@ -105,9 +140,12 @@ impl Inside {
         let sight = self.host(host);
         match request.action {
             CommandAction::Prepare => sight.folders += 1,
-            CommandAction::Install => sight.is_running = true,
+            CommandAction::Install => {
+                sight.is_running = true;
+                sight.keys = 1;
+            }
             CommandAction::Stop => sight.is_running = false,
-            CommandAction::Uninstall => *sight = HostSight::default(),
+            CommandAction::Uninstall => *sight = sight.emptied(),
         }
         self.check();
         CommandState::Succeeded
@@ -125,6 +163,32 @@ impl MigrateWorld {
     /// The old host's agent hears nothing, and its process lives.
     pub fn cut_source_off(&self) {
         self.inside().deaf.push(SOURCE);
+    }
+
+    /// Each host is a machine of the node's own.
+    pub fn give_own_machines(&self) {
+        let mut inside = self.inside();
+        inside.is_own = true;
+        inside.sight.source = HostSight {
+            claims: 1,
+            plans: 1,
+            machines: 1,
+            agents: 1,
+            ..inside.sight.source
+        };
+    }
+
+    /// The agent of the machine that is made never comes.
+    pub fn lose_new_agent(&self) {
+        self.inside().is_agent_missing = true;
+    }
+
+    /// What the host does by itself, as soon as it can: it gives the machine back that a moved node has left.
+    pub fn clean(&self) {
+        let mut inside = self.inside();
+        if inside.is_own && inside.sight.operation == "succeeded" {
+            inside.sight.source = HostSight::default();
+        }
     }
 
     /// An agent answers a command with this state instead of doing it.
@@ -200,16 +264,18 @@ impl MigrateWorld {
     fn on_places(&self, activities: &mut Activities) {
         self.on(activities, ReserveTarget, |inside, _| {
             inside.sight.is_reserved = true;
-            Route {
-                source: SOURCE,
-                target: TARGET,
-                holds_keys: true,
-            }
+            ROUTE
         });
         self.on(activities, ReleaseTarget, |inside, _| {
             inside.sight.is_reserved = false;
         });
-        self.on(activities, FenceSource, |inside, _| inside.fence(SOURCE));
+        self.on(activities, FenceSource, |inside, _| {
+            assert!(
+                !inside.is_own || inside.sight.target.agents == 1,
+                "nothing is done to the old machine before there is a new one"
+            );
+            inside.fence(SOURCE)
+        });
         self.on(activities, FenceTarget, |inside, _| inside.fence(TARGET));
         let world = self.clone();
         activities.on(CheckFence, move |ctx, _| {
@@ -238,7 +304,11 @@ impl MigrateWorld {
             is_ready: inside.sight.target.is_running,
         });
         self.on(activities, ReleaseSource, |inside, _| {
-            inside.sight.source = HostSight::default();
+            if inside.is_own {
+                inside.sight.source.agents = 0;
+            } else {
+                inside.sight.source = HostSight::default();
+            }
             inside.sight.operation = "succeeded";
         });
         self.on(activities, CheckConcluded, |inside, _| Ready {
@@ -259,17 +329,22 @@ impl TestWorld for MigrateWorld {
         let source = HostSight {
             folders: 1,
             is_running: true,
+            keys: 1,
+            ..HostSight::default()
         };
         let sight = MigrateSight {
             place: "source",
             source,
             target: HostSight::default(),
             is_reserved: false,
+            tokens: 0,
             state: "down",
             operation: "running",
         };
         let inside = Inside {
             sight,
+            is_own: false,
+            is_agent_missing: false,
             deaf: Vec::new(),
             fenced: None,
             looks: BTreeSet::new(),
@@ -291,6 +366,7 @@ impl TestWorld for MigrateWorld {
         });
         self.on_commands(&mut activities);
         self.on_places(&mut activities);
+        self.on_machines(&mut activities);
         self.on_marks(&mut activities);
         activities
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use host_domain::ids::NodeId;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStoreExt as _, RetryConfig};
@@ -17,15 +16,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is tried again.
 const RETRIES_MAX: usize = 2;
 
-/// The object that holds a node's state.
-pub(super) fn object(s3: &S3State, node: NodeId) -> String {
-    format!("{}{node}.tfstate", s3.prefix)
+/// The object that holds a machine's state.
+pub(super) fn object(s3: &S3State, machine: &str) -> String {
+    format!("{}{machine}.tfstate", s3.prefix)
 }
 
 /// Deletes an empty state, as whoever the engine's environment says, or as the machine's own role.
 pub(super) async fn delete(
     s3: &S3State,
-    node: NodeId,
+    machine: &str,
     secrets: &BTreeMap<String, PathBuf>,
 ) -> anyhow::Result<()> {
     let retry = RetryConfig {
@@ -60,7 +59,7 @@ pub(super) async fn delete(
         builder = builder.with_token(token);
     }
     let store = builder.with_client_options(options).build()?;
-    match store.delete(&ObjectPath::from(object(s3, node))).await {
+    match store.delete(&ObjectPath::from(object(s3, machine))).await {
         Err(object_store::Error::NotFound { .. }) => Ok(()),
         outcome => Ok(outcome?),
     }

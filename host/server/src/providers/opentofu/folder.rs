@@ -1,11 +1,10 @@
-//! The working folder of one node: a copy of the module as it was, the plan, and the state unless that is in S3.
+//! The working folder of one machine: a copy of the module as it was, the plan, and the state unless that is in S3.
 //!
 //! The copy is what the machine was made with, so that a changed module can't keep it from being destroyed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use host_domain::ids::NodeId;
 use host_workflows::ActivityContext;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,17 +23,17 @@ const APPLY_BEGUN: &str = "apply-begun";
 /// Notes that the apply came to its end. The engine's state does not tell: it has outputs of what was made in part, too.
 const APPLIED: &str = "applied";
 
-/// A node's folder.
+/// A machine's folder.
 pub(super) struct Folder {
     root: PathBuf,
-    node: NodeId,
+    machine: String,
 }
 
 impl Folder {
-    pub(super) fn of(folders: &Path, node: NodeId) -> Self {
+    pub(super) fn of(folders: &Path, machine: &str) -> Self {
         Self {
-            root: folders.join(node.to_string()),
-            node,
+            root: folders.join(machine),
+            machine: machine.to_owned(),
         }
     }
 
@@ -82,7 +81,7 @@ impl Folder {
         };
         copy().map_err(|source| unusable(&config.module, source))?;
         let settings = match &config.s3 {
-            Some(s3) => s3_backend(s3, self.node),
+            Some(s3) => s3_backend(s3, &self.machine),
             None => json!({"local": {"path": self.root.join("terraform.tfstate")}}),
         };
         let text = json!({"terraform": {"backend": settings}}).to_string();
@@ -132,10 +131,10 @@ impl Folder {
 }
 
 /// Whole and locked in a bucket; a service other than Amazon's is asked for no more than it has.
-fn s3_backend(s3: &S3State, node: NodeId) -> Value {
+fn s3_backend(s3: &S3State, machine: &str) -> Value {
     let mut settings = json!({
         "bucket": s3.bucket,
-        "key": bucket::object(s3, node),
+        "key": bucket::object(s3, machine),
         "region": s3.region,
         "use_lockfile": true,
     });

@@ -1,0 +1,121 @@
+//! Machines that nodes left behind: the old one of a node that has moved, and what a failed node could not give back.
+//!
+//! They stay claimed until nothing of ours is on them. While one is cleaned nobody else is at it, and nobody takes it.
+
+use std::time::Duration;
+
+use host_domain::claim::{HostClaim, cleaning_pause};
+use host_domain::incident::{Cause, IncidentState, Severity, SubjectKind, category};
+use host_domain::node::Reason;
+use host_domain::notification::node_labels;
+use host_workflows::{ActivityContext, ActivityError, Retry};
+
+use super::machines::take_apart;
+use crate::app::App;
+use crate::ops::{OpError, Subject, leave, raise, resolve};
+use crate::providers::Machine;
+use crate::store::retried;
+
+/// What is added to the longest try, before another one may think that whoever was at it has died.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// Gives a machine back that its node left behind, and frees it. One that can't be is tried again after a pause, and an
+/// operator is told once. Nothing is done when somebody else is at it.
+pub(crate) async fn give_back(
+    app: &App,
+    ctx: &ActivityContext,
+    claim: &HostClaim,
+) -> Result<(), OpError> {
+    let Some(number) = retried(|| begin(app, claim)).await? else {
+        return Ok(());
+    };
+    let machine = retried(|| read(app, claim)).await?;
+    let limit = Retry::PROVIDER.per_try;
+    let done = tokio::time::timeout(limit, take_apart(app, ctx, &machine)).await;
+    match done {
+        Ok(Ok(_)) => retried(|| free(app, claim, &machine)).await,
+        Ok(Err(error)) => retried(|| put_off(app, claim, &machine, number, &error)).await,
+        Err(_) => {
+            let error = ActivityError::retryable("provider_timed_out", "it took too long");
+            retried(|| put_off(app, claim, &machine, number, &error)).await
+        }
+    }
+}
+
+/// The number of this try, unless somebody else is at it or the machine is another's.
+async fn begin(app: &App, claim: &HostClaim) -> Result<Option<i64>, OpError> {
+    let now = app.clock.now();
+    let until = now.plus(Retry::PROVIDER.per_try + MARGIN);
+    let mut tx = app.db.begin().await?;
+    let begun = tx.begin_cleaning(claim, now, until).await?;
+    tx.commit().await?;
+    Ok(begun)
+}
+
+async fn read(app: &App, claim: &HostClaim) -> Result<Machine, OpError> {
+    let node = app.db.node(claim.node_id).await?;
+    let host = app.db.host(claim.host_id).await?;
+    Ok(Machine {
+        node: node.ok_or_else(|| OpError::not_found("node", claim.node_id))?,
+        host: host.ok_or_else(|| OpError::not_found("host", claim.host_id))?,
+        planned: None,
+    })
+}
+
+async fn free(app: &App, claim: &HostClaim, machine: &Machine) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if !tx.release_host(claim.host_id, claim.node_id).await? {
+        return Ok(());
+    }
+    leave(&mut tx, claim.node_id, claim.host_id).await?;
+    let (catalogue, subject) = (app.catalogue(), subject(machine));
+    let category = category::MACHINE_LEFT_BEHIND;
+    resolve(&mut tx, &catalogue, &subject, category, now).await?;
+    tx.commit().await?;
+    tracing::info!(host.id = %claim.host_id, node.id = %claim.node_id, "a machine that its node left behind is free again");
+    Ok(())
+}
+
+async fn put_off(
+    app: &App,
+    claim: &HostClaim,
+    machine: &Machine,
+    number: i64,
+    error: &ActivityError,
+) -> Result<(), OpError> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    let next = now.plus(cleaning_pause(number));
+    if !tx.put_off_cleaning(claim, next).await? {
+        return Ok(());
+    }
+    let subject = subject(machine);
+    let key = subject.key(category::MACHINE_LEFT_BEHIND);
+    let newest = tx.newest_incident(&key).await?;
+    if newest.is_none_or(|incident| incident.state == IncidentState::Resolved) {
+        let text = format!(
+            "{} left it behind, and what is on it could not be removed: {}\nLook at the machine; it is tried again until it succeeds, at least once an hour",
+            machine.node.name, error.message
+        );
+        let cause = Cause {
+            category: category::MACHINE_LEFT_BEHIND.to_owned(),
+            severity: Severity::Warning,
+            title: format!("the machine {} could not be given back", machine.host.name),
+            reasons: vec![Reason::new(&*error.code, text)],
+        };
+        raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+fn subject(machine: &Machine) -> Subject {
+    let node = &machine.node;
+    Subject {
+        kind: SubjectKind::Host,
+        id: machine.host.id.to_string(),
+        name: machine.host.name.clone(),
+        labels: node_labels(&node.chain_profile_id, &node.node_type),
+    }
+}

@@ -1,0 +1,55 @@
+//! What the world does when a machine of the node's own is asked for; shared hosts are only kept for it.
+
+use super::{HostSight, MigrateWorld, ROUTE, TARGET};
+use crate::activity::Activities;
+use crate::migrate_activities::{ClaimTarget, DestroyTarget, Target};
+use crate::node_activities::{
+    BootstrapAgent, CheckAgent, CreateHost, PlanHost, Ready, RevokeEnrolmentToken,
+};
+
+impl MigrateWorld {
+    pub(super) fn on_machines(&self, activities: &mut Activities) {
+        self.on(activities, ClaimTarget, |inside, _| {
+            inside.sight.is_reserved = true;
+            inside.sight.target.claims = u32::from(inside.is_own);
+            Target {
+                route: ROUTE,
+                is_own: inside.is_own,
+            }
+        });
+        self.on(activities, PlanHost, |inside, host| {
+            assert_eq!(host.host_id, TARGET);
+            inside.sight.target.plans = 1;
+            inside.sight.tokens = 1;
+        });
+        self.on(activities, CreateHost, |inside, host| {
+            let machine = inside.host(host.host_id);
+            assert_eq!(machine.plans, 1, "nothing is made without a plan");
+            machine.machines = 1;
+        });
+        self.on(activities, BootstrapAgent, |inside, host| {
+            let machine = inside.host(host.host_id);
+            assert_eq!(machine.machines, 1, "there is nothing to put an agent on");
+            machine.agents = 1;
+        });
+        self.on(activities, CheckAgent, |inside, _| {
+            // Enrolling uses the token up.
+            inside.sight.tokens = 0;
+            Ready {
+                is_ready: !inside.is_agent_missing,
+            }
+        });
+        self.on(activities, RevokeEnrolmentToken, |inside, _| {
+            inside.sight.tokens = 0;
+        });
+        self.on(activities, DestroyTarget, |inside, _| {
+            let sight = &mut inside.sight;
+            assert!(!sight.target.is_running, "the process runs");
+            assert_ne!(sight.place, "target", "the node is on it");
+            sight.is_reserved = false;
+            if inside.is_own {
+                sight.target = HostSight::default();
+            }
+        });
+    }
+}
