@@ -75,14 +75,9 @@ impl Machines {
         let wanted = json!({"chain": "anvil-devnet", "provider": "racks", "name": "mover"});
         self.dev.post("nodes", &wanted).await;
         let node = self.dev.healthy().await;
-        assert_eq!(self.agents(&self.one).len(), 1);
-        assert_eq!(self.agents(&self.two).len(), 0);
+        assert_eq!(agents_on(&self.one).len(), 1);
+        assert_eq!(agents_on(&self.two).len(), 0);
         node
-    }
-
-    fn agents(&self, machine: &Sshd) -> Vec<u32> {
-        let binary = machine.path("machine/agent/bin/bellwether-agent");
-        processes_with(&binary.display().to_string(), "--state-dir")
     }
 
     /// Leads the first machine's way to the host through a network that can fail.
@@ -94,7 +89,7 @@ impl Machines {
         assert!(text.contains(&direct), "{text}");
         let detour = proxy.address.to_string();
         std::fs::write(&run, text.replace(&direct, &detour)).unwrap();
-        let agents = self.agents(&self.one);
+        let agents = agents_on(&self.one);
         signal(agents[0], Signal::KILL);
         let folder = self.one.path("machine").display().to_string();
         eventually("it takes the detour", Duration::from_secs(30), async || {
@@ -132,6 +127,12 @@ impl Machines {
     }
 }
 
+/// Agents that run on a machine.
+fn agents_on(machine: &Sshd) -> Vec<u32> {
+    let binary = machine.path("machine/agent/bin/bellwether-agent");
+    processes_with(&binary.display().to_string(), "--state-dir")
+}
+
 #[tokio::test]
 async fn a_node_with_a_key_moves_to_another_machine_and_the_old_one_is_free_when_it_was_cleaned() {
     let (one, two) = (Sshd::start().await, Sshd::start().await);
@@ -165,7 +166,7 @@ async fn a_node_with_a_key_moves_to_another_machine_and_the_old_one_is_free_when
         after["placement"]["host_id"],
         before["placement"]["host_id"]
     );
-    assert_eq!(machines.agents(&machines.two).len(), 1);
+    assert_eq!(agents_on(&machines.two).len(), 1);
     let steps = operation["steps"].as_array().unwrap();
     let last = steps.last().unwrap()["message"].as_str().unwrap();
     assert!(last.contains("as soon as it can be reached"), "{last}");
@@ -213,7 +214,7 @@ async fn a_machine_that_can_not_be_used_leaves_a_moving_node_where_it_is() {
     let mut machines = Machines::declared(one, two, &other);
     machines.dev.start().await;
     let before = machines.create().await;
-    let agent = machines.agents(&machines.one)[0];
+    let agent = agents_on(&machines.one)[0];
     let runs = machines.dev.get("nodes/mover").await["processes"].clone();
     signal(agent, Signal::STOP);
     let operation = machines.moved().await;
@@ -233,5 +234,5 @@ async fn a_machine_that_can_not_be_used_leaves_a_moving_node_where_it_is() {
     let node = machines.dev.healthy().await;
     assert_eq!(node["placement"], before["placement"]);
     assert_eq!(node["processes"][0]["pid"], runs[0]["pid"], "{node:#}");
-    assert_eq!(machines.agents(&machines.one), [agent]);
+    assert_eq!(agents_on(&machines.one), [agent]);
 }
