@@ -11,7 +11,7 @@ use host_domain::ids::{NodeId, OperationId, SubscriptionId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
 use host_domain::observation::Observation;
-use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep, StepState};
+use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep};
 use host_domain::time::Millis;
 use host_workflows::{migrate_node, node_activities::NodeRef, provision_node, terminate_node};
 use uuid::Uuid;
