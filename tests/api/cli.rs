@@ -115,6 +115,34 @@ async fn a_person_lists_what_was_put_aside_and_puts_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_makes_pays_and_cancels_a_subscription() {
+    let bed = bed().await;
+    let subscription = async |arguments: &[&str]| {
+        let (code, out, err) = run(bed.dir.path(), &[&["subscription"], arguments].concat()).await;
+        assert_eq!(code, 0, "{out}{err}");
+        out
+    };
+    let create = ["create", "--chain", "toy", "--duration", "30d"];
+    let made = subscription(&create).await;
+    assert!(made.contains("waits for its payment"), "{made}");
+    assert_eq!(subscription(&create).await, made, "the same one");
+    let id = made.split(' ').nth(1).unwrap();
+    let listed = subscription(&["list", "--state", "pending_payment"]).await;
+    assert!(listed.contains(id) && listed.contains("30d"), "{listed}");
+    let paid = subscription(&["record-payment", id, "invoice-1"]).await;
+    assert!(paid.contains("is paid until"), "{paid}");
+    assert!(paid.contains("bellwether operation get"), "{paid}");
+    let shown = subscription(&["get", id]).await;
+    assert!(
+        shown.contains("active") && shown.contains("invoice-1"),
+        "{shown}"
+    );
+    let over = subscription(&["cancel", id]).await;
+    assert!(over.contains("is cancelled and runs until"), "{over}");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn removing_a_node_that_is_still_being_made_is_done_when_it_is_undone() {
     let bed = bed().await;
     bed.node("alice").await;
@@ -186,7 +214,14 @@ async fn a_program_gets_the_apis_own_json() {
     assert_eq!(code, 0, "{err}");
     let node: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(node["id"], accepted["node_id"]);
-    for noun in ["node", "incident", "plugin", "chain", "agent"] {
+    for noun in [
+        "node",
+        "subscription",
+        "incident",
+        "plugin",
+        "chain",
+        "agent",
+    ] {
         let (code, out, err) = run(bed.dir.path(), &[noun, "list", "--output", "json"]).await;
         assert_eq!(code, 0, "{noun}: {err}");
         let list: Value = serde_json::from_str(&out).unwrap();

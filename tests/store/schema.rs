@@ -96,7 +96,8 @@ async fn refuses_an_empty_database(db: &Db) {
             (4, "node_key_backups"),
             (5, "bus_outbox"),
             (6, "host_claims"),
-            (7, "subscriptions")
+            (7, "dead_letters_return"),
+            (8, "subscriptions")
         ]
     );
     match db.check_schema().await {

@@ -267,7 +267,7 @@ async fn nodes_of_before_there_were_subscriptions_get_one_each(test: &TestDb) {
     tx.commit().await.unwrap();
     test.raw(
         "DROP TABLE subscription_payments; DROP TABLE subscriptions; DROP INDEX nodes_subscription;
-        DELETE FROM _sqlx_migrations WHERE version = 7",
+        DELETE FROM _sqlx_migrations WHERE version = 8",
     )
     .await;
     db.migrate().await.unwrap();

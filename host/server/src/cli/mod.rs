@@ -21,6 +21,7 @@ mod plugin;
 mod plugin_build;
 mod process;
 mod sse;
+mod subscription;
 mod watch;
 mod workflow;
 
@@ -63,6 +64,9 @@ enum Command {
     /// Makes, shows, watches and removes nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Makes, shows, pays and cancels subscriptions.
+    #[command(subcommand)]
+    Subscription(subscription::SubscriptionCommand),
     /// Shows, takes and resolves incidents.
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
@@ -145,6 +149,7 @@ async fn dispatch(command: Command, session: Session) -> Result<(), CliError> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Db(command) => database::run(command).await,
         Command::Node(command) => node::run(command, &session).await,
+        Command::Subscription(command) => subscription::run(command, &session).await,
         Command::Incident(command) => incident::run(command, &session).await,
         Command::Key(command) => key::run(command, &session).await,
         Command::Chain(command) => chain::run(command, &session).await,

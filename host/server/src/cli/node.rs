@@ -90,7 +90,7 @@ pub(crate) struct ListArgs {
     state: Option<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let (name, value) = parts.ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))

@@ -61,11 +61,10 @@ pub(crate) fn state(name: &str) -> Cell {
             Color::Green
         }
         "degraded" | "warning" | "acknowledged" | "undoing" | "undone" | "maintenance"
-        | "escalated" => Color::Yellow,
+        | "escalated" | "past_due" | "suspended" => Color::Yellow,
         "down" | "critical" | "failed" | "rejected" | "broken" | "open" => Color::Red,
-        "terminated" | "retired" | "unknown" | "cancelled" | "pending" | "silent" | "revoked" => {
-            Color::DarkGrey
-        }
+        "terminated" | "retired" | "unknown" | "cancelled" | "pending" | "silent" | "revoked"
+        | "canceled" | "expired" => Color::DarkGrey,
         _ => Color::Cyan,
     })
 }
