@@ -35,7 +35,7 @@ impl App {
         is_forced: bool,
     ) -> Result<Operation, OpError> {
         let operation = retried(|| self.migrate_node_once(who, id, is_forced)).await?;
-        self.start_workflow(&operation).await?;
+        self.begin_workflow(&operation).await;
         Ok(operation)
     }
 

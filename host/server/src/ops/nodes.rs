@@ -5,6 +5,7 @@ mod new_node;
 mod removal;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use host_domain::config::ChainConfig;
 use host_domain::ids::{NodeId, OperationId, SubscriptionId};
@@ -31,6 +32,9 @@ use crate::store::{Heartbeat, Tx, retried};
 use new_node::new_node;
 pub(super) use new_node::{Wish, wish, with_node_type};
 pub(crate) use removal::{Removal, Tried, begin_removal};
+
+/// How long a request waits for the engine.
+const BEGIN_MAX: Duration = Duration::from_secs(3);
 
 impl App {
     /// Makes a node's record and starts its provisioning; the operation shows how it goes.
@@ -60,7 +64,7 @@ impl App {
         };
         retried(write).await?;
         // The row is the truth: a start that is lost here is made up for by the watch over workflows.
-        self.start_workflow(&operation).await?;
+        self.begin_workflow(&operation).await;
         Ok((node, operation))
     }
 
@@ -70,7 +74,7 @@ impl App {
         let making = self.making_of(id).await?;
         let operation = making.ok_or_else(|| OpError::not_found("operation of the node", id))?;
         if !operation.state.is_over() {
-            self.start_workflow(&operation).await?;
+            self.begin_workflow(&operation).await;
         }
         Ok((node, operation))
     }
@@ -154,6 +158,21 @@ impl App {
             .await?
             .remove(&id)
             .unwrap_or_default())
+    }
+
+    /// Starts the workflow of an operation that was just written down. That is accepted already: an engine that is away, or
+    /// takes long, gets it by the round over open operations.
+    pub(crate) async fn begin_workflow(&self, operation: &Operation) {
+        match tokio::time::timeout(BEGIN_MAX, self.start_workflow(operation)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!(operation.id = %operation.id, "the workflow is begun later: {error:#}");
+            }
+            Err(_) => {
+                tracing::warn!(operation.id = %operation.id, "the workflow is begun later: the engine takes long");
+            }
+        }
     }
 
     /// Starts the workflow of an operation; the same workflow id is the same workflow.

@@ -94,7 +94,7 @@ impl App {
             }
             Removal::Begun(operation) => {
                 tx.commit().await?;
-                self.start_workflow(&operation).await?;
+                self.begin_workflow(&operation).await;
                 Ok(operation)
             }
             Removal::Undone(operation) => {

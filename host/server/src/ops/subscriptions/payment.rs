@@ -49,7 +49,7 @@ impl App {
         };
         if let Some(operation) = making.as_ref().filter(|making| !making.state.is_over()) {
             // The row is the truth: a start that is lost here is made up for by the watch over workflows.
-            self.start_workflow(operation).await?;
+            self.begin_workflow(operation).await;
         }
         Ok(PaidSubscription { paid, making })
     }
