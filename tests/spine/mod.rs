@@ -1,6 +1,7 @@
 //! The spine from end to end: the real programs, a real chain node, real signals, and a real listener for webhooks.
 
 mod crashes;
+mod faults;
 mod keys;
 mod leaders;
 mod many;

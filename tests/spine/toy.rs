@@ -102,6 +102,12 @@ pub(super) fn folders(dev: &Dev, agent: &str) -> BTreeSet<String> {
     names.collect()
 }
 
+/// How many processes of nodes an agent has.
+pub(super) fn n_processes(dev: &Dev, agent: &str) -> usize {
+    let folder = dev.path(agent).join("nodes");
+    processes_with(&folder.display().to_string(), "tail").len()
+}
+
 /// What an agent has are the folders and the processes of these nodes, one process each.
 pub(super) fn only_these_are_at(dev: &Dev, agent: &str, nodes: &BTreeSet<String>) {
     assert_eq!(
@@ -115,8 +121,11 @@ pub(super) fn only_these_are_at(dev: &Dev, agent: &str, nodes: &BTreeSet<String>
         let n_processes = processes_with(&of_node, "tail").len();
         assert_eq!(n_processes, 1, "one process for {id}");
     }
-    let all = processes_with(&folder.display().to_string(), "tail");
-    assert_eq!(all.len(), nodes.len(), "no other process runs");
+    assert_eq!(
+        n_processes(dev, agent),
+        nodes.len(),
+        "no other process runs"
+    );
 }
 
 /// A living node has its key, one that failed has none, and no command is unfinished.

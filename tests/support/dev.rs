@@ -30,6 +30,8 @@ pub(crate) struct Dev {
     agent: Option<Child>,
     /// Agents of named hosts.
     agents: BTreeMap<String, Child>,
+    /// What the host is.
+    program: PathBuf,
     args: Vec<String>,
     /// For the host only.
     environment: Vec<(String, String)>,
@@ -66,6 +68,7 @@ impl Dev {
             host: None,
             agent: None,
             agents: BTreeMap::new(),
+            program: programs().join("bellwether"),
             args: args.map(str::to_owned).collect(),
             environment: Vec::new(),
             client: reqwest::Client::builder()
@@ -109,6 +112,12 @@ impl Dev {
     pub(crate) fn work_for(&mut self, server: &Temporal) {
         self.set("BELLWETHER_WORKFLOWS__ENGINE", "temporal");
         self.set("BELLWETHER_WORKFLOWS__TEMPORAL__URL", server.url().as_str());
+    }
+
+    /// Lets another program be the host, one that does what `serve` does.
+    pub(crate) fn serve_by(&mut self, program: PathBuf, args: &[&str]) {
+        self.program = program;
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
     }
 
     /// Misses no beat only because the machine is busy.
@@ -208,7 +217,7 @@ impl Dev {
             .append(true)
             .open(self.path("host.log"))
             .unwrap();
-        let mut command = Command::new(programs().join("bellwether"));
+        let mut command = Command::new(&self.program);
         command
             .args(&self.args)
             .envs(self.environment.iter().cloned())
@@ -308,6 +317,12 @@ impl Dev {
             drop(host.kill());
             drop(host.wait());
         }
+    }
+
+    /// Whether the host was started and has ended by itself.
+    pub(crate) fn host_has_ended(&mut self) -> bool {
+        let ended = self.host.as_mut().map(|host| host.try_wait().unwrap());
+        ended.flatten().is_some()
     }
 
     /// kill -9 and a new start at the same addresses, so that agents find it again.
