@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use host_server::engine::temporal::TemporalOptions;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::wait::eventually;
@@ -51,6 +52,22 @@ impl Temporal {
 
     pub(crate) fn url(&self) -> url::Url {
         format!("http://127.0.0.1:{}", self.port).parse().unwrap()
+    }
+
+    /// How many tasks wait in a queue of it, as its own command line counts them.
+    pub(crate) fn backlog(&self, queue: &str) -> u64 {
+        let described = Command::new(program())
+            .args(["task-queue", "describe", "--output", "json"])
+            .args(["--task-queue", queue, "--address"])
+            .arg(format!("127.0.0.1:{}", self.port))
+            .env("HOME", self.folder.path())
+            .output()
+            .unwrap();
+        let described: Value = serde_json::from_slice(&described.stdout).unwrap();
+        let stats = described["stats"].as_array().unwrap().iter();
+        stats
+            .map(|of_type| of_type["approximateBacklogCount"].as_u64().unwrap())
+            .sum()
     }
 
     /// Options with which a test does not wait for what only a fleet needs.

@@ -70,9 +70,9 @@ conformance!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn carries_500_workflows_without_a_locked_database() {
+async fn carries_2000_workflows_without_a_locked_database() {
     let started = begin().await;
-    suite::carries_many(&started.bed, 500).await;
+    suite::carries_many(&started.bed, 2_000).await;
     assert_eq!(
         started.engine.troubles(),
         0,

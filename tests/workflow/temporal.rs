@@ -11,6 +11,7 @@ use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, wait_f
 use super::suite;
 use crate::support::temporal::Temporal;
 use crate::support::tls::{Authority, TlsFront};
+use crate::support::wait::eventually;
 
 /// An engine on a server of its own.
 struct Host {
@@ -68,6 +69,12 @@ conformance!(
 async fn carries_500_workflows() {
     let started = begin().await;
     suite::carries_many(&started.bed, 500).await;
+    let queue = started.server.options().task_queue;
+    // What it counts is so within a moment.
+    eventually("nothing waits", Duration::from_secs(30), async || {
+        (started.server.backlog(&queue) == 0).then_some(())
+    })
+    .await;
     started.engine.shutdown(Duration::from_secs(1)).await;
 }
 
