@@ -230,7 +230,7 @@ impl Dev {
 
     /// Waits until the API answers.
     pub(crate) async fn answers(&self) {
-        eventually("the API answers", Duration::from_secs(30), async || {
+        eventually("the API answers", Duration::from_mins(1), async || {
             let url = std::fs::read_to_string(self.path(".bellwether/host")).ok()?;
             let answer = self
                 .client

@@ -14,7 +14,7 @@ use crate::spine::scene::{Scene, on_both_kinds};
 use crate::spine::toy::{self, id_of};
 use crate::support::wait::eventually;
 
-const SETTINGS: &str = "migration: {automatic: false, settle: 1s, lease: 4s, lease_margin: 1s, max_concurrent: 1000}\n";
+const SETTINGS: &str = "migration: {automatic: false, settle: 1s, lease: 12s, lease_margin: 1s, max_concurrent: 1000}\n";
 /// Where nodes are made, and where they move to: the folders of two agents.
 const SOURCE: &str = "agent";
 const TARGET: &str = "agent-second";
