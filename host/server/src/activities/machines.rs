@@ -12,6 +12,7 @@ use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
 use host_workflows::{ActivityContext, ActivityError, Retry};
 
 use super::activity_error;
+use super::left_machines::give_back;
 use super::nodes::{read, read_in};
 use super::operations::keep_output;
 use crate::app::App;
@@ -216,12 +217,37 @@ pub(super) async fn destroy(
         .get(&machine.node.placement.provider)
         .map_err(for_workflow)?;
     if !provider.is_shared() {
+        if row.condition.state.is_terminal() {
+            return destroy_left(&app, &ctx, node, host_id).await;
+        }
         let output = take_apart(&app, &ctx, &machine).await?;
         keep(&app, node, "destroy_host", output).await?;
     }
     retried(|| super::hosts::release(app.clone(), node))
         .await
         .map_err(activity_error)
+}
+
+/// Gives the machine of a failed node back once more. The loop over machines that were left behind may be at it, and would
+/// free it for another node: one of the two at a time.
+async fn destroy_left(
+    app: &App,
+    ctx: &ActivityContext,
+    node: NodeRef,
+    host_id: HostId,
+) -> Result<(), ActivityError> {
+    let claim = app.db.host_claim(host_id).await;
+    let claim = claim.map_err(|error| activity_error(error.into()))?;
+    if let Some(claim) = claim.filter(|claim| claim.node_id == node.node_id) {
+        let given_back = give_back(app, ctx, &claim).await;
+        given_back.map_err(activity_error)?;
+    }
+    let row = read(app, node).await.map_err(activity_error)?;
+    if row.placement.host_id == Some(host_id) {
+        let message = "the machine is not given back yet; the incident `machine_left_behind` says why, and it is tried again until it succeeds";
+        return Err(ActivityError::retryable("machine_left_behind", message));
+    }
+    Ok(())
 }
 
 /// Cuts a machine's agents off and gives it back to its provider, whose words are the answer.
