@@ -68,7 +68,8 @@ pub struct Host {
 impl Host {
     /// Opens everything and serves. What is missing or broken is an error that says what to do.
     pub async fn start(config: Config, options: HostOptions) -> anyhow::Result<Self> {
-        Self::start_around(config, options, |activities| activities).await
+        // On the heap: it is large, and whoever calls this holds it.
+        Box::pin(Self::start_around(config, options, |activities| activities)).await
     }
 
     /// The same with something around all that workflows do, such as what lets it fail. No command and no setting leads here.
