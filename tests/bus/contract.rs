@@ -197,6 +197,20 @@ async fn n_copies(server: &Nats, stream: &str) -> usize {
     stream.cached_info().config.num_replicas
 }
 
+/// How many servers have every event of a stream.
+async fn n_whole(server: &Nats, stream: &str) -> usize {
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream(stream).await.unwrap();
+    let Some(cluster) = stream.cached_info().cluster.clone() else {
+        return 0;
+    };
+    let followers = cluster.replicas.iter();
+    let whole = followers
+        .filter(|peer| peer.current && !peer.offline && peer.lag.is_none_or(|lag| lag == 0));
+    usize::from(cluster.leader.is_some()) + whole.count()
+}
+
 #[tokio::test]
 async fn of_three_servers_each_has_every_event_and_one_may_go() {
     let alone = Nats::start(Version::Newest).await;
@@ -213,6 +227,10 @@ async fn of_three_servers_each_has_every_event_and_one_may_go() {
     .await;
     let events = events(400);
     give(bus, &events[..200]).await;
+    eventually("each has every event", LIMIT, async || {
+        (n_whole(&servers[0], "copies-events").await == 3).then_some(())
+    })
+    .await;
     servers[2].kill();
     give(bus, &events[200..]).await;
     arrived(&audit, &(1..=400).collect::<Vec<_>>()).await;
