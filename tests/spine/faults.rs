@@ -15,7 +15,7 @@ use host_workflows::provision_node::ProvisionNode;
 use host_workflows::terminate_node::TerminateNode;
 use serde_json::Value;
 
-use self::fleet::{Case, Fleet, cases, names};
+use self::fleet::{Case, Fleet, OneIn, cases, names};
 use self::host::{Fault, Mishap};
 use super::scene::{Scene, on_both_kinds};
 use super::toy::{self, id_of};
@@ -37,14 +37,22 @@ on_both_kinds!(
 );
 
 async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) {
-    let mut fleet = Fleet::start(scene, "").await;
+    let one_in = OneIn {
+        embedded: 1,
+        scaled: 5,
+    };
+    let mut fleet = Fleet::start(scene, "", one_in).await;
     let all = [HARMLESS.as_slice(), &FAILING].concat();
     let living = provision(&mut fleet, &all, &HARMLESS).await;
     terminate(&mut fleet, living, &all).await;
 }
 
 async fn every_activity_of_a_nodes_life_may_be_the_last_of_a_process(scene: Scene) {
-    let mut fleet = Fleet::start(scene, "").await;
+    let one_in = OneIn {
+        embedded: 3,
+        scaled: 7,
+    };
+    let mut fleet = Fleet::start(scene, "", one_in).await;
     let living = provision(&mut fleet, &KILLING, &KILLING).await;
     terminate(&mut fleet, living, &KILLING).await;
     assert!(fleet.n_ended > 0, "the host was killed");
@@ -69,6 +77,7 @@ async fn provision(fleet: &mut Fleet, mishaps: &[Mishap], undoing: &[Mishap]) ->
 
     let mut wanted = cases(&forward, mishaps, None);
     wanted.extend(cases(&back, undoing, Some(&refused)));
+    let wanted = fleet.some_of(wanted);
     let mut all = fleet.provision(wanted).await;
     fleet.ended("provision-", &all).await;
     all.extend(scouts);
@@ -103,9 +112,12 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
     let expected: BTreeSet<&str> = activities.filter(is_called).collect();
     assert_eq!(names(&[&calls]), expected);
 
-    let wanted = cases(&calls, mishaps, None);
-    let chosen: Vec<String> = living.by_ref().take(wanted.len()).collect();
-    assert_eq!(chosen.len(), wanted.len(), "there is a node for each case");
+    let wanted = fleet.some_of(cases(&calls, mishaps, None));
+    let mut chosen: Vec<String> = living.by_ref().take(wanted.len()).collect();
+    let more = vec![Vec::new(); wanted.len() - chosen.len()];
+    let more = fleet.provision(more).await;
+    fleet.ended("provision-", &more).await;
+    chosen.extend(more.into_iter().map(|case| case.node));
     let mut all = fleet.terminate(chosen, wanted).await;
     fleet.ended("terminate-", &all).await;
     all.extend(scout);

@@ -48,6 +48,11 @@ impl Scene {
         })
     }
 
+    /// Whether it is PostgreSQL and Temporal.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.scaled.is_some()
+    }
+
     /// Lets the agent be a process of its own, which can be killed.
     pub(super) fn with_own_agent(mut self) -> Self {
         if self.scaled.is_none() {

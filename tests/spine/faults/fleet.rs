@@ -35,6 +35,14 @@ impl Case {
     }
 }
 
+/// Every which of the cases a test takes, so that it ends in minutes. None divides the number of
+/// mishaps, so that the calls meet them in turn.
+#[derive(Clone, Copy)]
+pub(super) struct OneIn {
+    pub(super) embedded: usize,
+    pub(super) scaled: usize,
+}
+
 /// One list of faults for each mishap of each call, behind one that comes before in each.
 pub(super) fn cases(
     calls: &[String],
@@ -69,10 +77,16 @@ pub(super) struct Fleet {
     /// How often its host ended and was started again.
     pub(super) n_ended: usize,
     n_made: usize,
+    one_in: usize,
 }
 
 impl Fleet {
-    pub(super) async fn start(scene: Scene, settings: &str) -> Self {
+    pub(super) async fn start(scene: Scene, settings: &str, one_in: OneIn) -> Self {
+        let one_in = if scene.is_scaled() {
+            one_in.scaled
+        } else {
+            one_in.embedded
+        };
         let mut scene = scene.served();
         let dev = &mut scene.dev;
         let folder = dev.path("faults");
@@ -93,7 +107,13 @@ impl Fleet {
             files,
             n_ended: 0,
             n_made: 0,
+            one_in,
         }
+    }
+
+    /// Those of the cases that this test takes.
+    pub(super) fn some_of(&self, cases: Vec<Vec<Fault>>) -> Vec<Vec<Fault>> {
+        cases.into_iter().step_by(self.one_in).collect()
     }
 
     /// Begins to make a node for each list of faults.
