@@ -1,5 +1,6 @@
 //! What a transition of a node costs: through the node machine with its outbox row beside a plain update of the same row on the
-//! same PostgreSQL; and how long it takes from its commit to a consumer behind NATS, at a thousand a second.
+//! same PostgreSQL, one in a transaction and as many as the evaluators write in one; and how long it takes from its commit to a
+//! consumer behind NATS, at a thousand a second.
 //!
 //! `BELLWETHER_BENCH_PG` is the address of an empty database, `BELLWETHER_BENCH_NATS` that of a server with JetStream; the second
 //! part needs the program of the same profile (`cargo build --release`) and the components.
@@ -22,7 +23,7 @@ use host_domain::node::{Condition, Node, Placement, SyncStatus};
 use host_domain::time::Millis;
 use host_server::bus::{Bus, Consumer, Wake};
 use host_server::config::{EventsConfig, NatsUrl};
-use host_server::ops::{Change, change_node};
+use host_server::ops::{Change, change_nodes};
 use host_server::store::{Db, DbOptions};
 use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ use uuid::Uuid;
 const WRITERS: usize = 4;
 /// How long each way of writing is measured.
 const MEASURED: Duration = Duration::from_secs(10);
+/// Changes of one transaction: a workflow's, and what the evaluators of beats and policies write at once (`BATCH`).
+const OF_ONE_TRANSACTION: [usize; 2] = [1, 100];
 /// Nodes whose transitions are followed.
 const NODES: usize = 500;
 /// Transitions of one transaction, and the pause between two: a thousand a second.
@@ -41,6 +44,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BATCHES: usize = 1_000;
 /// Something is wrong when an event takes longer.
 const ARRIVES_MAX: Duration = Duration::from_mins(2);
+
+const PLAIN: &str = "UPDATE nodes SET display_state = $1, updated_at = $2 WHERE id = $3";
 
 type Moments = Arc<Mutex<BTreeMap<EventId, Instant>>>;
 
@@ -62,17 +67,19 @@ async fn main() -> anyhow::Result<()> {
     }
     tx.commit().await?;
 
-    let plain = plain_updates(&database, &nodes).await?;
-    let machine = through_the_machine(&db, &nodes).await?;
-    println!("baseline: plain updates                {plain:>9.0} /s");
-    println!("transitions: machine and outbox        {machine:>9.0} /s");
-    println!(
-        "share                                  {:>9.2}",
-        machine / plain
-    );
-    sqlx::raw_sql("TRUNCATE health_event_outbox")
-        .execute(&mut sqlx::PgConnection::connect(&database).await?)
-        .await?;
+    let mut nodes = nodes;
+    for of_one in OF_ONE_TRANSACTION {
+        let plain = plain_updates(&database, &nodes, of_one).await?;
+        let machine = through_the_machine(&db, &mut nodes, of_one).await?;
+        println!("{of_one} in a transaction:");
+        println!("  baseline: plain updates              {plain:>9.0} /s");
+        println!("  transitions: machine and outbox      {machine:>9.0} /s");
+        let share = machine / plain;
+        println!("  share                                {share:>9.2}");
+        sqlx::raw_sql("TRUNCATE health_event_outbox, node_events, event_log")
+            .execute(&mut sqlx::PgConnection::connect(&database).await?)
+            .await?;
+    }
     latency(&database, &nats, &db, &nodes).await
 }
 
@@ -96,8 +103,8 @@ fn node(name: &str) -> Node {
     }
 }
 
-/// One statement of one row, each a transaction of its own, as pgbench does it.
-async fn plain_updates(database: &str, nodes: &[Node]) -> anyhow::Result<f64> {
+/// One statement of one row, as pgbench does it.
+async fn plain_updates(database: &str, nodes: &[Node], of_one: usize) -> anyhow::Result<f64> {
     let mut writers = tokio::task::JoinSet::new();
     for part in nodes.chunks(NODES / WRITERS) {
         let mut connection = sqlx::PgConnection::connect(database).await?;
@@ -105,63 +112,76 @@ async fn plain_updates(database: &str, nodes: &[Node]) -> anyhow::Result<f64> {
         writers.spawn(async move {
             let begun = Instant::now();
             let mut n_done = 0_u32;
-            for id in ids.iter().cycle() {
-                sqlx::query("UPDATE nodes SET display_state = $1, updated_at = $2 WHERE id = $3")
-                    .bind("healthy")
-                    .bind(i64::from(n_done))
-                    .bind(id)
-                    .execute(&mut connection)
-                    .await?;
-                n_done += 1;
-                if begun.elapsed() > MEASURED {
-                    break;
-                }
-            }
-            anyhow::Ok(f64::from(n_done) / begun.elapsed().as_secs_f64())
-        });
-    }
-    sum(writers).await
-}
-
-async fn through_the_machine(db: &Db, nodes: &[Node]) -> anyhow::Result<f64> {
-    let mut writers = tokio::task::JoinSet::new();
-    for part in nodes.chunks(NODES / WRITERS) {
-        let (db, mut part) = (db.clone(), part.to_vec());
-        writers.spawn(async move {
-            let begun = Instant::now();
-            let mut n_done = 0_u32;
             while begun.elapsed() < MEASURED {
-                for node in &mut part {
-                    let next = match node.condition.sync_status {
-                        SyncStatus::Synced => SyncStatus::Syncing,
-                        SyncStatus::Syncing | SyncStatus::Unknown => SyncStatus::Synced,
-                    };
-                    let change = Change {
-                        sync_status: Some(next),
-                        ..Change::default()
-                    };
-                    let mut tx = db.begin().await?;
-                    let changed = change_node(&mut tx, node, change, Millis(i64::from(n_done)));
-                    *node = changed.await?;
-                    tx.commit().await?;
-                    n_done += 1;
-                    if begun.elapsed() > MEASURED {
-                        break;
+                for ids in ids.chunks(of_one) {
+                    if of_one > 1 {
+                        sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
+                    }
+                    for id in ids {
+                        sqlx::query(PLAIN)
+                            .bind("healthy")
+                            .bind(i64::from(n_done))
+                            .bind(id)
+                            .execute(&mut connection)
+                            .await?;
+                        n_done += 1;
+                    }
+                    if of_one > 1 {
+                        sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
                     }
                 }
             }
             anyhow::Ok(f64::from(n_done) / begun.elapsed().as_secs_f64())
         });
     }
-    sum(writers).await
-}
-
-async fn sum(mut writers: tokio::task::JoinSet<anyhow::Result<f64>>) -> anyhow::Result<f64> {
     let mut sum = 0.0;
     while let Some(rate) = writers.join_next().await {
         sum += rate??;
     }
     Ok(sum)
+}
+
+/// Leaves the nodes as they are in the database.
+async fn through_the_machine(db: &Db, nodes: &mut [Node], of_one: usize) -> anyhow::Result<f64> {
+    let mut writers = Vec::new();
+    for part in nodes.chunks(NODES / WRITERS) {
+        let (db, mut part) = (db.clone(), part.to_vec());
+        writers.push(tokio::spawn(async move {
+            let begun = Instant::now();
+            let mut n_done = 0_u32;
+            while begun.elapsed() < MEASURED {
+                for nodes in part.chunks_mut(of_one) {
+                    let now = Millis(i64::from(n_done));
+                    let mut tx = db.begin().await?;
+                    let changes = nodes.iter().map(|node| (node, change(node)));
+                    let changed = change_nodes(&mut tx, changes, now).await?;
+                    tx.commit().await?;
+                    n_done += u32::try_from(changed.len())?;
+                    nodes.clone_from_slice(&changed);
+                }
+            }
+            anyhow::Ok((f64::from(n_done) / begun.elapsed().as_secs_f64(), part))
+        }));
+    }
+    let mut sum = 0.0;
+    for (writer, of_it) in writers.into_iter().zip(nodes.chunks_mut(NODES / WRITERS)) {
+        let (rate, part) = writer.await??;
+        of_it.clone_from_slice(&part);
+        sum += rate;
+    }
+    Ok(sum)
+}
+
+/// To and fro.
+fn change(node: &Node) -> Change {
+    let next = match node.condition.sync_status {
+        SyncStatus::Synced => SyncStatus::Syncing,
+        SyncStatus::Syncing | SyncStatus::Unknown => SyncStatus::Synced,
+    };
+    Change {
+        sync_status: Some(next),
+        ..Change::default()
+    }
 }
 
 /// Notes when each event arrives.
@@ -227,10 +247,9 @@ async fn commit(
     version: i64,
     committed: &mut BTreeMap<EventId, Instant>,
 ) -> anyhow::Result<()> {
-    let mut tx = db.begin().await?;
-    let mut ids = Vec::new();
-    for node in nodes {
-        let event = HealthTransitionEvent {
+    let events: Vec<_> = nodes
+        .iter()
+        .map(|node| HealthTransitionEvent {
             id: EventId(Uuid::now_v7()),
             node_id: node.id,
             node_name: node.name.clone(),
@@ -243,13 +262,13 @@ async fn commit(
             reasons: Vec::new(),
             state_version: version,
             at: Millis(version),
-        };
-        tx.insert_outbox(&event).await?;
-        ids.push(event.id);
-    }
+        })
+        .collect();
+    let mut tx = db.begin().await?;
+    tx.insert_outbox(&events).await?;
     tx.commit().await?;
     let now = Instant::now();
-    committed.extend(ids.into_iter().map(|id| (id, now)));
+    committed.extend(events.into_iter().map(|event| (event.id, now)));
     Ok(())
 }
 

@@ -47,9 +47,7 @@ impl Load {
     async fn commit(&self, db: &Db, part: std::ops::Range<usize>) {
         for events in self.events[part].chunks(BATCH) {
             let mut tx = db.begin().await.unwrap();
-            for event in events {
-                tx.insert_outbox(event).await.unwrap();
-            }
+            tx.insert_outbox(events).await.unwrap();
             tx.commit().await.unwrap();
         }
     }

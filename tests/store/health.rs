@@ -4,7 +4,7 @@ use host_domain::health::HealthTrack;
 use host_domain::ids::NodeId;
 use host_domain::node::{ApplicationHealth, NodeState, Reason};
 use host_domain::time::Millis;
-use host_server::store::{BeatRow, Db};
+use host_server::store::{BeatRow, CountedMisses, Db, FoundHealth, StoreError};
 use uuid::Uuid;
 
 use super::builders::{stored_node, stored_node_in};
@@ -117,35 +117,36 @@ async fn one_of_two_writers_of_health_wins(db: &Db) {
         ..HealthTrack::default()
     };
     let reasons = [Reason::new("fine", "all is well")];
-    let judge = async {
+    let judge = async |seen_version| {
+        let found = FoundHealth {
+            node_id: node,
+            seen_version,
+            track: &track,
+            verdict_reasons: &reasons,
+        };
         let mut tx = db.begin().await.unwrap();
-        let version = tx
-            .save_health_track(node, 1, &track, &reasons)
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-        version
+        tx.save_health_tracks(&[found]).await?;
+        tx.commit().await
     };
-    let count = async {
+    let count = async |seen_version| {
+        let counted = CountedMisses {
+            node_id: node,
+            seen_version,
+            consecutive_failures: 2,
+            beats_at_miss: 7,
+        };
         let mut tx = db.begin().await.unwrap();
-        let version = tx.save_misses(node, 1, 2, 7).await.unwrap();
-        tx.commit().await.unwrap();
-        version
+        tx.save_misses(&[counted]).await?;
+        tx.commit().await
     };
-    let (judged, counted) = tokio::join!(judge, count);
+    let (judged, counted) = tokio::join!(judge(1), count(1));
+    let late = if judged.is_ok() { &counted } else { &judged };
     assert!(
-        judged.is_some() != counted.is_some(),
+        matches!(late, Err(StoreError::Raced(id)) if *id == node),
         "{judged:?} {counted:?}"
     );
-    let mut tx = db.begin().await.unwrap();
-    assert_eq!(tx.save_misses(node, 2, 2, 7).await.unwrap(), Some(3));
-    assert_eq!(
-        tx.save_health_track(node, 3, &track, &reasons)
-            .await
-            .unwrap(),
-        Some(4)
-    );
-    tx.commit().await.unwrap();
+    count(2).await.unwrap();
+    judge(3).await.unwrap();
     let row = db.health_state(node).await.unwrap().unwrap();
     assert_eq!(
         (row.consecutive_failures, row.beats_at_miss, row.version),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use host_domain::ids::NodeId;
 use host_domain::node::{
     ApplicationHealth, Condition, Node, NodeState, Placement, Reason, SyncStatus,
 };
 use host_domain::time::Millis;
-use host_server::store::{Db, NodeEventEntry, NodeFilter, StoreError};
+use host_server::store::{Db, NewCondition, NodeEventEntry, NodeFilter, StoreError};
 
 use super::builders::{host, node, operation_id, stored_node};
 use crate::support::database::TestDb;
@@ -19,6 +20,7 @@ pub(crate) async fn contract(test: &TestDb) {
     details_change_without_a_new_version(db).await;
     lists_filter_and_go_on(db).await;
     events_are_appended_once(db).await;
+    all_move_or_none(db).await;
 }
 
 async fn a_node_comes_back_as_it_was(db: &Db) {
@@ -35,32 +37,69 @@ const SYNCED: Condition = Condition {
     application_health: ApplicationHealth::Critical,
 };
 
-async fn set(db: &Db, node: &Node, seen: i64, to: Condition) -> Option<i64> {
-    let mut tx = db.begin().await.unwrap();
+/// Sets the conditions of nodes that were seen at a version, or changes nothing.
+async fn set(db: &Db, seen: &[(&Node, i64)], condition: Condition) -> Result<(), StoreError> {
     let reasons = [Reason::new("height_stalled", "no block")];
-    let version = tx
-        .set_condition(node.id, seen, to, &reasons, Millis(2_000))
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    version
+    let new: Vec<_> = seen
+        .iter()
+        .map(|(node, seen_version)| NewCondition {
+            node_id: node.id,
+            seen_version: *seen_version,
+            condition,
+            reasons: &reasons,
+            at: Millis(2_000),
+        })
+        .collect();
+    let mut tx = db.begin().await.unwrap();
+    tx.set_conditions(&new).await?;
+    tx.commit().await
+}
+
+fn raced(outcome: Result<(), StoreError>) -> NodeId {
+    match outcome {
+        Err(StoreError::Raced(id)) => id,
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn one_of_two_writers_wins(db: &Db) {
-    let raced = stored_node(db, "raced").await;
-    let (one, two) = tokio::join!(set(db, &raced, 1, SYNCED), set(db, &raced, 1, SYNCED));
-    assert_eq!(
-        [one, two].into_iter().flatten().collect::<Vec<_>>(),
-        vec![2]
-    );
-    let after = db.node(raced.id).await.unwrap().unwrap();
+    let wanted = stored_node(db, "raced").await;
+    let seen = [(&wanted, 1)];
+    let (one, two) = tokio::join!(set(db, &seen, SYNCED), set(db, &seen, SYNCED));
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let after = db.node(wanted.id).await.unwrap().unwrap();
     assert_eq!(
         (after.condition, after.state_version, after.updated_at),
         (SYNCED, 2, Millis(2_000))
     );
     assert_eq!(after.reasons[0].code, "height_stalled");
-    assert_eq!(set(db, &raced, 1, Condition::NEW).await, None);
-    assert_eq!(set(db, &node("unknown"), 1, Condition::NEW).await, None);
+    assert_eq!(raced(set(db, &seen, Condition::NEW).await), wanted.id);
+    let unknown = node("unknown");
+    assert_eq!(
+        raced(set(db, &[(&unknown, 1)], Condition::NEW).await),
+        unknown.id
+    );
+}
+
+async fn all_move_or_none(db: &Db) {
+    let (one, two) = (stored_node(db, "one").await, stored_node(db, "two").await);
+    let condition_of = async |node: &Node| db.node(node.id).await.unwrap().unwrap().condition;
+    set(db, &[], SYNCED).await.unwrap();
+    assert_eq!(
+        raced(set(db, &[(&one, 1), (&two, 2)], SYNCED).await),
+        two.id
+    );
+    assert_eq!(condition_of(&one).await, Condition::NEW);
+    set(db, &[(&one, 1), (&two, 1)], SYNCED).await.unwrap();
+    assert_eq!(condition_of(&one).await, SYNCED);
+    assert_eq!(condition_of(&two).await, SYNCED);
+    let found = db.nodes(&[two.id, node("none").id, one.id]).await.unwrap();
+    assert_eq!(
+        found.keys().copied().collect::<Vec<_>>(),
+        [one.id, two.id],
+        "by id, and those that are there"
+    );
+    assert!(db.nodes(&[]).await.unwrap().is_empty());
 }
 
 async fn a_name_is_free_again_when_its_node_is_gone(db: &Db) {
@@ -69,17 +108,14 @@ async fn a_name_is_free_again_when_its_node_is_gone(db: &Db) {
         state: NodeState::Terminated,
         ..Condition::NEW
     };
-    set(db, &first, 1, gone).await.unwrap();
+    set(db, &[(&first, 1)], gone).await.unwrap();
     let second = stored_node(db, "again").await;
     assert_eq!(
         db.node_by_name("again").await.unwrap().unwrap().id,
         second.id
     );
     // Bringing the first one back would take the name twice.
-    let mut tx = db.begin().await.unwrap();
-    let back = tx
-        .set_condition(first.id, 2, Condition::NEW, &[], Millis(1))
-        .await;
+    let back = set(db, &[(&first, 2)], Condition::NEW).await;
     assert!(matches!(back, Err(StoreError::Conflict { .. })), "{back:?}");
 }
 
@@ -168,19 +204,23 @@ async fn lists_filter_and_go_on(db: &Db) {
 async fn events_are_appended_once(db: &Db) {
     let made = stored_node(db, "events").await;
     let mut tx = db.begin().await.unwrap();
-    let mut appended = Vec::new();
-    for number in [1_u8, 2, 3, 3] {
-        let event = NodeEventEntry {
-            id: number.to_string(),
-            node_id: made.id,
-            at: Millis(number.into()),
-            kind: "process_restarted".to_owned(),
-            // PostgreSQL has no NUL in text.
-            message: format!("{number}\0"),
-        };
-        appended.push(tx.append_node_event(&event).await.unwrap());
+    let event = |number: i64| NodeEventEntry {
+        id: number.to_string(),
+        node_id: made.id,
+        at: Millis(number),
+        kind: "process_restarted".to_owned(),
+        // PostgreSQL has no NUL in text.
+        message: format!("{number}\0"),
+    };
+    for (events, new) in [
+        (vec![event(1)], vec!["1"]),
+        (vec![event(2), event(1), event(3), event(3)], vec!["2", "3"]),
+        (vec![event(2)], vec![]),
+        (vec![], vec![]),
+    ] {
+        let appended = tx.append_node_events(&events).await.unwrap();
+        assert_eq!(Vec::from_iter(appended), new, "{events:?}");
     }
-    assert_eq!(appended, [true, true, true, false]);
     tx.commit().await.unwrap();
     let ids =
         |events: Vec<NodeEventEntry>| events.into_iter().map(|event| event.id).collect::<Vec<_>>();

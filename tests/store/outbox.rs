@@ -23,9 +23,7 @@ pub(crate) async fn contract(test: &TestDb) {
 
 async fn insert(db: &Db, events: &[HealthTransitionEvent]) {
     let mut tx = db.begin().await.unwrap();
-    for event in events {
-        tx.insert_outbox(event).await.unwrap();
-    }
+    tx.insert_outbox(events).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -85,7 +85,7 @@ async fn a_failure_says_what_to_do(db: &Db) {
         kind: "x".to_owned(),
         message: "x".to_owned(),
     };
-    let error = tx.append_node_event(&event).await.unwrap_err();
+    let error = tx.append_node_events(&[event]).await.unwrap_err();
     assert!(matches!(error, StoreError::Missing), "{error:?}");
     drop(tx);
     for url in [

@@ -302,8 +302,10 @@ impl<'a> Inbound<'a> {
             return Ok(());
         }
         let mut tx = self.shared.parts.db.begin().await?;
+        let mut new = tx.append_node_events(entries).await?;
         for entry in entries {
-            if tx.append_node_event(entry).await? {
+            // An agent may say the same twice in one message.
+            if new.remove(&entry.id) {
                 tx.append_event_log(NewLogEntry {
                     at: now,
                     kind: "node_event".to_owned(),

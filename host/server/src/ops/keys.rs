@@ -54,7 +54,7 @@ pub(crate) async fn tell_of_keys(
         kind: moved.as_str().to_owned(),
         message: names.join(", "),
     };
-    tx.append_node_event(&entry).await?;
+    tx.append_node_events(std::slice::from_ref(&entry)).await?;
     let happening = NodeHappening {
         id: entry.id,
         at: entry.at,

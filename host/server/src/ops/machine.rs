@@ -2,14 +2,16 @@
 
 use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::ids::EventId;
-use host_domain::node::{ApplicationHealth, Condition, Node, NodeEvent, Reason, SyncStatus};
+use host_domain::node::{
+    ApplicationHealth, Condition, IllegalTransition, Node, NodeEvent, Reason, SyncStatus,
+};
 use host_domain::time::Millis;
 use uuid::Uuid;
 
 use super::OpError;
 use super::live::{LiveData, NamedNode, NodeMoved};
 use super::subscriptions::end_with_node;
-use crate::store::{NodeEventEntry, Tx};
+use crate::store::{NewCondition, NodeEventEntry, Tx};
 
 /// What is asked of a node in one transaction; absent parts stay.
 #[derive(Clone, Debug, Default)]
@@ -42,37 +44,112 @@ pub async fn change_node(
     change: Change,
     now: Millis,
 ) -> Result<Node, OpError> {
-    let before = node.condition;
-    let mut after = Condition {
-        application_health: change
-            .application_health
-            .unwrap_or(before.application_health),
-        sync_status: change.sync_status.unwrap_or(before.sync_status),
-        ..before
-    };
-    if let Some(event) = change.event {
-        after = after.after(event)?;
+    let transition = Transition::of(node, change, now)?;
+    apply(tx, std::slice::from_ref(&transition), now).await?;
+    Ok(transition.after)
+}
+
+/// As [`change_node`], for several nodes at once and each of them once: all are changed or none is. It takes as many
+/// statements as one change does.
+pub async fn change_nodes(
+    tx: &mut Tx,
+    changes: impl IntoIterator<Item = (&Node, Change)>,
+    now: Millis,
+) -> Result<Vec<Node>, OpError> {
+    let transitions = changes
+        .into_iter()
+        .map(|(node, change)| Transition::of(node, change, now))
+        .collect::<Result<Vec<_>, _>>()?;
+    apply(tx, &transitions, now).await?;
+    Ok(transitions.into_iter().map(|one| one.after).collect())
+}
+
+/// A change that the table allows.
+struct Transition<'a> {
+    before: &'a Node,
+    after: Node,
+    cause: &'static str,
+}
+
+impl<'a> Transition<'a> {
+    fn of(node: &'a Node, change: Change, now: Millis) -> Result<Self, IllegalTransition> {
+        let before = node.condition;
+        let judged = Condition {
+            application_health: change
+                .application_health
+                .unwrap_or(before.application_health),
+            sync_status: change.sync_status.unwrap_or(before.sync_status),
+            ..before
+        };
+        let condition = match change.event {
+            Some(event) => judged.after(event)?,
+            None => judged,
+        };
+        let after = Node {
+            condition,
+            reasons: change.reasons.unwrap_or_else(|| node.reasons.clone()),
+            state_version: node.state_version + 1,
+            updated_at: now,
+            ..node.clone()
+        };
+        Ok(Self {
+            before: node,
+            after,
+            cause: change.event.map_or("verdict", NodeEvent::as_str),
+        })
     }
-    let reasons = change.reasons.unwrap_or_else(|| node.reasons.clone());
-    let version = tx
-        .set_condition(node.id, node.state_version, after, &reasons, now)
-        .await?
-        .ok_or_else(|| OpError::stale("node", node.id))?;
-    let changed = Node {
-        condition: after,
-        reasons,
-        state_version: version,
-        updated_at: now,
-        ..node.clone()
-    };
-    let cause = change.event.map_or("verdict", NodeEvent::as_str);
-    for dimension in moved(before, after) {
-        record(tx, &changed, dimension, before, cause).await?;
+
+    fn new_condition(&self) -> NewCondition<'_> {
+        NewCondition {
+            node_id: self.before.id,
+            seen_version: self.before.state_version,
+            condition: self.after.condition,
+            reasons: &self.after.reasons,
+            at: self.after.updated_at,
+        }
     }
-    if after.state.is_terminal() && !before.state.is_terminal() {
-        end_with_node(tx, &changed, now).await?;
+
+    /// One per dimension that moved.
+    fn events(&self) -> impl Iterator<Item = HealthTransitionEvent> {
+        let (before, node) = (self.before.condition, &self.after);
+        moved(before, node.condition).map(move |dimension| HealthTransitionEvent {
+            id: EventId(Uuid::now_v7()),
+            node_id: node.id,
+            node_name: node.name.clone(),
+            chain_profile_id: node.chain_profile_id.clone(),
+            node_type: node.node_type.clone(),
+            dimension,
+            before,
+            after: node.condition,
+            cause: self.cause.to_owned(),
+            reasons: node.reasons.clone(),
+            state_version: node.state_version,
+            at: node.updated_at,
+        })
     }
-    Ok(changed)
+
+    fn ends_node(&self) -> bool {
+        self.after.condition.state.is_terminal() && !self.before.condition.state.is_terminal()
+    }
+}
+
+async fn apply(tx: &mut Tx, transitions: &[Transition<'_>], now: Millis) -> Result<(), OpError> {
+    let conditions: Vec<_> = transitions.iter().map(Transition::new_condition).collect();
+    tx.set_conditions(&conditions).await?;
+    let events: Vec<_> = transitions.iter().flat_map(Transition::events).collect();
+    tx.insert_outbox(&events).await?;
+    let moves: Vec<_> = events.iter().map(node_moved).collect();
+    // The stream tells of the transition itself; these rows are for whoever asks later what happened to the node.
+    let lines: Vec<_> = moves.iter().map(|moved| history(moved, now)).collect();
+    tx.append_node_events(&lines).await?;
+    for (event, moved) in events.into_iter().zip(moves) {
+        let (id, chain) = (event.node_id, event.chain_profile_id);
+        tx.append_event_log(LiveData::NodeTransition(moved).entry(Some(id), Some(chain), now));
+    }
+    for ended in transitions.iter().filter(|one| one.ends_node()) {
+        end_with_node(tx, &ended.after, now).await?;
+    }
+    Ok(())
 }
 
 fn moved(before: Condition, after: Condition) -> impl Iterator<Item = Dimension> {
@@ -91,61 +168,28 @@ fn moved(before: Condition, after: Condition) -> impl Iterator<Item = Dimension>
     .filter_map(|(has_moved, dimension)| has_moved.then_some(dimension))
 }
 
-async fn record(
-    tx: &mut Tx,
-    node: &Node,
-    dimension: Dimension,
-    before: Condition,
-    cause: &str,
-) -> Result<(), OpError> {
-    let event = HealthTransitionEvent {
-        id: EventId(Uuid::now_v7()),
-        node_id: node.id,
-        node_name: node.name.clone(),
-        chain_profile_id: node.chain_profile_id.clone(),
-        node_type: node.node_type.clone(),
-        dimension,
-        before,
-        after: node.condition,
-        cause: cause.to_owned(),
-        reasons: node.reasons.clone(),
-        state_version: node.state_version,
-        at: node.updated_at,
-    };
-    tx.insert_outbox(&event).await?;
-    let (from, to) = match dimension {
-        Dimension::State => (before.state.as_str(), node.condition.state.as_str()),
+fn node_moved(event: &HealthTransitionEvent) -> NodeMoved {
+    let (before, after) = (event.before, event.after);
+    let (from, to) = match event.dimension {
+        Dimension::State => (before.state.as_str(), after.state.as_str()),
         Dimension::ApplicationHealth => (
             before.application_health.as_str(),
-            node.condition.application_health.as_str(),
+            after.application_health.as_str(),
         ),
-        Dimension::SyncStatus => (
-            before.sync_status.as_str(),
-            node.condition.sync_status.as_str(),
-        ),
+        Dimension::SyncStatus => (before.sync_status.as_str(), after.sync_status.as_str()),
     };
-    let moved = NodeMoved {
+    NodeMoved {
         node: NamedNode {
-            id: node.id,
-            name: node.name.clone(),
+            id: event.node_id,
+            name: event.node_name.clone(),
         },
-        dimension,
+        dimension: event.dimension,
         from: from.to_owned(),
         to: to.to_owned(),
-        cause: cause.to_owned(),
-        display_state: node.condition.display_state().to_owned(),
-        reasons: node.reasons.clone(),
-    };
-    // The stream tells of the transition itself; this row is for whoever asks later what happened to the node.
-    tx.append_node_event(&history(&moved, node.updated_at))
-        .await?;
-    let entry = LiveData::NodeTransition(moved).entry(
-        Some(node.id),
-        Some(node.chain_profile_id.clone()),
-        node.updated_at,
-    );
-    tx.append_event_log(entry);
-    Ok(())
+        cause: event.cause.clone(),
+        display_state: after.display_state().to_owned(),
+        reasons: event.reasons.clone(),
+    }
 }
 
 /// A transition as a line of the node's history.

@@ -41,7 +41,7 @@ pub use events::LiveItem;
 pub use idempotency::Kept;
 pub use key_backup::{Restored, restore_keys};
 pub use live::*;
-pub use machine::{Change, change_node};
+pub use machine::{Change, change_node, change_nodes};
 pub use node_keys::{ExportedKey, KeptKey, KeyInfo};
 pub use readiness::PartReadiness;
 pub use subscriptions::PaidSubscription;
@@ -145,6 +145,7 @@ impl From<StoreError> for OpError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { what } => Self::Conflict(format!("{what} exists already")),
+            StoreError::Raced(node) => Self::stale("node", node),
             error @ StoreError::Fenced { .. } => Self::Unavailable {
                 what: "the lead",
                 source: error.into(),

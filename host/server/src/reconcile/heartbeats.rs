@@ -1,11 +1,16 @@
-//! Judges heartbeats: snapshots in pages, a pure decision each, applied through the node machine.
+//! Judges heartbeats: snapshots in pages, a pure decision each, applied in batches through the node machine.
 
-use host_domain::health::{HeartbeatSnapshot, evaluate_heartbeat};
+use std::collections::BTreeMap;
+
+use host_domain::health::{HeartbeatDecision, HeartbeatSnapshot, evaluate_heartbeat};
 use host_domain::ids::NodeId;
+use host_domain::node::NodeEvent;
+use host_domain::time::Millis;
 
+use super::in_batches;
 use crate::app::App;
-use crate::ops::{Change, OpError, change_node};
-use crate::store::retried;
+use crate::ops::{Change, OpError, change_nodes};
+use crate::store::CountedMisses;
 
 /// Nodes that are judged at once.
 const PAGE: u32 = 500;
@@ -19,34 +24,51 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
             return Ok(());
         };
         after = Some(last.node_id);
-        for snapshot in &page {
-            match retried(|| judge(&app, snapshot)).await {
-                // Somebody was faster: the next round looks again.
-                Ok(()) | Err(OpError::Stale { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let now = app.clock.now();
+        let config = &app.config.health.heartbeat;
+        let decided: Vec<_> = page
+            .iter()
+            .filter_map(|snapshot| Some((snapshot, evaluate_heartbeat(snapshot, now, config)?)))
+            .collect();
+        in_batches(&decided, |batch| apply(&app, batch, now)).await?;
     }
 }
 
-async fn judge(app: &App, snapshot: &HeartbeatSnapshot) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let Some(decision) = evaluate_heartbeat(snapshot, now, &app.config.health.heartbeat) else {
-        return Ok(());
-    };
+async fn apply(
+    app: &App,
+    decided: &[(&HeartbeatSnapshot, HeartbeatDecision)],
+    now: Millis,
+) -> Result<(), OpError> {
+    let counted: Vec<_> = decided
+        .iter()
+        .map(|(snapshot, decision)| CountedMisses {
+            node_id: snapshot.node_id,
+            seen_version: snapshot.health_version,
+            consecutive_failures: decision.consecutive_failures,
+            beats_at_miss: decision.beats_at_miss,
+        })
+        .collect();
+    let moving: BTreeMap<NodeId, (i64, NodeEvent)> = decided
+        .iter()
+        .filter_map(|(snapshot, decision)| {
+            Some((snapshot.node_id, (snapshot.state_version, decision.event?)))
+        })
+        .collect();
     let mut tx = app.db.begin().await?;
-    let (failures, beats) = (decision.consecutive_failures, decision.beats_at_miss);
-    tx.save_misses(snapshot.node_id, snapshot.health_version, failures, beats)
-        .await?
-        .ok_or_else(|| OpError::stale("node", snapshot.node_id))?;
-    if let Some(event) = decision.event {
-        let node = tx.node(snapshot.node_id).await?;
-        let node = node.ok_or_else(|| OpError::not_found("node", snapshot.node_id))?;
-        if node.state_version != snapshot.state_version {
-            return Err(OpError::stale("node", snapshot.node_id));
+    tx.save_misses(&counted).await?;
+    let ids: Vec<_> = moving.keys().copied().collect();
+    let nodes = tx.nodes(&ids).await?;
+    let mut changes = Vec::with_capacity(nodes.len());
+    for (id, (seen_version, event)) in moving {
+        let node = nodes
+            .get(&id)
+            .ok_or_else(|| OpError::not_found("node", id))?;
+        if node.state_version != seen_version {
+            return Err(OpError::stale("node", id));
         }
-        change_node(&mut tx, &node, Change::event(event), now).await?;
+        changes.push((node, Change::event(event)));
     }
+    change_nodes(&mut tx, changes, now).await?;
     tx.commit().await?;
     Ok(())
 }

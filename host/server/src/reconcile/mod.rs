@@ -25,6 +25,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::app::App;
+use crate::ops::OpError;
+use crate::store::retried;
 
 /// Runs `round` at once and then every `period`, also when `wake` says that there is something to do; ends with the app.
 pub(crate) async fn every<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)
@@ -114,6 +116,32 @@ pub(crate) async fn on_change<F, Fut, E>(
             () = tokio::time::sleep(period) => {}
         }
     }
+}
+
+/// Decisions of one transaction: its locks are held for milliseconds.
+const BATCH: usize = 100;
+
+/// Applies decisions about nodes, many in one transaction. A batch that fails is applied one by one, so that a node that
+/// somebody changed meanwhile, or that can't be changed, holds up no other; what is stale is left to the next round.
+pub(crate) async fn in_batches<'a, T, F>(
+    decisions: &'a [T],
+    apply: impl Fn(&'a [T]) -> F,
+) -> Result<(), OpError>
+where
+    F: Future<Output = Result<(), OpError>>,
+{
+    for batch in decisions.chunks(BATCH) {
+        if batch.len() > 1 && retried(|| apply(batch)).await.is_ok() {
+            continue;
+        }
+        for one in batch.chunks(1) {
+            match retried(|| apply(one)).await {
+                Ok(()) | Err(OpError::Stale { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn run<E: std::fmt::Display>(

@@ -1,5 +1,6 @@
 //! The rounds one by one, on a real database and with a clock that stands still until it is moved.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use host_domain::ids::EventId;
@@ -7,7 +8,7 @@ use host_domain::incident::{IncidentState, Severity, category};
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Clock as _;
 
-use super::{escalations, heartbeats, outbox, retention};
+use super::{escalations, heartbeats, in_batches, outbox, retention};
 use crate::ops::{OpError, Principal};
 use crate::store::NewLogEntry;
 use crate::test_bed::Bed;
@@ -47,6 +48,73 @@ async fn three_missed_evaluations_take_a_node_down_and_two_beats_bring_it_back()
         panic!("one event of a node at a time: {steps:?}")
     };
     assert_eq!((first.before.state, first.after.state), (Syncing, Down));
+}
+
+#[tokio::test]
+async fn nodes_that_fall_silent_together_go_down_in_one_transaction() {
+    let bed = Bed::new().await;
+    let mut nodes = Vec::new();
+    for state in [NodeState::Syncing, NodeState::Healthy, NodeState::Degraded] {
+        nodes.push(bed.node(state).await);
+    }
+    bed.wait(60);
+    for n_committed in 1..=3 {
+        let changes = bed.app.db.changes();
+        let before = changes.borrow().any;
+        judged(&bed, &nodes[0]).await;
+        assert_eq!(changes.borrow().any, before + 1, "evaluation {n_committed}");
+    }
+    for node in &nodes {
+        let node = bed.app.db.node(node.id).await.unwrap().unwrap();
+        assert_eq!(node.condition.state, NodeState::Down);
+    }
+    let mut steps: Vec<_> = bed.claim().await.into_iter().map(|one| one.event).collect();
+    steps.sort_by_key(|step| step.node_id);
+    let of_nodes: Vec<_> = steps
+        .iter()
+        .map(|step| (step.node_id, step.before))
+        .collect();
+    let expected: Vec<_> = nodes.iter().map(|node| (node.id, node.condition)).collect();
+    assert_eq!(of_nodes, expected, "one event each");
+}
+
+/// Applies decisions, of which some fail; gives how large each transaction was, what was applied, and the outcome.
+async fn applied(
+    n_decisions: usize,
+    fails: impl Fn(usize) -> Option<OpError>,
+) -> (Vec<usize>, Vec<usize>, Result<(), OpError>) {
+    let decisions: Vec<usize> = (0..n_decisions).collect();
+    let (tried, done) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let outcome = in_batches(&decisions, |batch| {
+        tried.borrow_mut().push(batch.len());
+        let failure = batch.iter().find_map(|one| fails(*one));
+        if failure.is_none() {
+            done.borrow_mut().extend(batch);
+        }
+        std::future::ready(failure.map_or(Ok(()), Err))
+    })
+    .await;
+    (tried.into_inner(), done.into_inner(), outcome)
+}
+
+#[tokio::test]
+async fn a_node_that_can_not_be_changed_holds_up_no_other_of_its_batch() {
+    let (tried, done, outcome) = applied(201, |_| None).await;
+    assert_eq!((tried, done.len()), (vec![100, 100, 1], 201));
+    outcome.unwrap();
+
+    let stale = |one| (one == 1).then(|| OpError::stale("node", one));
+    let (tried, done, outcome) = applied(3, stale).await;
+    assert_eq!((tried, done), (vec![3, 1, 1, 1], vec![0, 2]));
+    outcome.unwrap();
+
+    let broken = |one| (one == 1).then(|| OpError::invalid("/node", "is broken"));
+    let (tried, done, outcome) = applied(3, broken).await;
+    assert_eq!((tried, done), (vec![3, 1, 1], vec![0]));
+    assert!(
+        matches!(outcome, Err(OpError::Invalid { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

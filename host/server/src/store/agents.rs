@@ -10,9 +10,6 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
-/// Rows of one statement; far below the number of values that a statement may have.
-const BATCH_MAX: usize = 1_000;
-
 impl FromRow for Agent {
     const TABLE: &'static str = "agents";
 
@@ -117,13 +114,9 @@ impl Tx {
             let kept = newest.entry(*id).or_insert(*at);
             *kept = (*kept).max(*at);
         }
-        let rows: Vec<_> = newest
-            .into_iter()
-            .map(|(id, at)| vec![id.into(), at.into()])
-            .collect();
-        for chunk in rows.chunks(BATCH_MAX) {
-            self.execute(sql(SQL).list(chunk.to_vec())).await?;
-        }
+        let row = |(id, at): (AgentId, Millis)| vec![id.into(), at.into()];
+        self.execute_list(SQL, newest.into_iter().map(row).collect())
+            .await?;
         Ok(())
     }
 

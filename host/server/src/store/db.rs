@@ -14,7 +14,10 @@ use super::error::StoreError;
 use super::event_log::NewLogEntry;
 use super::leader_epochs::Fence;
 use super::pools::{DbOptions, Pools};
-use super::sql::{FromRow, Number, Row, Stmt};
+use super::sql::{FromRow, Number, Row, Stmt, Value, sql};
+
+/// Rows of one statement; with the columns of any of our tables far below the number of values that one may have.
+const ROWS_MAX: usize = 1_000;
 
 /// Expands `$body` once per place that statements run in; the connection fixes the types.
 macro_rules! on {
@@ -259,6 +262,32 @@ impl Reader {
             .rows_affected()))
     }
 
+    /// Runs a statement with a list for all rows, in parts that one statement may have, and counts the rows that it touched.
+    pub(super) async fn execute_list(
+        &self,
+        text: &'static str,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64, StoreError> {
+        let mut n_touched = 0;
+        for part in parts(rows) {
+            n_touched += self.execute(sql(text).list(part)).await?;
+        }
+        Ok(n_touched)
+    }
+
+    /// As [`Reader::execute_list`], and reads what the statements answer.
+    pub(super) async fn all_list<T: FromRow>(
+        &self,
+        text: &'static str,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        for part in parts(rows) {
+            all.extend(self.all(sql(text).list(part)).await?);
+        }
+        Ok(all)
+    }
+
     pub(super) async fn all<T: FromRow>(&self, stmt: Stmt) -> Result<Vec<T>, StoreError> {
         self.rows(stmt).await?.iter().map(Row::read).collect()
     }
@@ -274,6 +303,15 @@ impl Reader {
             .await?
             .map(|Number(number)| number))
     }
+}
+
+/// What one statement takes at a time.
+fn parts(rows: Vec<Vec<Value>>) -> impl Iterator<Item = Vec<Vec<Value>>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let part: Vec<_> = rows.by_ref().take(ROWS_MAX).collect();
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 impl From<sqlx::sqlite::SqliteRow> for Row {

@@ -1,5 +1,7 @@
 //! What can go wrong in the store, split by what a caller does about it.
 
+use host_domain::ids::NodeId;
+
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -12,6 +14,9 @@ pub enum StoreError {
     /// The row refers to one that does not exist.
     #[error("the row refers to another one that does not exist; read again and repeat")]
     Missing,
+    /// The row of this node has changed since the caller saw it, or is gone: undo the transaction and read again.
+    #[error("node `{0}` changed in the meantime; read it again and repeat")]
+    Raced(NodeId),
     /// The database is away or busy; nothing was written, and the same call may work later.
     #[error("the database is busy or away; try again in a few seconds")]
     Unavailable(#[source] sqlx::Error),

@@ -11,9 +11,6 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, Value, json, sql};
 
-/// Entries of one statement; far below the number of values that a statement may have.
-const BATCH_MAX: usize = 1_000;
-
 /// An entry to append.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewLogEntry {
@@ -110,14 +107,8 @@ impl Tx {
                 payload,
             ]
         };
-        let rows: Vec<_> = entries
-            .into_iter()
-            .zip(last - taken + 1..)
-            .map(row)
-            .collect();
-        for chunk in rows.chunks(BATCH_MAX) {
-            self.execute(sql(SQL).list(chunk.to_vec())).await?;
-        }
+        let numbered = entries.into_iter().zip(last - taken + 1..);
+        self.execute_list(SQL, numbered.map(row).collect()).await?;
         Ok(())
     }
 }

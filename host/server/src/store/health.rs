@@ -7,7 +7,7 @@ use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
 use super::error::StoreError;
-use super::nodes::condition;
+use super::nodes::{all_written, condition};
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
 /// A node's health row.
@@ -36,6 +36,32 @@ pub struct JudgedNode {
     pub track: HealthTrack,
     /// Optimistic lock of the health row.
     pub health_version: i64,
+}
+
+/// What the heartbeat evaluator counted of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedMisses {
+    /// The node.
+    pub node_id: NodeId,
+    /// The version of the health row that this was counted on.
+    pub seen_version: i64,
+    /// Evaluations in a row that found a beat missed.
+    pub consecutive_failures: u32,
+    /// Beats ever received, at the newest of them.
+    pub beats_at_miss: i64,
+}
+
+/// What the policy evaluator found of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundHealth<'a> {
+    /// The node.
+    pub node_id: NodeId,
+    /// The version of the health row that this was found on.
+    pub seen_version: i64,
+    /// Application health over time.
+    pub track: &'a HealthTrack,
+    /// Reasons of the newest verdict, whether it counts yet or not.
+    pub verdict_reasons: &'a [Reason],
 }
 
 impl FromRow for HealthRow {
@@ -152,39 +178,37 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(since).bind(node)).await? == 1)
     }
 
-    /// Keeps what the heartbeat evaluator counted, and gives the new version; `None` when somebody was faster.
-    pub async fn save_misses(
-        &mut self,
-        node: NodeId,
-        seen_version: i64,
-        consecutive_failures: u32,
-        beats_at_miss: i64,
-    ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE node_health_state SET consecutive_failures = $1, beats_at_miss = $2,
-                version = version + 1 WHERE node_id = $3 AND version = $4 RETURNING version AS number";
-        let stmt = sql(SQL)
-            .bind(consecutive_failures)
-            .bind(beats_at_miss)
-            .bind(node)
-            .bind(seen_version);
-        self.number(stmt).await
+    /// Keeps what the heartbeat evaluator counted, of each node once; as [`Tx::set_conditions`] when somebody was faster.
+    pub async fn save_misses(&mut self, counted: &[CountedMisses]) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE node_health_state SET consecutive_failures = counted.column3,
+                beats_at_miss = counted.column4, version = version + 1
+            FROM (VALUES {}) AS counted
+            WHERE node_id = counted.column1 AND version = counted.column2 RETURNING node_id AS id";
+        let row = |one: &CountedMisses| {
+            let failures = one.consecutive_failures.into();
+            let (id, version) = (one.node_id.into(), one.seen_version.into());
+            vec![id, version, failures, one.beats_at_miss.into()]
+        };
+        let written = self
+            .all_list(SQL, counted.iter().map(row).collect())
+            .await?;
+        all_written(counted.iter().map(|one| one.node_id), written)
     }
 
-    /// Keeps what the policy evaluator found, and gives the new version; `None` when somebody was faster.
-    pub async fn save_health_track(
+    /// Keeps what the policy evaluator found, of each node once; as [`Tx::set_conditions`] when somebody was faster.
+    pub async fn save_health_tracks(
         &mut self,
-        node: NodeId,
-        seen_version: i64,
-        track: &HealthTrack,
-        verdict_reasons: &[Reason],
-    ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE node_health_state SET track = $1, verdict_reasons = $2,
-                version = version + 1 WHERE node_id = $3 AND version = $4 RETURNING version AS number";
-        let stmt = sql(SQL)
-            .bind(json(track))
-            .bind(json(verdict_reasons))
-            .bind(node)
-            .bind(seen_version);
-        self.number(stmt).await
+        found: &[FoundHealth<'_>],
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE node_health_state SET track = found.column3,
+                verdict_reasons = found.column4, version = version + 1
+            FROM (VALUES {}) AS found
+            WHERE node_id = found.column1 AND version = found.column2 RETURNING node_id AS id";
+        let row = |one: &FoundHealth<'_>| {
+            let (id, version) = (one.node_id.into(), one.seen_version.into());
+            vec![id, version, json(one.track), json(one.verdict_reasons)]
+        };
+        let written = self.all_list(SQL, found.iter().map(row).collect()).await?;
+        all_written(found.iter().map(|one| one.node_id), written)
     }
 }

@@ -9,9 +9,6 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, Value, sql};
 
-/// Nodes of one statement; far below the number of values that a statement may have.
-const BATCH_MAX: usize = 1_000;
-
 /// One beat of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeatRow {
@@ -67,13 +64,9 @@ impl Reader {
         nodes: &[NodeId],
     ) -> Result<BTreeMap<NodeId, Heartbeat>, StoreError> {
         const SQL: &str = "SELECT * FROM node_heartbeats WHERE node_id IN (VALUES {})";
-        let mut found = BTreeMap::new();
-        for chunk in nodes.chunks(BATCH_MAX) {
-            let stmt = sql(SQL).list(chunk.iter().map(|node| vec![(*node).into()]));
-            let rows: Vec<Heartbeat> = self.all(stmt).await?;
-            found.extend(rows.into_iter().map(|row| (row.node_id, row)));
-        }
-        Ok(found)
+        let ids = nodes.iter().map(|node| vec![(*node).into()]).collect();
+        let found: Vec<Heartbeat> = self.all_list(SQL, ids).await?;
+        Ok(found.into_iter().map(|row| (row.node_id, row)).collect())
     }
 }
 
@@ -109,10 +102,8 @@ impl Tx {
                 newest.processes_run.into(),
             ]
         };
-        let rows: Vec<_> = of_node.into_iter().map(row).collect();
-        for chunk in rows.chunks(BATCH_MAX) {
-            self.execute(sql(SQL).list(chunk.to_vec())).await?;
-        }
+        self.execute_list(SQL, of_node.into_iter().map(row).collect())
+            .await?;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! What happened to nodes, for people: appended, never changed.
 
+use std::collections::BTreeSet;
+
 use host_domain::ids::NodeId;
 use host_domain::time::Millis;
 
@@ -36,6 +38,17 @@ impl FromRow for NodeEventEntry {
     }
 }
 
+/// The id of an event that was not there before.
+struct NewEvent(String);
+
+impl FromRow for NewEvent {
+    const TABLE: &'static str = "node_events";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        row.text("id").map(Self)
+    }
+}
+
 impl Reader {
     /// A node's events, newest first, beginning below `before`.
     pub async fn node_events(
@@ -51,16 +64,24 @@ impl Reader {
 }
 
 impl Tx {
-    /// Appends an event; one that is there already (same id) stays, and the answer is `false`.
-    pub async fn append_node_event(&mut self, event: &NodeEventEntry) -> Result<bool, StoreError> {
+    /// Appends events and gives the ids of those that are new; one that is there already (same id) stays.
+    pub async fn append_node_events(
+        &mut self,
+        events: &[NodeEventEntry],
+    ) -> Result<BTreeSet<String>, StoreError> {
         const SQL: &str = "INSERT INTO node_events (id, node_id, at, kind, message)
-            VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING";
-        let stmt = sql(SQL)
-            .bind(&event.id)
-            .bind(event.node_id)
-            .bind(event.at)
-            .bind(&event.kind)
-            .bind(&event.message);
-        Ok(self.execute(stmt).await? == 1)
+            VALUES {} ON CONFLICT (id) DO NOTHING RETURNING id";
+        let row = |event: &NodeEventEntry| {
+            let (kind, message) = ((&event.kind).into(), (&event.message).into());
+            vec![
+                (&event.id).into(),
+                event.node_id.into(),
+                event.at.into(),
+                kind,
+                message,
+            ]
+        };
+        let new: Vec<NewEvent> = self.all_list(SQL, events.iter().map(row).collect()).await?;
+        Ok(new.into_iter().map(|NewEvent(id)| id).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes. Their dimensions change only by compare-and-swap on `state_version`; what describes them changes freely.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use host_domain::ids::{HostId, NodeId, OperationId};
 use host_domain::node::{
@@ -25,6 +25,42 @@ pub struct NodeFilter {
     pub name: Option<String>,
     /// The host that they run on.
     pub host_id: Option<HostId>,
+}
+
+/// What a node's condition is to be, when its row is still the one that was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCondition<'a> {
+    /// The node.
+    pub node_id: NodeId,
+    /// The version of the row that this was decided on.
+    pub seen_version: i64,
+    /// Its three dimensions.
+    pub condition: Condition,
+    /// Why.
+    pub reasons: &'a [Reason],
+    /// When.
+    pub at: Millis,
+}
+
+/// The id of a node whose row was written.
+pub(super) struct Written(NodeId);
+
+impl FromRow for Written {
+    const TABLE: &'static str = "nodes";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        row.parsed("id").map(Self)
+    }
+}
+
+/// Says which of the asked rows was not written.
+pub(super) fn all_written(
+    asked: impl IntoIterator<Item = NodeId>,
+    written: Vec<Written>,
+) -> Result<(), StoreError> {
+    let written: BTreeSet<NodeId> = written.into_iter().map(|Written(id)| id).collect();
+    let missing = asked.into_iter().find(|id| !written.contains(id));
+    missing.map_or(Ok(()), |id| Err(StoreError::Raced(id)))
 }
 
 impl FromRow for Node {
@@ -65,6 +101,14 @@ impl Reader {
     pub async fn node(&self, id: NodeId) -> Result<Option<Node>, StoreError> {
         const SQL: &str = "SELECT * FROM nodes WHERE id = $1";
         self.first(sql(SQL).bind(id)).await
+    }
+
+    /// Nodes by their ids; those that are not there are left out.
+    pub async fn nodes(&self, ids: &[NodeId]) -> Result<BTreeMap<NodeId, Node>, StoreError> {
+        const SQL: &str = "SELECT * FROM nodes WHERE id IN (VALUES {})";
+        let ids = ids.iter().map(|id| vec![(*id).into()]).collect();
+        let found: Vec<Node> = self.all_list(SQL, ids).await?;
+        Ok(found.into_iter().map(|node| (node.id, node)).collect())
     }
 
     /// The newest node of a name: the live one when there is one.
@@ -131,28 +175,28 @@ impl Tx {
         self.insert_health_state(node.id, node.created_at).await
     }
 
-    /// Moves a node if nobody moved it first, and gives its new version; `None` means that the caller must read again.
-    pub async fn set_condition(
-        &mut self,
-        id: NodeId,
-        seen_version: i64,
-        to: Condition,
-        reasons: &[Reason],
-        at: Millis,
-    ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE nodes SET state = $1, sync_status = $2, application_health = $3,
-                display_state = $4, reasons = $5, updated_at = $6, state_version = state_version + 1
-            WHERE id = $7 AND state_version = $8 RETURNING state_version AS number";
-        let stmt = sql(SQL)
-            .bind(to.state.as_str())
-            .bind(to.sync_status.as_str())
-            .bind(to.application_health.as_str())
-            .bind(to.display_state())
-            .bind(json(reasons))
-            .bind(at)
-            .bind(id)
-            .bind(seen_version);
-        self.number(stmt).await
+    /// Moves nodes, each at most once; the new version of a row is the seen one and one. [`StoreError::Raced`] names one
+    /// that somebody moved first.
+    pub async fn set_conditions(&mut self, new: &[NewCondition<'_>]) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE nodes SET state = new_row.column3, sync_status = new_row.column4,
+                application_health = new_row.column5, display_state = new_row.column6,
+                reasons = new_row.column7, updated_at = new_row.column8, state_version = state_version + 1
+            FROM (VALUES {}) AS new_row
+            WHERE nodes.id = new_row.column1 AND nodes.state_version = new_row.column2 RETURNING id";
+        let row = |new: &NewCondition<'_>| {
+            vec![
+                new.node_id.into(),
+                new.seen_version.into(),
+                new.condition.state.as_str().into(),
+                new.condition.sync_status.as_str().into(),
+                new.condition.application_health.as_str().into(),
+                new.condition.display_state().into(),
+                json(new.reasons),
+                new.at.into(),
+            ]
+        };
+        let written = self.all_list(SQL, new.iter().map(row).collect()).await?;
+        all_written(new.iter().map(|new| new.node_id), written)
     }
 
     /// Says where a node runs; `false` when there is no such node.

@@ -11,9 +11,6 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, Value, json, sql};
 
-/// Rows of one statement; far below the number of values that a statement may have.
-const BATCH_MAX: usize = 500;
-
 struct Observed {
     node_id: NodeId,
     observation: Observation,
@@ -109,12 +106,10 @@ impl Reader {
         const SQL: &str = "SELECT node_id, name, at, value FROM observation_latest
             WHERE node_id IN (VALUES {}) ORDER BY node_id, name";
         let mut latest: BTreeMap<NodeId, BTreeMap<String, Observation>> = BTreeMap::new();
-        for chunk in nodes.chunks(BATCH_MAX) {
-            let stmt = sql(SQL).list(chunk.iter().map(|node| vec![(*node).into()]));
-            for one in self.all::<Observed>(stmt).await? {
-                let of_node = latest.entry(one.node_id).or_default();
-                of_node.insert(one.observation.name.clone(), one.observation);
-            }
+        let ids = nodes.iter().map(|node| vec![(*node).into()]).collect();
+        for one in self.all_list::<Observed>(SQL, ids).await? {
+            let of_node = latest.entry(one.node_id).or_default();
+            of_node.insert(one.observation.name.clone(), one.observation);
         }
         Ok(latest)
     }
@@ -153,13 +148,8 @@ impl Tx {
             .iter()
             .map(|((node, name), (at, value))| row(*node, name, *at, value))
             .collect();
-        let mut n_new = 0;
-        for chunk in rows.chunks(BATCH_MAX) {
-            n_new += self.execute(sql(SQL).list(chunk.to_vec())).await?;
-        }
-        for chunk in latest.chunks(BATCH_MAX) {
-            self.execute(sql(LATEST).list(chunk.to_vec())).await?;
-        }
+        let n_new = self.execute_list(SQL, rows).await?;
+        self.execute_list(LATEST, latest).await?;
         Ok(n_new)
     }
 

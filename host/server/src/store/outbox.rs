@@ -139,16 +139,27 @@ impl Reader {
 }
 
 impl Tx {
-    /// Appends an event. Call it behind the compare-and-swap of the node, whose lock makes the order.
-    pub async fn insert_outbox(&mut self, event: &HealthTransitionEvent) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO health_event_outbox (id, node_id, at, event, attempts, due_at, claimed_until)
-            VALUES ($1, $2, $3, $4, 0, $3, 0)";
-        let stmt = sql(SQL)
-            .bind(event.id)
-            .bind(event.node_id)
-            .bind(event.at)
-            .bind(json(event));
-        self.execute(stmt)
+    /// Appends events in this order. Call it behind the compare-and-swap of the nodes, whose locks make the order.
+    pub async fn insert_outbox(
+        &mut self,
+        events: &[HealthTransitionEvent],
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO health_event_outbox
+            (id, node_id, at, event, due_at, attempts, claimed_until) VALUES {}";
+        let row = |event: &HealthTransitionEvent| {
+            let (id, node_id, at) = (event.id.into(), event.node_id.into(), event.at.into());
+            let due_at = event.at.into();
+            vec![
+                id,
+                node_id,
+                at,
+                json(event),
+                due_at,
+                0_i64.into(),
+                0_i64.into(),
+            ]
+        };
+        self.execute_list(SQL, events.iter().map(row).collect())
             .await
             .map_err(|error| error.taken("this event"))?;
         Ok(())

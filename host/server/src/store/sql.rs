@@ -126,6 +126,8 @@ pub(super) fn json_opt<T: Serialize>(value: Option<&T>) -> Value {
 pub(super) struct Stmt {
     sql: Cow<'static, str>,
     values: Vec<Value>,
+    /// Worth a place in the connection's cache of prepared statements.
+    is_prepared: bool,
 }
 
 /// A statement from its fixed text.
@@ -133,6 +135,7 @@ pub(super) fn sql(text: &'static str) -> Stmt {
     Stmt {
         sql: Cow::Borrowed(text),
         values: Vec::new(),
+        is_prepared: true,
     }
 }
 
@@ -141,6 +144,7 @@ pub(super) fn owned_sql(text: String) -> Stmt {
     Stmt {
         sql: Cow::Owned(text),
         values: Vec::new(),
+        is_prepared: false,
     }
 }
 
@@ -156,6 +160,8 @@ impl Stmt {
     pub(super) fn list(mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
         let mut list = String::new();
         for row in rows {
+            // Lists of one are the most frequent and always the same text; that of others varies.
+            self.is_prepared &= list.is_empty();
             list.push_str(if list.is_empty() { "(" } else { ", (" });
             for (place, value) in row.into_iter().enumerate() {
                 self.values.push(value);
@@ -178,8 +184,8 @@ impl Stmt {
     {
         let mut query = match self.sql {
             Cow::Borrowed(text) => sqlx::query::<DB>(text),
-            // Made by `list` from a fixed text and numbers, or of the schema's own names; its length varies, so it is not worth a place in the cache.
-            Cow::Owned(text) => sqlx::query::<DB>(AssertSqlSafe(text)).persistent(false),
+            // Made by `list` from a fixed text and numbers, or of the schema's own names.
+            Cow::Owned(text) => sqlx::query::<DB>(AssertSqlSafe(text)).persistent(self.is_prepared),
         };
         for value in self.values {
             query = match value {

@@ -13,9 +13,6 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
-/// Ids of one statement; far below the number of values that a statement may have.
-const BATCH_MAX: usize = 1_000;
-
 /// Which subscriptions; absent fields accept everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionFilter {
@@ -217,13 +214,12 @@ impl Reader {
     ) -> Result<BTreeMap<SubscriptionId, NodeId>, StoreError> {
         const SQL: &str = "SELECT id, subscription_id FROM nodes
             WHERE subscription_id IN (VALUES {}) ORDER BY id";
-        let mut nodes = BTreeMap::new();
-        for chunk in ids.chunks(BATCH_MAX) {
-            let stmt = sql(SQL).list(chunk.iter().map(|id| vec![(*id).into()]));
-            let found: Vec<PaidNode> = self.all(stmt).await?;
-            nodes.extend(found.into_iter().map(|PaidNode(of, node)| (of, node)));
-        }
-        Ok(nodes)
+        let ids = ids.iter().map(|id| vec![(*id).into()]).collect();
+        let found: Vec<PaidNode> = self.all_list(SQL, ids).await?;
+        Ok(found
+            .into_iter()
+            .map(|PaidNode(of, node)| (of, node))
+            .collect())
     }
 
     /// What a payment bought; `None` when it was not recorded.

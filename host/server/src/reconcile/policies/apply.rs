@@ -1,5 +1,5 @@
-//! What becomes of a verdict: the node's track of health, its dimensions, and its incidents, in one transaction and only when
-//! something changed.
+//! What becomes of verdicts: each node's track of health, its dimensions, and its incidents, many nodes in one transaction and only
+//! when something changed.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,14 @@ use host_domain::notification::node_labels;
 
 use super::Round;
 use super::said::Said;
-use crate::ops::{Change, OpError, Subject, change_node, raise, resolve};
-use crate::store::{JudgedNode, Tx};
+use crate::ops::{Change, OpError, Subject, change_nodes, raise, resolve};
+use crate::store::{FoundHealth, JudgedNode, Tx};
 
 /// What a verdict changes.
-struct Effect {
+pub(super) struct Effect<'a> {
+    judged: &'a JudgedNode,
+    /// Reasons of the newest verdict, whether it counts yet or not.
+    reasons: &'a [Reason],
     track: HealthTrack,
     change: HealthChange,
     /// Changes of the node itself; `None` when it stays.
@@ -22,32 +25,42 @@ struct Effect {
     own: Vec<OwnChange>,
 }
 
+impl Effect<'_> {
+    fn found_health(&self) -> FoundHealth<'_> {
+        FoundHealth {
+            node_id: self.judged.node.id,
+            seen_version: self.judged.health_version,
+            track: &self.track,
+            verdict_reasons: self.reasons,
+        }
+    }
+}
+
 impl Round<'_> {
-    pub(super) async fn apply(&self, judged: &JudgedNode, said: &Said) -> Result<(), OpError> {
-        let Some(effect) = self.effect(judged, said) else {
-            return Ok(());
-        };
-        let node = &judged.node;
+    /// Writes the effects of several verdicts; all of them or none.
+    pub(super) async fn apply(&self, effects: &[Effect<'_>]) -> Result<(), OpError> {
         let mut tx = self.app.db.begin().await?;
-        let reasons = &said.verdict.reasons;
-        tx.save_health_track(node.id, judged.health_version, &effect.track, reasons)
-            .await?
-            .ok_or_else(|| OpError::stale("node", node.id))?;
-        if let Some(asked) = effect.asked {
-            change_node(&mut tx, node, asked, self.now).await?;
-        }
-        if let Some(is_flapping) = effect.change.flapping {
-            self.tell_of_flapping(&mut tx, node, is_flapping).await?;
-        }
-        for own in &effect.own {
-            self.tell_of_own(&mut tx, node, own, reasons).await?;
+        let found: Vec<_> = effects.iter().map(Effect::found_health).collect();
+        tx.save_health_tracks(&found).await?;
+        let changes = effects
+            .iter()
+            .filter_map(|effect| Some((&effect.judged.node, effect.asked.clone()?)));
+        change_nodes(&mut tx, changes, self.now).await?;
+        for effect in effects {
+            let node = &effect.judged.node;
+            if let Some(is_flapping) = effect.change.flapping {
+                self.tell_of_flapping(&mut tx, node, is_flapping).await?;
+            }
+            for own in &effect.own {
+                self.tell_of_own(&mut tx, node, own, effect.reasons).await?;
+            }
         }
         tx.commit().await?;
         Ok(())
     }
 
     /// `None` when nothing is worth a write.
-    fn effect(&self, judged: &JudgedNode, said: &Said) -> Option<Effect> {
+    pub(super) fn effect<'n>(&self, judged: &'n JudgedNode, said: &'n Said) -> Option<Effect<'n>> {
         let (node, verdict) = (&judged.node, &said.verdict);
         let mut track = judged.track.clone();
         let change = track.take(verdict, self.now, self.hold);
@@ -72,6 +85,8 @@ impl Round<'_> {
             reasons,
         });
         Some(Effect {
+            judged,
+            reasons: &verdict.reasons,
             track,
             change,
             asked,

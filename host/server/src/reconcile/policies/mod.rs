@@ -17,11 +17,11 @@ use host_domain::plugin::PluginKind;
 use host_domain::time::Millis;
 use tokio::sync::Mutex;
 
+use super::in_batches;
 use crate::app::App;
 use crate::catalogue::{ActivePolicy, Catalogue};
 use crate::guard::Trouble;
 use crate::ops::{OpError, PluginRef};
-use crate::store::retried;
 
 /// Nodes that one call of a policy judges (design: plugins.md, Runtime).
 const PAGE: u32 = 256;
@@ -134,16 +134,16 @@ impl<'a> Round<'a> {
             return Ok(None);
         };
         self.after = Some(last.node.id);
-        let mut found = Vec::with_capacity(nodes.len());
-        for (judged, said) in nodes.iter().zip(self.judge(&nodes).await?) {
-            match retried(|| self.apply(judged, &said)).await {
-                // Somebody was faster: the next round looks again.
-                Ok(()) | Err(OpError::Stale { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            found.push((judged.node.id, said.verdict));
-        }
-        Ok(Some(found))
+        let said = self.judge(&nodes).await?;
+        let effects: Vec<_> = nodes
+            .iter()
+            .zip(&said)
+            .filter_map(|(judged, said)| self.effect(judged, said))
+            .collect();
+        in_batches(&effects, |batch| self.apply(batch)).await?;
+        let ids = nodes.iter().map(|judged| judged.node.id);
+        let verdicts = said.into_iter().map(|said| said.verdict);
+        Ok(Some(ids.zip(verdicts).collect()))
     }
 
     /// A policy that can't judge is an incident of its plugin, never of a node.
