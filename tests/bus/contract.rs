@@ -3,24 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::PeerInfo;
 use host_domain::event::HealthTransitionEvent;
 use host_server::bus::{Bus, BusError, Wake};
 
-use super::{Audit, Running, run};
+use super::{Audit, run};
 use crate::store::builders::{event, node};
-use crate::support::nats::{Nats, Version, free_port};
+use crate::support::nats::{Nats, Version};
 use crate::support::wait::eventually;
 
-const LIMIT: Duration = Duration::from_mins(3);
+pub(super) const LIMIT: Duration = Duration::from_mins(3);
 
-fn events(n: i64) -> Vec<HealthTransitionEvent> {
+pub(super) fn events(n: i64) -> Vec<HealthTransitionEvent> {
     let node = node("a");
     (1..=n).map(|version| event(&node, version)).collect()
 }
 
 /// Gives events until all are taken, as the outbox does.
-async fn give(bus: &Bus, events: &[HealthTransitionEvent]) {
+pub(super) async fn give(bus: &Bus, events: &[HealthTransitionEvent]) {
     let mut rest = events;
     let mut refused = Vec::new();
     let all = tokio::time::timeout(LIMIT, async {
@@ -34,7 +33,7 @@ async fn give(bus: &Bus, events: &[HealthTransitionEvent]) {
     assert!(all.await.is_ok(), "not within {LIMIT:?}: {refused:#?}");
 }
 
-async fn arrived(audit: &Audit, versions: &[i64]) {
+pub(super) async fn arrived(audit: &Audit, versions: &[i64]) {
     let all = eventually("events arrive", LIMIT, async || {
         let seen = audit.versions();
         (seen.len() >= versions.len()).then_some(seen)
@@ -164,71 +163,6 @@ async fn installations_do_not_meet(url: &str) {
     give(&two.bus, &events(3)).await;
     arrived(&here, &[1, 2]).await;
     arrived(&there, &[1, 2, 3]).await;
-}
-
-/// Three servers that know each other.
-async fn cluster() -> Vec<Nats> {
-    let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let routes: Vec<String> = ports
-        .iter()
-        .map(|port| format!("nats://127.0.0.1:{port}"))
-        .collect();
-    let mut servers = Vec::new();
-    for (number, route) in routes.iter().enumerate() {
-        let (name, routes) = (format!("n{number}"), routes.join(","));
-        let args = [
-            "--name",
-            &name,
-            "--cluster_name",
-            "c",
-            "--cluster",
-            route,
-            "--routes",
-            &routes,
-        ];
-        servers.push(Nats::start_with(Version::Newest, &args).await);
-    }
-    servers
-}
-
-async fn n_copies(server: &Nats, stream: &str) -> usize {
-    let client = async_nats::connect(server.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    let stream = jetstream.get_stream(stream).await.unwrap();
-    stream.cached_info().config.num_replicas
-}
-
-/// How many servers have every event of a stream.
-async fn n_whole(server: &Nats, stream: &str) -> Option<usize> {
-    let client = async_nats::connect(server.url()).await.ok()?;
-    let jetstream = async_nats::jetstream::new(client);
-    let stream = jetstream.get_stream(stream).await.ok()?;
-    let cluster = stream.cached_info().cluster.clone()?;
-    let is_whole = |peer: &&PeerInfo| peer.current && !peer.offline && peer.lag.unwrap_or(0) == 0;
-    let followers = cluster.replicas.iter().filter(is_whole).count();
-    Some(usize::from(cluster.leader.is_some()) + followers)
-}
-
-#[tokio::test]
-async fn of_three_servers_each_has_every_event() {
-    let alone = Nats::start(Version::Newest).await;
-    let _host = run(Some(&alone.url()), "copies", "a", &[]).await;
-    assert_eq!(n_copies(&alone, "copies-events").await, 1);
-
-    let servers = cluster().await;
-    let urls: Vec<String> = servers.iter().map(Nats::url).collect();
-    let audit = Audit::new();
-    let Running { bus, .. } = &run(Some(&urls.join(",")), "copies", "a", &[("one", &audit)]).await;
-    eventually("three copies", LIMIT, async || {
-        (n_copies(&servers[0], "copies-events").await == 3).then_some(())
-    })
-    .await;
-    give(bus, &events(200)).await;
-    arrived(&audit, &(1..=200).collect::<Vec<_>>()).await;
-    eventually("each has every event", LIMIT, async || {
-        (n_whole(&servers[0], "copies-events").await? == 3).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The event bus: one contract for every kind of it, and what it does when servers are killed.
 
+mod cluster;
 mod contract;
 mod kills;
 

@@ -2,16 +2,20 @@
 //!
 //! An event's id is its message's id, so that within [`SAME_WITHIN`] a repeat is not stored again. A server answers before its
 //! disk has a message (it syncs every two minutes by default, and 2.9 even flushes later), so what was taken is kept for
-//! [`KEPT`] by the caller and given again over each new connection. Each message of a batch asks to follow the one before it,
-//! so that of a batch that fails in its middle nothing behind the gap is stored.
+//! [`KEPT`] by the caller and given again over each new connection. Messages are sent many at once, but of a node one at a
+//! time: whatever of them is lost with a connection, no event of a node is stored before the one that it follows. They do not
+//! ask to follow each other (`Nats-Expected-Last-Msg-Id`): one such message behind a gap ends a stream with several copies for
+//! good, on servers from 2.14 on (seen with 2.15.1: `critical write error: last msgid mismatch`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::Client;
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishAckFuture};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind, PublishAckFuture,
+};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
@@ -145,19 +149,21 @@ impl Stream {
     async fn make_stream(&self) -> anyhow::Result<()> {
         let found = self.find_stream().await?;
         let is_as = |wished: &Config| found.as_ref() == Some(wished);
-        let mut made = Ok(());
         for replicas in [REPLICAS, 1] {
             let config = self.config(replicas, found.as_ref());
             if is_as(&config) {
                 return Ok(());
             }
-            let answer = self.jetstream.create_or_update_stream(config).await;
-            made = answer.map(drop);
-            if made.is_ok() {
-                break;
+            match self.jetstream.create_or_update_stream(config).await {
+                Ok(_) => break,
+                Err(error) if replicas > 1 && has_no_place(&error) => {}
+                Err(error) => {
+                    let what = format!("the stream `{}` can't be made", self.name);
+                    return Err(anyhow::Error::new(error).context(what));
+                }
             }
         }
-        made.with_context(|| format!("the stream `{}` can't be made", self.name))
+        Ok(())
     }
 
     async fn find_stream(&self) -> anyhow::Result<Option<Config>> {
@@ -198,8 +204,8 @@ impl Stream {
     /// Gives events to the servers and waits for their answers, which come in the order of the events.
     pub(super) async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
         let mut n_taken = 0;
-        for batch in events.chunks(IN_FLIGHT_MAX) {
-            let (n, refused) = self.publish_batch(batch).await;
+        for wave in waves(events) {
+            let (n, refused) = self.publish_wave(wave).await;
             n_taken += n;
             if refused.is_some() {
                 return Given { n_taken, refused };
@@ -211,23 +217,22 @@ impl Stream {
         }
     }
 
-    async fn publish_batch(&self, events: &[HealthTransitionEvent]) -> (usize, Option<BusError>) {
+    /// How many were taken before the first that was not; what came behind that one may be stored all the same.
+    async fn publish_wave(&self, events: &[HealthTransitionEvent]) -> (usize, Option<BusError>) {
         let mut answers = Vec::with_capacity(events.len());
         let mut refused = None;
-        let mut before: Option<String> = None;
         for event in events {
             if self.link().is_none() {
                 refused = Some(BusError::Away);
                 break;
             }
-            match self.send(event, before.as_deref()).await {
+            match self.send(event).await {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
                     refused = Some(BusError::NotStored(error));
                     break;
                 }
             }
-            before = Some(event.id.to_string());
         }
         let mut n_taken = 0;
         for answer in answers {
@@ -246,18 +251,11 @@ impl Stream {
         (n_taken, refused)
     }
 
-    async fn send(
-        &self,
-        event: &HealthTransitionEvent,
-        before: Option<&str>,
-    ) -> anyhow::Result<PublishAckFuture> {
-        let mut message = PublishMessage::build()
+    async fn send(&self, event: &HealthTransitionEvent) -> anyhow::Result<PublishAckFuture> {
+        let message = PublishMessage::build()
             .payload(serde_json::to_vec(event)?.into())
             .message_id(event.id.to_string())
             .expected_stream(&self.name);
-        if let Some(before) = before {
-            message = message.expected_last_message_id(before);
-        }
         let subject = format!("{}.event.transition.{}", self.prefix, event.node_id);
         Ok(self.jetstream.send_publish(subject, message).await?)
     }
@@ -276,7 +274,96 @@ impl Stream {
     }
 }
 
+/// Whether there are no servers for so many copies; one that only does not answer now is asked again.
+fn has_no_place(error: &CreateStreamError) -> bool {
+    let CreateStreamErrorKind::JetStream(error) = error.kind() else {
+        return false;
+    };
+    [
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED,
+        ErrorCode::CLUSTER_NO_PEERS,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+    ]
+    .contains(&error.error_code())
+}
+
+/// Parts of a list, in its order, none with a node twice and none longer than may be in flight.
+fn waves(events: &[HealthTransitionEvent]) -> Vec<&[HealthTransitionEvent]> {
+    let mut nodes = BTreeSet::new();
+    let mut waves = Vec::new();
+    let mut first = 0;
+    for (at, event) in events.iter().enumerate() {
+        if nodes.contains(&event.node_id) || nodes.len() == IN_FLIGHT_MAX {
+            waves.push(&events[first..at]);
+            nodes.clear();
+            first = at;
+        }
+        nodes.insert(event.node_id);
+    }
+    if first < events.len() {
+        waves.push(&events[first..]);
+    }
+    waves
+}
+
 /// What is behind a lock that is never held over a wait.
 pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use host_domain::event::Dimension;
+    use host_domain::ids::{EventId, NodeId};
+    use host_domain::node::Condition;
+    use host_domain::time::Millis;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(node: u16) -> HealthTransitionEvent {
+        HealthTransitionEvent {
+            id: EventId(Uuid::now_v7()),
+            node_id: NodeId(Uuid::from_u128(node.into())),
+            node_name: String::new(),
+            chain_profile_id: String::new(),
+            node_type: String::new(),
+            dimension: Dimension::State,
+            before: Condition::NEW,
+            after: Condition::NEW,
+            cause: String::new(),
+            reasons: Vec::new(),
+            state_version: 1,
+            at: Millis(1),
+        }
+    }
+
+    fn sizes(nodes: impl IntoIterator<Item = u16>) -> Vec<usize> {
+        let events: Vec<_> = nodes.into_iter().map(event).collect();
+        waves(&events).into_iter().map(<[_]>::len).collect()
+    }
+
+    #[test]
+    fn a_wave_ends_before_a_node_comes_again_and_when_it_is_full() {
+        assert_eq!(sizes([]), [0; 0]);
+        assert_eq!(sizes([1, 2, 3]), [3]);
+        assert_eq!(sizes([1, 1, 2, 1]), [1, 2, 1]);
+        assert_eq!(sizes(0..1_001), [500, 500, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn waves_are_the_list_and_no_node_is_twice_in_one(
+            nodes in proptest::collection::vec(0_u16..40, 0..200)
+        ) {
+            let events: Vec<_> = nodes.into_iter().map(event).collect();
+            let waves = waves(&events);
+            prop_assert_eq!(waves.concat(), events.clone());
+            for wave in waves {
+                let of_nodes: BTreeSet<_> = wave.iter().map(|event| event.node_id).collect();
+                prop_assert!(!wave.is_empty() && of_nodes.len() == wave.len());
+            }
+        }
+    }
 }
