@@ -3,7 +3,7 @@
 //! A copy is what the database has: sealed, so that it is worth nothing without what wraps it. One object per key, named by its
 //! node and its name; each carries its own digest, is read back before it counts, and is written anew when it is wrapped anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ const RETRIES_MAX: usize = 2;
 /// Where copies are kept.
 pub struct KeyBackup {
     store: Arc<dyn ObjectStore>,
+    /// Where it is a folder.
+    folder: Option<PathBuf>,
     prefix: ObjectPath,
     place: String,
     timeout: Duration,
@@ -93,8 +95,13 @@ impl KeyBackup {
                 (store, ObjectPath::from(prefix.as_str()))
             }
         };
+        let folder = match config.place()? {
+            BackupPlace::Folder(folder) => Some(folder),
+            BackupPlace::Bucket { .. } => None,
+        };
         Ok(Self {
             store,
+            folder,
             prefix,
             place: config.url.to_string(),
             timeout: config.timeout,
@@ -128,6 +135,10 @@ impl KeyBackup {
                 outcome => outcome,
             }
         };
+        if let Some(folder) = &self.folder {
+            let (folder, begins) = (folder.join(node.to_string()), format!("{name}.json#"));
+            self.within(delete_half_written(folder, begins)).await?;
+        }
         self.within(deleted).await
     }
 
@@ -181,6 +192,25 @@ impl KeyBackup {
             }),
         }
     }
+}
+
+/// A host that is killed while it writes into a folder leaves what it had: `NAME.json#1`.
+async fn delete_half_written(folder: PathBuf, begins: String) -> object_store::Result<()> {
+    let deleted = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&begins) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    });
+    deleted
+        .await?
+        .map_err(|error| object_store::Error::Generic {
+            store: "folder",
+            source: Box::new(error),
+        })
 }
 
 fn folder_store(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
@@ -341,10 +371,13 @@ mod tests {
         std::fs::write(&file, text.replace("\"AQ==\"", "\"AA==\"")).unwrap();
         let all = backup.all().await.unwrap();
         assert!(matches!(all[1].1, Err(BackupError::Damaged { .. })));
-        for _ in 0..2 {
-            backup.delete(node, "p2p").await.unwrap();
+        // A host was killed while it wrote.
+        std::fs::write(file.with_extension("json#1"), text).unwrap();
+        for name in ["p2p", "p2p", "engine", "engine"] {
+            backup.delete(node, name).await.unwrap();
         }
-        assert_eq!(backup.all().await.unwrap().len(), 1);
+        let left = std::fs::read_dir(folder.path().join("keys")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 
     #[tokio::test]
