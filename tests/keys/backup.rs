@@ -139,3 +139,42 @@ async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database
     let events = dev.get(&format!("nodes/{id}/events")).await;
     assert!(events.to_string().contains("keys_restored"), "{events:#}");
 }
+
+#[tokio::test]
+async fn a_last_copy_of_keys_is_made_before_anything_is_removed() {
+    let mut dev = Dev::new(&[]);
+    let copies = dev.path("copies");
+    dev.set(
+        "BELLWETHER_KEYS__BACKUP__URL",
+        &format!("file://{}", copies.display()),
+    );
+    chain_with_a_key(&dev);
+    dev.start().await;
+    let node = dev.healthy().await;
+    let id = node["id"].as_str().unwrap();
+    let copy = copies.join(id).join("identity.json");
+    std::fs::remove_file(&copy).unwrap();
+
+    let terminate = ["node", "terminate", id, "--backup-keys", "--wait"];
+    let (is_done, said) = dev.command(&terminate);
+    assert!(is_done, "{said}");
+    assert!(copy.is_file(), "the copy that was lost is there again");
+    let node = dev.get(&format!("nodes/{id}")).await;
+    let operation = node["operation_id"].as_str().unwrap();
+    let operation = dev.get(&format!("operations/{operation}")).await;
+    let steps = operation["steps"].as_array().unwrap().iter();
+    let steps: Vec<_> = steps.map(|step| step["name"].as_str().unwrap()).collect();
+    assert_eq!(steps[1..4], ["stop", "back_up_keys", "uninstall"]);
+}
+
+#[tokio::test]
+async fn a_last_copy_is_refused_where_none_are_kept() {
+    let mut dev = Dev::new(&[]);
+    dev.start().await;
+    let node = dev.healthy().await;
+    let id = node["id"].as_str().unwrap();
+    let (is_done, said) = dev.command(&["node", "terminate", id, "--backup-keys"]);
+    assert!(!is_done && said.contains("keys.backup.url"), "{said}");
+    let node = dev.get(&format!("nodes/{id}")).await;
+    assert_eq!(node["state"], "healthy");
+}

@@ -40,6 +40,7 @@ async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) 
     let one_in = OneIn {
         embedded: 1,
         scaled: 5,
+        but_all: None,
     };
     let mut fleet = Fleet::start(scene, "", one_in).await;
     let all = [HARMLESS.as_slice(), &FAILING].concat();
@@ -49,8 +50,10 @@ async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) 
 
 async fn every_activity_of_a_nodes_life_may_be_the_last_of_a_process(scene: Scene) {
     let one_in = OneIn {
-        embedded: 3,
+        embedded: 5,
         scaled: 7,
+        // Each recorded step is the last of a process.
+        but_all: Some(Mishap::KilledBefore),
     };
     let mut fleet = Fleet::start(scene, "", one_in).await;
     let living = provision(&mut fleet, &KILLING, &KILLING).await;
@@ -108,7 +111,7 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
     let calls = fleet.files.calls(&scout[0].workflow);
     let is_called =
         |name: &&str| !OLD.contains(name) && *name != IMPATIENT && *name != "mark_failed";
-    let activities = TerminateNode::<2>::ACTIVITIES.iter().copied();
+    let activities = TerminateNode::<3>::ACTIVITIES.iter().copied();
     let expected: BTreeSet<&str> = activities.filter(is_called).collect();
     assert_eq!(names(&[&calls]), expected);
 
@@ -151,7 +154,9 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
 /// Whether a termination has to fail: there are several tries at each command, and its last word counts once it is said.
 fn is_kept_from_ending(case: &Case) -> bool {
     case.faults.iter().any(|fault| match fault.call.as_str() {
-        "mark_terminating" | "destroy_host" | "retire_keys" => FAILING.contains(&fault.mishap),
+        "mark_terminating" | "back_up_keys" | "destroy_host" | "retire_keys" => {
+            FAILING.contains(&fault.mishap)
+        }
         "mark_terminated" => fault.mishap == Mishap::Refused,
         _ => false,
     })

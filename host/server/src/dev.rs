@@ -213,7 +213,7 @@ async fn terminate_all(app: &App) -> anyhow::Result<()> {
     let mut operations = Vec::new();
     for node in live_nodes(app).await? {
         say(&format!("Removing {} …", node.name))?;
-        operations.push(app.terminate_node(&admin(), node.id, None).await?);
+        operations.push(app.terminate_node(&admin(), node.id, None, false).await?);
     }
     for operation in operations {
         let operation = app.wait_operation(operation.id, TERMINATE_MAX).await?;

@@ -128,6 +128,11 @@ activity! {
 }
 
 activity! {
+    /// Copies the node's keys once more to where copies are kept, whether there are copies already or not.
+    BackUpKeys = "back_up_keys": NodeRef => (), Retry::UNDO
+}
+
+activity! {
     /// Says from when on the node's keys are deleted: they outlive it for the retention.
     RetireKeys = "retire_keys": NodeRef => (), Retry::UNDO
 }

@@ -14,8 +14,9 @@ use crate::command::run_undo_command;
 use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    CommandAction, CommandStatus, DestroyHost, MarkFailed, MarkTerminated, MarkTerminating,
-    NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState, WithdrawCommand,
+    BackUpKeys, CommandAction, CommandStatus, DestroyHost, MarkFailed, MarkTerminated,
+    MarkTerminating, NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState,
+    WithdrawCommand,
 };
 use crate::provision_node::{mark_failed, report};
 use crate::workflow::Workflow;
@@ -24,11 +25,23 @@ use crate::workflow::Workflow;
 pub const STEPS: &[&str] = &[
     "mark_terminating",
     "stop",
+    BACK_UP_KEYS,
     "uninstall",
     "destroy_host",
     "retire_keys",
     "mark_terminated",
 ];
+
+/// The step that is there only when it is asked for.
+pub const BACK_UP_KEYS: &str = "back_up_keys";
+
+/// The steps of a termination that copies the node's keys before anything is removed, or does not.
+pub fn steps(backup_keys: bool) -> Vec<&'static str> {
+    let steps = STEPS.iter().copied();
+    steps
+        .filter(|step| backup_keys || *step != BACK_UP_KEYS)
+        .collect()
+}
 
 /// The workflow's id: a second termination of a node is the same one.
 pub fn workflow_id(node_id: NodeId) -> String {
@@ -51,6 +64,9 @@ pub struct TerminateInput {
     pub uninstall: Duration,
     /// Goes on when the agent can't remove the node, because the machine is known to be gone.
     pub force: bool,
+    /// Copies the keys once more before anything is removed, and removes nothing when that fails.
+    #[serde(default)]
+    pub backup_keys: bool,
 }
 
 impl TerminateInput {
@@ -62,6 +78,7 @@ impl TerminateInput {
             stop: Duration::from_mins(2),
             uninstall: Duration::from_mins(10),
             force: false,
+            backup_keys: false,
         }
     }
 }
@@ -73,15 +90,17 @@ pub struct Terminated {
     pub leftovers: Vec<Leftover>,
 }
 
-/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers.
-pub struct TerminateNode<const MINOR: u8 = 2>;
+/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers, 2 does
+/// not copy keys.
+pub struct TerminateNode<const MINOR: u8 = 3>;
 
 impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
     const KIND: &'static str = "terminate-node";
     const VERSION: &'static str = match MINOR {
         0 => "1.0.0",
         1 => "1.1.0",
-        _ => "1.2.0",
+        2 => "1.2.0",
+        _ => "1.3.0",
     };
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
@@ -91,6 +110,7 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
         WithdrawCommand::NAME,
         ReleaseHost::NAME,
         DestroyHost::NAME,
+        BackUpKeys::NAME,
         RetireKeys::NAME,
         MarkTerminated::NAME,
         MarkFailed::NAME,
@@ -102,7 +122,7 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
         let flow = flow.shielded();
         let mut step = STEPS[0];
         let mut leftovers = Vec::new();
-        let removed = remove(&flow, &input, &mut step, &mut leftovers).await;
+        let removed = remove::<MINOR>(&flow, &input, &mut step, &mut leftovers).await;
         let ended = match removed {
             Ok(()) => end::<MINOR>(&flow, &input, &mut step, &mut leftovers).await,
             Err(error) => Err(error),
@@ -120,7 +140,7 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
     }
 }
 
-async fn remove(
+async fn remove<const MINOR: u8>(
     flow: &Flow,
     input: &TerminateInput,
     step: &mut &'static str,
@@ -134,6 +154,11 @@ async fn remove(
     begin(flow, node, step, "stop").await;
     if let Err(error) = run_undo_command(flow, node, CommandAction::Stop, input.stop).await {
         report(flow, node, "stop", StepState::UndoFailed, error.to_string()).await;
+    }
+
+    if MINOR >= 3 && input.backup_keys {
+        begin(flow, node, step, BACK_UP_KEYS).await;
+        flow.activity(BackUpKeys, &node).await?;
     }
 
     begin(flow, node, step, "uninstall").await;

@@ -66,6 +66,7 @@ impl Workflows {
             .with::<crate::provision_node::ProvisionNode>()
             .with::<crate::terminate_node::TerminateNode<0>>()
             .with::<crate::terminate_node::TerminateNode<1>>()
+            .with::<crate::terminate_node::TerminateNode<2>>()
             .with::<crate::terminate_node::TerminateNode>()
             .with::<crate::migrate_node::MigrateNode<0>>()
             .with::<crate::migrate_node::MigrateNode>()

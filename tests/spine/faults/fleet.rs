@@ -41,6 +41,8 @@ impl Case {
 pub(super) struct OneIn {
     pub(super) embedded: usize,
     pub(super) scaled: usize,
+    /// Of this mishap all are taken, embedded.
+    pub(super) but_all: Option<Mishap>,
 }
 
 /// One list of faults for each mishap of each call, behind one that comes before in each.
@@ -78,14 +80,15 @@ pub(super) struct Fleet {
     pub(super) n_ended: usize,
     n_made: usize,
     one_in: usize,
+    but_all: Option<Mishap>,
 }
 
 impl Fleet {
     pub(super) async fn start(scene: Scene, settings: &str, one_in: OneIn) -> Self {
-        let one_in = if scene.is_scaled() {
-            one_in.scaled
+        let (one_in, but_all) = if scene.is_scaled() {
+            (one_in.scaled, None)
         } else {
-            one_in.embedded
+            (one_in.embedded, one_in.but_all)
         };
         let mut scene = scene.served();
         let dev = &mut scene.dev;
@@ -94,6 +97,8 @@ impl Fleet {
         let files = Files::in_folder(&folder);
         let (variable, value, args) = files.host();
         dev.set(variable, &value);
+        let copies = format!("file://{}", dev.path("copies").display());
+        dev.set("BELLWETHER_KEYS__BACKUP__URL", &copies);
         dev.serve_by(std::env::current_exe().unwrap(), &args);
         let data = json!({ "name": "data", "type": "wait_for", "with": { "path": "data" } });
         toy::declare(dev, "toy", &data);
@@ -108,12 +113,18 @@ impl Fleet {
             n_ended: 0,
             n_made: 0,
             one_in,
+            but_all,
         }
     }
 
     /// Those of the cases that this test takes.
     pub(super) fn some_of(&self, cases: Vec<Vec<Fault>>) -> Vec<Vec<Fault>> {
-        cases.into_iter().step_by(self.one_in).collect()
+        let is_of_all = |case: &Vec<Fault>| case.last().map(|fault| fault.mishap) == self.but_all;
+        let numbered = cases.into_iter().enumerate();
+        numbered
+            .filter(|(n, case)| n % self.one_in == 0 || is_of_all(case))
+            .map(|(_, case)| case)
+            .collect()
     }
 
     /// Begins to make a node for each list of faults.
@@ -128,10 +139,10 @@ impl Fleet {
         self.plan("provision-", nodes, wanted)
     }
 
-    /// Begins to remove these nodes.
+    /// Begins to remove these nodes, with all that can be asked for.
     pub(super) async fn terminate(&self, nodes: Vec<String>, wanted: Vec<Vec<Fault>>) -> Vec<Case> {
         for node in &nodes {
-            let path = format!("nodes/{node}/terminate");
+            let path = format!("nodes/{node}/terminate?backup_keys=true");
             self.scene.dev.post(&path, &Value::Null).await;
         }
         self.plan("terminate-", nodes, wanted)
@@ -246,6 +257,12 @@ impl Fleet {
         let (db, id) = (self.db().await, node.parse().unwrap());
         let keys = db.node_keys(id).await.unwrap();
         assert!(keys.len() == 1 && keys[0].delete_after.is_some(), "{node}");
+        let copies = self.scene.dev.path("copies").join(node);
+        let copies = std::fs::read_dir(copies).unwrap();
+        // Those that a killed host has half written go with the key.
+        let whole = copies
+            .filter(|copy| copy.as_ref().unwrap().path().extension() == Some("json".as_ref()));
+        assert_eq!(whole.count(), 1, "{node}");
         assert_eq!(db.n_unfinished_commands(id).await.unwrap(), 0, "{node}");
         db.close().await;
     }

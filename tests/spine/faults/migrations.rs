@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::fleet::{Case, Fleet, OneIn, cases, names};
 use super::host::{Fault, Mishap};
 use super::{FAILING, HARMLESS, KILLING, LATE_STEP};
-use crate::spine::scene::Scene;
+use crate::spine::scene::{Scene, on_both_kinds};
 use crate::spine::toy::{self, id_of};
 use crate::support::wait::eventually;
 
@@ -31,13 +31,17 @@ const OF_MACHINES: [&str; 5] = [
     "revoke_enrolment_token",
 ];
 
-#[tokio::test]
-async fn every_activity_of_a_migration_may_fail_be_done_twice_or_be_the_last_of_a_process() {
+on_both_kinds!(every_activity_of_a_migration_may_fail_be_done_twice_or_be_the_last_of_a_process);
+
+async fn every_activity_of_a_migration_may_fail_be_done_twice_or_be_the_last_of_a_process(
+    scene: Scene,
+) {
     let one_in = OneIn {
         embedded: 7,
         scaled: 13,
+        but_all: None,
     };
-    let mut fleet = Fleet::start(Scene::embedded(), SETTINGS, one_in).await;
+    let mut fleet = Fleet::start(scene, SETTINGS, one_in).await;
     let undoing = [HARMLESS.as_slice(), &KILLING].concat();
     let all = [undoing.as_slice(), &FAILING].concat();
     migrate(&mut fleet, &all, &undoing).await;

@@ -91,6 +91,18 @@ pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
     Ok(())
 }
 
+/// Copies the node's keys where copies are kept, also those that should be there: whoever asks wants to be sure of it.
+pub(super) async fn back_up(app: App, node: NodeRef) -> Result<(), OpError> {
+    for key in app.db.node_keys(node.node_id).await? {
+        app.back_up_key(NodeKey {
+            backup: None,
+            ..key
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// From the retention's end on the cleaner deletes them.
 pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
     let now = app.clock.now();

@@ -18,10 +18,10 @@ use host_workflows::migrate_activities::{
     ReleaseTarget, ReserveTarget, RestoreSource,
 };
 use host_workflows::node_activities::{
-    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost, DeleteKeys,
-    DestroyHost, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
-    MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep, ReserveHost, RetireKeys,
-    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
+    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost,
+    DeleteKeys, DestroyHost, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed,
+    MarkSyncing, MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep, ReserveHost,
+    RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -65,6 +65,7 @@ pub(crate) fn all(app: &App) -> Activities {
     on_machine(&mut activities, app, DestroyHost, machines::destroy);
     on(&mut activities, app, GenerateKeys, keys::generate_missing);
     on(&mut activities, app, DeleteKeys, keys::delete);
+    on(&mut activities, app, BackUpKeys, keys::back_up);
     on(&mut activities, app, RetireKeys, keys::retire);
     on(
         &mut activities,

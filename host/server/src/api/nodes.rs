@@ -192,18 +192,30 @@ async fn get_node(
     ))
 }
 
+/// How a node is removed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct TerminateQuery {
+    /// Whether its keys are copied once more before anything is removed; nothing is removed while that fails.
+    #[serde(default)]
+    backup_keys: bool,
+}
+
 /// Begins to remove a node.
 #[utoipa::path(post, path = "/nodes/{node}/terminate", tag = "nodes",
-    params(NodePath, IfMatchHeader),
+    params(NodePath, TerminateQuery, IfMatchHeader),
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn terminate_node(
     State(app): State<App>,
     who: Allowed<NodesWrite>,
     At(node): At<String>,
+    Params(query): Params<TerminateQuery>,
     IfMatch(version): IfMatch,
 ) -> Result<Accepted, Problem> {
     let node = app.find_node(&node).await?.node;
-    let operation = app.terminate_node(&who.0, node.id, version).await?;
+    let begun = app.terminate_node(&who.0, node.id, version, query.backup_keys);
+    let operation = begun.await?;
     Ok(accepted(node, operation))
 }
 

@@ -47,6 +47,9 @@ pub(crate) enum NodeCommand {
     Terminate {
         /// Id or name.
         node: String,
+        /// Copies its keys once more before anything is removed, and removes nothing while that fails.
+        #[arg(long)]
+        backup_keys: bool,
         /// Waits until nothing of it is left.
         #[arg(long)]
         wait: bool,
@@ -103,7 +106,11 @@ pub(crate) async fn run(command: NodeCommand, session: &Session) -> Result<(), C
         NodeCommand::Get { node } => get(&node, session).await,
         NodeCommand::Watch { node } => watch::run(&node, session).await,
         NodeCommand::Migrate { node, force, wait } => migrate(&node, force, wait, session).await,
-        NodeCommand::Terminate { node, wait } => terminate(&node, wait, session).await,
+        NodeCommand::Terminate {
+            node,
+            backup_keys,
+            wait,
+        } => terminate(&node, backup_keys, wait, session).await,
     }
 }
 
@@ -128,8 +135,16 @@ async fn migrate(node: &str, force: bool, wait: bool, session: &Session) -> Resu
     accepted(value, wait, "is being moved", session).await
 }
 
-async fn terminate(node: &str, wait: bool, session: &Session) -> Result<(), CliError> {
-    let path = format!("/api/v1/nodes/{}/terminate", segment(node));
+async fn terminate(
+    node: &str,
+    backup_keys: bool,
+    wait: bool,
+    session: &Session,
+) -> Result<(), CliError> {
+    let mut path = format!("/api/v1/nodes/{}/terminate", segment(node));
+    if backup_keys {
+        path.push_str("?backup_keys=true");
+    }
     let value = session.client()?.post(&path, None).await?;
     let begun: NodeAccepted = typed(value.clone())?;
     if begun.operation.kind != OperationKind::ProvisionNode {

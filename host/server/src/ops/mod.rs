@@ -55,7 +55,7 @@ pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};
 pub(crate) use keys::{KeysMoved, tell_of_keys};
 pub(crate) use machines::{Claimed, claim_machine, leave};
 pub(crate) use migrations::{NO_TARGET, candidate, health_of, open_count, open_operation};
-pub(crate) use nodes::{Removal, Tried, begin_removal};
+pub(crate) use nodes::{Asked, Removal, begin_removal};
 pub(crate) use operations::{log_operation, save_operation};
 pub(crate) use plugin_trouble::{PluginRef, ToldOfPlugins};
 pub(crate) use plugins::REVISIONS_KEPT;

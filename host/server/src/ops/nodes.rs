@@ -31,7 +31,8 @@ use crate::store::{Heartbeat, Tx, retried};
 
 use new_node::new_node;
 pub(super) use new_node::{Wish, wish, with_node_type};
-pub(crate) use removal::{Removal, Tried, begin_removal};
+pub(super) use removal::backs_up_keys;
+pub(crate) use removal::{Asked, Removal, begin_removal};
 
 /// How long a request waits for the engine.
 const BEGIN_MAX: Duration = Duration::from_secs(3);
@@ -196,6 +197,7 @@ impl App {
             OperationKind::TerminateNode => {
                 let input = terminate_node::TerminateInput {
                     uninstall: self.config.provisioning.uninstall,
+                    backup_keys: backs_up_keys(operation),
                     ..terminate_node::TerminateInput::new(node)
                 };
                 let id = &operation.workflow_id;

@@ -5,6 +5,7 @@ use host_domain::operation::{Operation, OperationKind};
 use host_workflows::{Engine, EngineError, HistoryEntry, Status, StatusKind};
 
 use super::audit::audit;
+use super::nodes::backs_up_keys;
 use super::{OpError, Page, PageRequest, Principal};
 use crate::app::App;
 use crate::store::retried;
@@ -77,7 +78,9 @@ impl App {
                     "what was made is undone, and its node gone; make a new node".to_owned(),
                 )),
                 OperationKind::TerminateNode => {
-                    self.terminate_node(who, operation.node_id, None).await
+                    let copies = backs_up_keys(&operation);
+                    self.terminate_node(who, operation.node_id, None, copies)
+                        .await
                 }
             };
         }

@@ -44,7 +44,7 @@ async fn go_on(app: &App, engine: &dyn Engine, node: &Node) -> Result<(), OpErro
         // A migration that is over has put its node somewhere in the same transaction.
         if made.is_none_or(|operation| operation.kind == OperationKind::ProvisionNode) {
             tracing::warn!(node.id = %node.id, "nobody makes the node any more; it is removed");
-            app.terminate_node(&host(), node.id, None).await?;
+            app.terminate_node(&host(), node.id, None, false).await?;
         }
         return Ok(());
     };

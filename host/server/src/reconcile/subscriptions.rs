@@ -8,7 +8,7 @@ use host_domain::ids::SubscriptionId;
 use host_domain::subscription::SubscriptionState;
 
 use crate::app::App;
-use crate::ops::{OpError, Principal, Tried, begin_removal, hold_subscription};
+use crate::ops::{Asked, OpError, Principal, begin_removal, hold_subscription};
 use crate::store::retried;
 
 /// Subscriptions that are read at once.
@@ -75,7 +75,7 @@ async fn remove_node_of(app: &App, id: SubscriptionId) -> Result<(), OpError> {
     let Some(node) = held.node.filter(|_| is_over) else {
         return Ok(());
     };
-    let removal = begin_removal(&mut tx, &host, &node, Tried::Stands, now).await?;
+    let removal = begin_removal(&mut tx, &host, &node, Asked::BY_HOST, now).await?;
     if removal.is_new() {
         tx.commit().await?;
     }

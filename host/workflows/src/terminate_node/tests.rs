@@ -44,8 +44,12 @@ impl TestWorld for Installed {
     }
 }
 
+/// With everything that can be asked for.
 fn input() -> TerminateInput {
-    TerminateInput::new(NODE)
+    TerminateInput {
+        backup_keys: true,
+        ..TerminateInput::new(NODE)
+    }
 }
 
 fn terminate(input: &TerminateInput, prepare: impl Fn(&NodeWorld)) -> (NodeWorld, Trace) {
@@ -79,6 +83,47 @@ fn terminating_leaves_nothing_and_shows_every_step() {
     assert_eq!(world.sight(), GONE);
     let shown: Vec<String> = world.steps().into_iter().map(|(step, _)| step).collect();
     assert_eq!(shown, STEPS);
+}
+
+#[test]
+fn keys_are_copied_only_when_that_is_asked_for() {
+    let (world, trace) = terminate(&TerminateInput::new(NODE), |_| {});
+    assert!(matches!(trace.outcome, Outcome::Completed(_)), "{trace:?}");
+    let shown: Vec<String> = world.steps().into_iter().map(|(step, _)| step).collect();
+    assert_eq!(shown, steps(false));
+    assert!(!trace.calls.iter().any(|name| name == BackUpKeys::NAME));
+    assert_eq!(steps(true), STEPS);
+}
+
+#[test]
+fn nothing_is_removed_when_keys_can_not_be_copied() {
+    let good = went::<TerminateNode, Installed>(&input(), &Faults::default());
+    let calls = &good.trace.calls;
+    let copies = calls.iter().position(|name| *name == BackUpKeys::NAME);
+    let faults = Faults {
+        fail: Some((copies.unwrap(), When::Before)),
+        ..Faults::default()
+    };
+    let bad = went::<TerminateNode, Installed>(&input(), &faults);
+    let Outcome::Failed(failure) = &bad.trace.outcome else {
+        panic!("{:?}", bad.trace)
+    };
+    assert_eq!(failure.step, BACK_UP_KEYS);
+    let sight = bad.world.sight();
+    assert_eq!(
+        (sight.state, sight.hosts, sight.folders, sight.keys),
+        ("failed", 1, 1, 1)
+    );
+    // It stands still until somebody decides what becomes of its keys.
+    assert_eq!(sight.processes, 0);
+}
+
+#[test]
+fn an_input_from_before_keys_were_copied_is_read() {
+    let mut old = serde_json::to_value(TerminateInput::new(NODE)).unwrap();
+    old.as_object_mut().unwrap().remove("backup_keys").unwrap();
+    let read: TerminateInput = serde_json::from_value(old).unwrap();
+    assert_eq!(read, TerminateInput::new(NODE));
 }
 
 #[test]
@@ -231,6 +276,15 @@ fn version_1_2_0_calls_what_it_always_called() {
         report_step send_command command_status report_step destroy_host report_step retire_keys \
         report_step mark_terminated";
     assert_eq!(calls::<2>(), expected);
+}
+
+#[test]
+fn version_1_3_0_calls_what_it_always_called() {
+    assert_eq!(TerminateNode::<3>::VERSION, "1.3.0");
+    let expected = "report_step mark_terminating report_step send_command command_status \
+        report_step back_up_keys report_step send_command command_status report_step destroy_host \
+        report_step retire_keys report_step mark_terminated";
+    assert_eq!(calls::<3>(), expected);
 }
 
 fn calls<const MINOR: u8>() -> String {

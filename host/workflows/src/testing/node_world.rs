@@ -12,11 +12,12 @@ use crate::activity::{Activities, Activity, ActivityContext};
 use crate::error::{ActivityError, Failure};
 use crate::flow::locked;
 use crate::node_activities::{
-    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction, CommandRequest,
-    CommandState, CommandStatus, CreateHost, DeleteKeys, DestroyHost, FinishOperation,
-    GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating,
-    NodeRef, PlanHost, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved, RetireKeys,
-    RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs, WithdrawCommand,
+    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction,
+    CommandRequest, CommandState, CommandStatus, CreateHost, DeleteKeys, DestroyHost,
+    FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated,
+    MarkTerminating, NodeRef, PlanHost, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved,
+    RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs,
+    WithdrawCommand,
 };
 
 /// The node of the tests.
@@ -265,6 +266,7 @@ impl TestWorld for NodeWorld {
         self.on(&mut activities, DeleteKeys, |inside, _| {
             inside.sight.keys = 0;
         });
+        self.on(&mut activities, BackUpKeys, |_, _| ());
         self.on(&mut activities, RetireKeys, |inside, _| {
             inside.sight.retired_keys += inside.sight.keys;
             inside.sight.keys = 0;

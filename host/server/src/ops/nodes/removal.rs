@@ -37,14 +37,22 @@ impl Removal {
 
 impl App {
     /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead. What is left of one
-    /// that failed is removed once more: each step tolerates that its object is gone.
+    /// that failed is removed once more: each step tolerates that its object is gone. With `backup_keys` its keys are copied
+    /// once more before anything is removed, and nothing is removed while that fails.
     pub async fn terminate_node(
         &self,
         who: &Principal,
         id: NodeId,
         if_version: Option<i64>,
+        backup_keys: bool,
     ) -> Result<Operation, OpError> {
-        retried(|| self.terminate_node_once(who, id, if_version)).await
+        if backup_keys && self.key_backup.is_none() {
+            return Err(OpError::invalid(
+                "/backup_keys",
+                "can't be done, because no copies of keys are kept here; let an operator set `keys.backup.url`, or leave it out",
+            ));
+        }
+        retried(|| self.terminate_node_once(who, id, if_version, backup_keys)).await
     }
 
     async fn terminate_node_once(
@@ -52,6 +60,7 @@ impl App {
         who: &Principal,
         id: NodeId,
         if_version: Option<i64>,
+        backup_keys: bool,
     ) -> Result<Operation, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
@@ -74,7 +83,16 @@ impl App {
         } else {
             Tried::Anew
         };
-        match begin_removal(&mut tx, who, &node, tried, now).await? {
+        let asked = Asked { tried, backup_keys };
+        match begin_removal(&mut tx, who, &node, asked, now).await? {
+            Removal::AtWork(operation) | Removal::Undone(operation)
+                if backup_keys && !backs_up_keys(&operation) =>
+            {
+                Err(OpError::Conflict(format!(
+                    "operation {} removes the node without a last copy of its keys; cancel it if it can be, or leave `backup_keys` out",
+                    operation.id
+                )))
+            }
             Removal::AtWork(operation) if operation.kind == OperationKind::TerminateNode => {
                 Ok(operation)
             }
@@ -127,19 +145,42 @@ pub(crate) enum Tried {
     Anew,
 }
 
+/// How a node is to be removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) tried: Tried,
+    /// Whether its keys are copied once more before.
+    pub(crate) backup_keys: bool,
+}
+
+impl Asked {
+    /// What the host asks for by itself, again and again.
+    pub(crate) const BY_HOST: Self = Self {
+        tried: Tried::Stands,
+        backup_keys: false,
+    };
+}
+
+/// Whether a termination copies keys: its steps say so, also to whoever starts its workflow later.
+pub(in crate::ops) fn backs_up_keys(operation: &Operation) -> bool {
+    let mut steps = operation.steps.iter();
+    operation.kind == OperationKind::TerminateNode
+        && steps.any(|step| step.name == terminate_node::BACK_UP_KEYS)
+}
+
 /// Writes down that a node is to be removed, unless that is so already. The caller holds the node.
 pub(crate) async fn begin_removal(
     tx: &mut Tx,
     who: &Principal,
     node: &Node,
-    tried: Tried,
+    asked: Asked,
     now: Millis,
 ) -> Result<Removal, OpError> {
     let current = match node.operation_id {
         Some(operation) => tx.operation(operation).await?,
         None => None,
     };
-    let is_left = tried == Tried::Anew && current.as_ref().is_some_and(has_left);
+    let is_left = asked.tried == Tried::Anew && current.as_ref().is_some_and(has_left);
     let mut workflow_id = terminate_node::workflow_id(node.id);
     match current {
         Some(operation) if operation.kind == OperationKind::TerminateNode => {
@@ -171,7 +212,7 @@ pub(crate) async fn begin_removal(
         node,
         OperationKind::TerminateNode,
         workflow_id,
-        terminate_node::STEPS,
+        &terminate_node::steps(asked.backup_keys),
         now,
     );
     tx.insert_operation(&operation).await?;

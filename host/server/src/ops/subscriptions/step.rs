@@ -10,7 +10,7 @@ use host_domain::time::Millis;
 use crate::app::App;
 use crate::ops::audit::audit;
 use crate::ops::live::{LiveData, SubscriptionMoved};
-use crate::ops::nodes::{Tried, begin_removal};
+use crate::ops::nodes::{Asked, begin_removal};
 use crate::ops::{OpError, Principal, Removal};
 use crate::store::Tx;
 
@@ -67,7 +67,7 @@ impl App {
             if effect == Some(SubscriptionEffect::Terminate)
                 && let Some(node) = &node
             {
-                moved.removal = begin_removal(tx, &who, node, Tried::Stands, now).await?;
+                moved.removal = begin_removal(tx, &who, node, Asked::BY_HOST, now).await?;
             }
             next = subscription.due(now, &self.config.subscriptions);
             moved.subscription = subscription;
