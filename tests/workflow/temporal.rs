@@ -66,9 +66,9 @@ conformance!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn carries_500_workflows() {
+async fn carries_2000_workflows() {
     let started = begin().await;
-    suite::carries_many(&started.bed, 500).await;
+    suite::carries_many(&started.bed, 2_000).await;
     let queue = started.server.options().task_queue;
     // What it counts is so within a moment.
     eventually("nothing waits", Duration::from_secs(30), async || {
