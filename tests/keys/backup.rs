@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::host::chain_with_a_key;
 use crate::support::dev::Dev;
+use crate::support::wait::eventually;
 use crate::support::weed::{ACCESS_KEY_ID, Weed};
 
 fn key(name: &str) -> NodeKey {
@@ -154,6 +155,12 @@ async fn a_last_copy_of_keys_is_made_before_anything_is_removed() {
     let id = node["id"].as_str().unwrap();
     let copy = copies.join(id).join("identity.json");
     std::fs::remove_file(&copy).unwrap();
+    // It is healthy a moment before it is made.
+    let made = format!("operations/{}", node["operation_id"].as_str().unwrap());
+    eventually("it is made", Duration::from_mins(1), async || {
+        (dev.get(&made).await["state"] == "succeeded").then_some(())
+    })
+    .await;
 
     let terminate = ["node", "terminate", id, "--backup-keys", "--wait"];
     let (is_done, said) = dev.command(&terminate);

@@ -46,6 +46,12 @@ pub(super) enum Mishap {
     KilledAfter,
 }
 
+impl Mishap {
+    fn is_failure(self) -> bool {
+        matches!(self, Self::Refused | Self::Lost)
+    }
+}
+
 /// What goes wrong with the first call of a name in a workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Fault {
@@ -127,8 +133,13 @@ impl Files {
         let before = self.lines(workflow);
         let call = call(name, input, &before);
         let met = format!("{MET}{call}");
-        let is_new = !before.contains(&met);
-        let fault = faults.iter().find(|fault| is_new && fault.call == call);
+        let fault = faults.iter().find(|fault| fault.call == call);
+        if before.last() == Some(&met) {
+            // Another workflow's mishap may have killed the process before the engine heard of this failure.
+            let mishap = fault.map(|fault| fault.mishap);
+            return mishap.filter(|mishap| mishap.is_failure());
+        }
+        let fault = fault.filter(|_| !before.contains(&met));
         let mut lines = format!("{call}\n");
         if fault.is_some() {
             lines = format!("{lines}{met}\n");

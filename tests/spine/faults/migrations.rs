@@ -37,9 +37,9 @@ async fn every_activity_of_a_migration_may_fail_be_done_twice_or_be_the_last_of_
     scene: Scene,
 ) {
     let one_in = OneIn {
-        embedded: 7,
+        embedded: 11,
         scaled: 13,
-        but_all: None,
+        but_all: Some(Mishap::KilledBefore),
     };
     let mut fleet = Fleet::start(scene, SETTINGS, one_in).await;
     let undoing = [HARMLESS.as_slice(), &KILLING].concat();

@@ -303,22 +303,20 @@ impl<'a> Inbound<'a> {
         }
         let mut tx = self.shared.parts.db.begin().await?;
         let mut new = tx.append_node_events(entries).await?;
-        for entry in entries {
-            // An agent may say the same twice in one message.
-            if new.remove(&entry.id) {
-                tx.append_event_log(NewLogEntry {
-                    at: now,
-                    kind: "node_event".to_owned(),
-                    node_id: Some(entry.node_id),
-                    chain: self.scope.chain_of(entry.node_id).map(str::to_owned),
-                    payload: serde_json::json!({
-                        "id": entry.id,
-                        "at": entry.at,
-                        "kind": entry.kind,
-                        "message": entry.message,
-                    }),
-                });
-            }
+        // An agent may say the same twice in one message.
+        for entry in entries.iter().filter(|entry| new.remove(&entry.id)) {
+            tx.append_event_log(NewLogEntry {
+                at: now,
+                kind: "node_event".to_owned(),
+                node_id: Some(entry.node_id),
+                chain: self.scope.chain_of(entry.node_id).map(str::to_owned),
+                payload: serde_json::json!({
+                    "id": entry.id,
+                    "at": entry.at,
+                    "kind": entry.kind,
+                    "message": entry.message,
+                }),
+            });
         }
         tx.commit().await
     }

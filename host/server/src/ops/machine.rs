@@ -147,7 +147,8 @@ async fn apply(tx: &mut Tx, transitions: &[Transition<'_>], now: Millis) -> Resu
         tx.append_event_log(LiveData::NodeTransition(moved).entry(Some(id), Some(chain), now));
     }
     for ended in transitions.iter().filter(|one| one.ends_node()) {
-        end_with_node(tx, &ended.after, now).await?;
+        // Boxed: every caller would carry it, and nodes end once.
+        Box::pin(end_with_node(tx, &ended.after, now)).await?;
     }
     Ok(())
 }

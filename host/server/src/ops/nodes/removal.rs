@@ -85,14 +85,16 @@ impl App {
         };
         let asked = Asked { tried, backup_keys };
         match begin_removal(&mut tx, who, &node, asked, now).await? {
-            Removal::AtWork(operation) | Removal::Undone(operation)
-                if backup_keys && !backs_up_keys(&operation) =>
-            {
+            Removal::AtWork(operation) if backup_keys && !backs_up_keys(&operation) => {
                 Err(OpError::Conflict(format!(
-                    "operation {} removes the node without a last copy of its keys; cancel it if it can be, or leave `backup_keys` out",
+                    "operation {} removes the node already, without a last copy of its keys; leave `backup_keys` out",
                     operation.id
                 )))
             }
+            Removal::Undone(operation) if backup_keys => Err(OpError::Conflict(format!(
+                "the node is still being made by operation {}, and undoing that deletes its keys; wait for its end, or leave `backup_keys` out",
+                operation.id
+            ))),
             Removal::AtWork(operation) if operation.kind == OperationKind::TerminateNode => {
                 Ok(operation)
             }
@@ -231,3 +233,6 @@ fn has_left(operation: &Operation) -> bool {
     operation.state == OperationState::Failed
         && (operation.kind == OperationKind::TerminateNode || steps.any(is_stuck))
 }
+
+#[cfg(test)]
+mod tests;
