@@ -1,10 +1,12 @@
 //! Three servers that know each other: copies of the stream, and what becomes of it when one of them is killed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use async_nats::jetstream::stream::{ClusterInfo, PeerInfo};
+use async_nats::jetstream::stream::{ClusterInfo, Config, PeerInfo};
 use host_domain::event::HealthTransitionEvent;
 use host_domain::node::Node;
+use host_server::bus::Consumer as _;
 
 use super::contract::{LIMIT, arrived, events, give};
 use super::{Audit, Running, run};
@@ -36,6 +38,18 @@ async fn cluster() -> Vec<Nats> {
         ];
         servers.push(Nats::start_with(Version::Newest, &args).await);
     }
+    let client = async_nats::connect(servers[0].url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    eventually("the three have found each other", LIMIT, async || {
+        let wanted = Config {
+            name: "probe".to_owned(),
+            num_replicas: 3,
+            ..Config::default()
+        };
+        jetstream.create_stream(wanted).await.ok()
+    })
+    .await;
+    jetstream.delete_stream("probe").await.unwrap();
     servers
 }
 
@@ -117,7 +131,21 @@ fn of_versions(nodes: &[Node], versions: std::ops::Range<i64>) -> Vec<HealthTran
         .collect()
 }
 
-/// The host is connected to the one that is killed, so that what it is just sending is lost with it.
+/// The stream's events, in their order.
+async fn stored(server: &Nats) -> Arc<Audit> {
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    let audit = Audit::new();
+    for seq in 1..=stream.cached_info().state.last_sequence {
+        let message = stream.get_raw_message(seq).await.unwrap();
+        let event = serde_json::from_slice(&message.payload).unwrap();
+        audit.take(&event).await.unwrap();
+    }
+    audit
+}
+
+/// The host is connected to the one that is killed while it sends, so that what is on its way is lost with it.
 async fn events_outlive_a_server(victim_leads: bool) {
     let mut servers = cluster().await;
     let audit = Audit::new();
@@ -128,12 +156,18 @@ async fn events_outlive_a_server(victim_leads: bool) {
     choose(&servers, 0, victim_leads).await;
 
     let nodes: Vec<Node> = (0..20).map(|n| node(&format!("node-{n}"))).collect();
-    let (before, after) = (of_versions(&nodes, 1..6), of_versions(&nodes, 6..11));
+    let (before, after) = (of_versions(&nodes, 1..6), of_versions(&nodes, 6..60));
     give(bus, &before).await;
     all_are_whole(&servers[0]).await;
-    servers[0].kill();
-    // It does not know yet.
-    give(bus, &after).await;
+    assert_eq!(leader(&servers[1]).await == 0, victim_leads);
+    let victim = &mut servers[0];
+    tokio::join!(give(bus, &after), async {
+        eventually("some are on their way", LIMIT, async || {
+            (audit.versions().len() > before.len() + nodes.len()).then_some(())
+        })
+        .await;
+        victim.kill();
+    });
     let all: BTreeSet<_> = before.iter().chain(&after).map(|event| event.id).collect();
     eventually("every event arrives", LIMIT, async || {
         audit
@@ -143,12 +177,15 @@ async fn events_outlive_a_server(victim_leads: bool) {
             .then_some(())
     })
     .await;
-    assert_eq!(audit.out_of_order(), None);
+    let stored = stored(&servers[1]).await;
+    assert!(stored.counts().into_keys().eq(all));
+    assert!(stored.counts().into_values().all(|n| n == 1), "once each");
+    assert_eq!(stored.out_of_order(), None);
 
     // And the stream is whole again when the server is back.
     servers[0].start_again().await;
     all_are_whole(&servers[1]).await;
-    give(bus, &of_versions(&nodes, 11..12)).await;
+    give(bus, &of_versions(&nodes, 60..61)).await;
 }
 
 #[tokio::test]

@@ -68,8 +68,9 @@ pub enum BusState {
     Away(String),
 }
 
-/// Who is told of transitions: each at least once, those of a node in their order. What it does is safe to repeat by the
-/// event's id.
+/// Who is told of transitions: each at least once, those of a node in their order, but for what was on its way when a
+/// connection was lost or what another host that shares the consumer was given. What it does is safe to repeat by the event's
+/// id.
 #[async_trait]
 pub trait Consumer: Send + Sync + 'static {
     /// Does what follows from an event. After an error the same event is offered again.

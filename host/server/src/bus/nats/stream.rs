@@ -3,11 +3,15 @@
 //! An event's id is its message's id, so that within [`SAME_WITHIN`] a repeat is not stored again. A server answers before its
 //! disk has a message (it syncs every two minutes by default, and 2.9 even flushes later), so what was taken is kept for
 //! [`KEPT`] by the caller and given again over each new connection. Messages are sent many at once, but of a node one at a
-//! time: whatever of them is lost with a connection, no event of a node is stored before the one that it follows. They do not
-//! ask to follow each other (`Nats-Expected-Last-Msg-Id`): one such message behind a gap ends a stream with several copies for
-//! good, on servers from 2.14 on (seen with 2.15.1: `critical write error: last msgid mismatch`).
+//! time: whatever of them is lost with a connection, no event of a node is stored before the one that it follows.
+//!
+//! A stream of one copy may also lose what it has answered for. There each message asks to follow the one before it
+//! (`Nats-Expected-Last-Msg-Id`), so that behind the gap nothing is stored. One of several copies loses no such message, and
+//! must not be asked: on servers from 2.14 on a message behind a gap ends it for good (seen with 2.15.1: `critical write
+//! error: last msgid mismatch`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +25,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use async_nats::jetstream::{Context, ErrorCode};
 use futures_util::future::join_all;
 use host_domain::event::HealthTransitionEvent;
+use host_domain::ids::EventId;
 use tokio::sync::{Notify, watch};
 
 use super::{Connection, PAUSE_MAX};
@@ -54,6 +59,8 @@ pub(super) struct Stream {
     trouble: watch::Sender<Option<String>>,
     /// Something went wrong that setting up anew may mend.
     suspect: Notify,
+    /// Copies of the stream, as it was found or made last.
+    n_copies: AtomicUsize,
     pub(super) consumers: Mutex<Vec<(&'static str, Arc<dyn Consumer>)>>,
     pub(super) behind: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -74,6 +81,7 @@ impl Stream {
             link: watch::Sender::new(None),
             trouble: watch::Sender::new(Some(NOT_YET.to_owned())),
             suspect: Notify::new(),
+            n_copies: AtomicUsize::new(REPLICAS),
             consumers: Mutex::default(),
             behind: Mutex::default(),
         }
@@ -151,6 +159,7 @@ impl Stream {
         let is_as = |wished: &Config| found.as_ref() == Some(wished);
         for replicas in [REPLICAS, 1] {
             let config = self.config(replicas, found.as_ref());
+            self.n_copies.store(config.num_replicas, Ordering::Relaxed);
             if is_as(&config) {
                 return Ok(());
             }
@@ -203,9 +212,11 @@ impl Stream {
 
     /// Gives events to the servers and waits for their answers, which come in the order of the events.
     pub(super) async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
-        let mut n_taken = 0;
+        let link = self.link();
+        let mut n_taken = 0_usize;
         for wave in waves(events) {
-            let (n, refused) = self.publish_wave(wave).await;
+            let before = n_taken.checked_sub(1).map(|last| events[last].id);
+            let (n, refused) = self.publish_wave(wave, before, link).await;
             n_taken += n;
             if refused.is_some() {
                 return Given { n_taken, refused };
@@ -218,16 +229,24 @@ impl Stream {
     }
 
     /// How many were taken before the first that was not; what came behind that one may be stored all the same.
-    async fn publish_wave(&self, events: &[HealthTransitionEvent]) -> (usize, Option<BusError>) {
+    async fn publish_wave(
+        &self,
+        events: &[HealthTransitionEvent],
+        mut before: Option<EventId>,
+        link: Option<u64>,
+    ) -> (usize, Option<BusError>) {
         let mut answers = Vec::with_capacity(events.len());
         let mut refused = None;
         for event in events {
-            if self.link().is_none() {
+            if link.is_none() || self.link() != link {
                 refused = Some(BusError::Away);
                 break;
             }
-            match self.send(event).await {
-                Ok(answer) => answers.push(answer),
+            match self.send(event, before).await {
+                Ok(answer) => {
+                    answers.push(answer);
+                    before = Some(event.id);
+                }
                 Err(error) => {
                     refused = Some(BusError::NotStored(error));
                     break;
@@ -251,11 +270,19 @@ impl Stream {
         (n_taken, refused)
     }
 
-    async fn send(&self, event: &HealthTransitionEvent) -> anyhow::Result<PublishAckFuture> {
-        let message = PublishMessage::build()
+    async fn send(
+        &self,
+        event: &HealthTransitionEvent,
+        before: Option<EventId>,
+    ) -> anyhow::Result<PublishAckFuture> {
+        let mut message = PublishMessage::build()
             .payload(serde_json::to_vec(event)?.into())
             .message_id(event.id.to_string())
             .expected_stream(&self.name);
+        let is_alone = self.n_copies.load(Ordering::Relaxed) == 1;
+        if let Some(before) = before.filter(|_| is_alone) {
+            message = message.expected_last_message_id(before.to_string());
+        }
         let subject = format!("{}.event.transition.{}", self.prefix, event.node_id);
         Ok(self.jetstream.send_publish(subject, message).await?)
     }
@@ -274,7 +301,7 @@ impl Stream {
     }
 }
 
-/// Whether there are no servers for so many copies; one that only does not answer now is asked again.
+/// Whether there are no servers, or not the room, for so many copies; one that only does not answer now is asked again.
 fn has_no_place(error: &CreateStreamError) -> bool {
     let CreateStreamErrorKind::JetStream(error) = error.kind() else {
         return false;
@@ -283,6 +310,9 @@ fn has_no_place(error: &CreateStreamError) -> bool {
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED,
         ErrorCode::CLUSTER_NO_PEERS,
         ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::NO_LIMITS,
     ]
     .contains(&error.error_code())
 }
@@ -314,7 +344,7 @@ pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use host_domain::event::Dimension;
-    use host_domain::ids::{EventId, NodeId};
+    use host_domain::ids::NodeId;
     use host_domain::node::Condition;
     use host_domain::time::Millis;
     use proptest::prelude::*;
