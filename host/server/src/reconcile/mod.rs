@@ -122,7 +122,8 @@ pub(crate) async fn on_change<F, Fut, E>(
 const BATCH: usize = 100;
 
 /// Applies decisions about nodes, many in one transaction. A batch that fails is applied one by one, so that a node that
-/// somebody changed meanwhile, or that can't be changed, holds up no other; what is stale is left to the next round.
+/// somebody changed meanwhile, or that can't be changed, holds up no other. What is stale is left to the next round; of other
+/// failures the first is told when the rest is done.
 pub(crate) async fn in_batches<'a, T, F>(
     decisions: &'a [T],
     apply: impl Fn(&'a [T]) -> F,
@@ -130,18 +131,24 @@ pub(crate) async fn in_batches<'a, T, F>(
 where
     F: Future<Output = Result<(), OpError>>,
 {
+    let mut outcome = Ok(());
     for batch in decisions.chunks(BATCH) {
-        if batch.len() > 1 && retried(|| apply(batch)).await.is_ok() {
-            continue;
+        if batch.len() > 1 {
+            match retried(|| apply(batch)).await {
+                Ok(()) => continue,
+                Err(error @ OpError::Unavailable { .. }) => return Err(error),
+                Err(error) => tracing::debug!("a batch is applied one by one: {error:#}"),
+            }
         }
         for one in batch.chunks(1) {
             match retried(|| apply(one)).await {
                 Ok(()) | Err(OpError::Stale { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error @ OpError::Unavailable { .. }) => return Err(error),
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
     }
-    Ok(())
+    outcome
 }
 
 async fn run<E: std::fmt::Display>(
