@@ -1,5 +1,6 @@
 //! Copies of sealed keys: in a real bucket, and on a whole host that loses its rows.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use host_domain::ids::{KeyId, NodeId};
@@ -92,16 +93,20 @@ async fn a_bucket_keeps_copies_and_is_told_so_while_it_is_away() {
     assert_eq!(backup.all().await.unwrap().len(), 0);
 }
 
-#[tokio::test]
-async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database_that_lost_it() {
+/// An installation with a node that has a key, and where its copies are.
+async fn with_copies() -> (Dev, PathBuf) {
     let mut dev = Dev::new(&[]);
     let copies = dev.path("copies");
-    dev.set(
-        "BELLWETHER_KEYS__BACKUP__URL",
-        &format!("file://{}", copies.display()),
-    );
+    let url = format!("file://{}", copies.display());
+    dev.set("BELLWETHER_KEYS__BACKUP__URL", &url);
     chain_with_a_key(&dev);
     dev.start().await;
+    (dev, copies)
+}
+
+#[tokio::test]
+async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database_that_lost_it() {
+    let (mut dev, copies) = with_copies().await;
     let node = dev.healthy().await;
     let id = node["id"].as_str().unwrap().to_owned();
     let keys = dev.get(&format!("nodes/{id}/keys")).await;
@@ -142,15 +147,8 @@ async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database
 }
 
 #[tokio::test]
-async fn a_last_copy_of_keys_is_made_before_anything_is_removed() {
-    let mut dev = Dev::new(&[]);
-    let copies = dev.path("copies");
-    dev.set(
-        "BELLWETHER_KEYS__BACKUP__URL",
-        &format!("file://{}", copies.display()),
-    );
-    chain_with_a_key(&dev);
-    dev.start().await;
+async fn a_last_copy_of_keys_is_made_before_anything_is_done() {
+    let (dev, copies) = with_copies().await;
     let node = dev.healthy().await;
     let id = node["id"].as_str().unwrap();
     let copy = copies.join(id).join("identity.json");
@@ -171,7 +169,7 @@ async fn a_last_copy_of_keys_is_made_before_anything_is_removed() {
     let operation = dev.get(&format!("operations/{operation}")).await;
     let steps = operation["steps"].as_array().unwrap().iter();
     let steps: Vec<_> = steps.map(|step| step["name"].as_str().unwrap()).collect();
-    assert_eq!(steps[1..4], ["stop", "back_up_keys", "uninstall"]);
+    assert_eq!(steps[..3], ["back_up_keys", "mark_terminating", "stop"]);
 }
 
 #[tokio::test]

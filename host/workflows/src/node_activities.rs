@@ -296,6 +296,11 @@ activity! {
     MarkFailed = "mark_failed": FailedNode => (), Retry::UNDO
 }
 
+activity! {
+    /// Closes the operation as failed with the step and its output; the node stays as it is.
+    FailOperation = "fail_operation": FailedNode => (), Retry::UNDO
+}
+
 /// A node whose workflow failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedNode {

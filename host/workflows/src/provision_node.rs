@@ -351,12 +351,20 @@ pub(crate) async fn wait_for_agent(
 
 /// Records the end of a failed workflow; gives the failure back, with one more leftover when it could not.
 pub(crate) async fn mark_failed(flow: &Flow, node: NodeRef, failure: Failure) -> Failure {
+    close_failed(flow, MarkFailed, node, failure).await
+}
+
+/// The same by another activity.
+pub(crate) async fn close_failed<A>(flow: &Flow, by: A, node: NodeRef, failure: Failure) -> Failure
+where
+    A: Activity<Input = FailedNode>,
+{
     let failed = FailedNode { node, failure };
-    let marked = flow.shielded().activity(MarkFailed, &failed).await;
+    let closed = flow.shielded().activity(by, &failed).await;
     let mut failure = failed.failure;
-    if let Err(error) = marked {
+    if let Err(error) = closed {
         failure.leftovers.push(Leftover {
-            undo: MarkFailed::NAME.to_owned(),
+            undo: A::NAME.to_owned(),
             message: error.to_string(),
         });
     }

@@ -1,7 +1,8 @@
 //! Terminating: whatever there is of a node is stopped and removed, and each step tolerates that it is gone already.
 //!
 //! It can't be cancelled: half a termination helps nobody. It can fail, when an agent does not remove the node; then
-//! the node is `failed` with that leftover, unless `force` says that the machine is gone anyway.
+//! the node is `failed` with that leftover, unless `force` says that the machine is gone anyway. Keys that are to be copied
+//! once more are copied before all else: when that fails, nothing was done to the node.
 
 use std::time::Duration;
 
@@ -14,18 +15,18 @@ use crate::command::run_undo_command;
 use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    BackUpKeys, CommandAction, CommandStatus, DestroyHost, MarkFailed, MarkTerminated,
-    MarkTerminating, NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand, StepState,
-    WithdrawCommand,
+    BackUpKeys, CommandAction, CommandStatus, DestroyHost, FailOperation, MarkFailed,
+    MarkTerminated, MarkTerminating, NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand,
+    StepState, WithdrawCommand,
 };
-use crate::provision_node::{mark_failed, report};
+use crate::provision_node::{close_failed, mark_failed, report};
 use crate::workflow::Workflow;
 
 /// The steps, in their order, as an operation shows them.
 pub const STEPS: &[&str] = &[
+    BACK_UP_KEYS,
     "mark_terminating",
     "stop",
-    BACK_UP_KEYS,
     "uninstall",
     "destroy_host",
     "retire_keys",
@@ -64,7 +65,7 @@ pub struct TerminateInput {
     pub uninstall: Duration,
     /// Goes on when the agent can't remove the node, because the machine is known to be gone.
     pub force: bool,
-    /// Copies the keys once more before anything is removed, and removes nothing when that fails.
+    /// Copies the keys once more before anything is done to the node, which stays as it is when that fails.
     #[serde(default)]
     pub backup_keys: bool,
 }
@@ -114,15 +115,19 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
         RetireKeys::NAME,
         MarkTerminated::NAME,
         MarkFailed::NAME,
+        FailOperation::NAME,
     ];
     type Input = TerminateInput;
     type Output = Terminated;
 
     async fn run(flow: Flow, input: TerminateInput) -> Result<Terminated, Failure> {
         let flow = flow.shielded();
-        let mut step = STEPS[0];
+        if MINOR >= 3 && input.backup_keys {
+            back_up_keys(&flow, input.node).await?;
+        }
+        let mut step = "mark_terminating";
         let mut leftovers = Vec::new();
-        let removed = remove::<MINOR>(&flow, &input, &mut step, &mut leftovers).await;
+        let removed = remove(&flow, &input, &mut step, &mut leftovers).await;
         let ended = match removed {
             Ok(()) => end::<MINOR>(&flow, &input, &mut step, &mut leftovers).await,
             Err(error) => Err(error),
@@ -140,7 +145,17 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
     }
 }
 
-async fn remove<const MINOR: u8>(
+async fn back_up_keys(flow: &Flow, node: NodeRef) -> Result<(), Failure> {
+    let begun = String::new();
+    report(flow, node, BACK_UP_KEYS, StepState::Started, begun).await;
+    let Err(error) = flow.activity(BackUpKeys, &node).await else {
+        return Ok(());
+    };
+    let failure = error.at(BACK_UP_KEYS);
+    Err(close_failed(flow, FailOperation, node, failure).await)
+}
+
+async fn remove(
     flow: &Flow,
     input: &TerminateInput,
     step: &mut &'static str,
@@ -154,11 +169,6 @@ async fn remove<const MINOR: u8>(
     begin(flow, node, step, "stop").await;
     if let Err(error) = run_undo_command(flow, node, CommandAction::Stop, input.stop).await {
         report(flow, node, "stop", StepState::UndoFailed, error.to_string()).await;
-    }
-
-    if MINOR >= 3 && input.backup_keys {
-        begin(flow, node, step, BACK_UP_KEYS).await;
-        flow.activity(BackUpKeys, &node).await?;
     }
 
     begin(flow, node, step, "uninstall").await;

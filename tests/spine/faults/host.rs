@@ -4,6 +4,7 @@
 //! killed. For each workflow one file says what goes wrong, which the test writes and without which nothing of the
 //! workflow is done, and another, which the host writes, which calls it made.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,14 +64,15 @@ pub(super) struct Fault {
 #[derive(Clone)]
 pub(super) struct Files {
     folder: PathBuf,
-    writing: Arc<Mutex<()>>,
+    /// What this process has met; only one task writes.
+    met_here: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Files {
     pub(super) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            writing: Arc::default(),
+            met_here: Arc::default(),
         }
     }
 
@@ -129,13 +131,14 @@ impl Files {
     /// Notes a call, and says what goes wrong with it.
     async fn meet(&self, name: &str, workflow: &str, input: &str) -> Option<Mishap> {
         let faults = self.faults(workflow).await;
-        let _one_writes = self.writing.lock().unwrap();
+        let mut met_here = self.met_here.lock().unwrap();
         let before = self.lines(workflow);
         let call = call(name, input, &before);
         let met = format!("{MET}{call}");
         let fault = faults.iter().find(|fault| fault.call == call);
-        if before.last() == Some(&met) {
-            // Another workflow's mishap may have killed the process before the engine heard of this failure.
+        let is_new_here = met_here.insert(format!("{workflow} {call}"));
+        if before.last() == Some(&met) && is_new_here {
+            // Another workflow's mishap has killed the process, maybe before the engine heard of this failure.
             let mishap = fault.map(|fault| fault.mishap);
             return mishap.filter(|mishap| mishap.is_failure());
         }

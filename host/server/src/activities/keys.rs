@@ -93,6 +93,13 @@ pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
 
 /// Copies the node's keys where copies are kept, also those that should be there: whoever asks wants to be sure of it.
 pub(super) async fn back_up(app: App, node: NodeRef) -> Result<(), OpError> {
+    if app.key_backup.is_none() {
+        // It was set at the host that took the request, or before this one was started again.
+        return Err(OpError::Unavailable {
+            what: "the backup of nodes' keys",
+            source: anyhow::anyhow!("`keys.backup.url` is not set on this host"),
+        });
+    }
     for key in app.db.node_keys(node.node_id).await? {
         app.back_up_key(NodeKey {
             backup: None,
@@ -121,4 +128,27 @@ pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
 async fn names(tx: &mut Tx, node: &Node) -> Result<Vec<String>, OpError> {
     let keys = tx.node_keys(node.id).await?;
     Ok(keys.into_iter().map(|key| key.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use host_domain::ids::OperationId;
+    use host_domain::node::NodeState;
+
+    use super::*;
+    use crate::test_bed::Bed;
+
+    #[tokio::test]
+    async fn a_host_that_keeps_no_copies_says_so_instead_of_making_none() {
+        let bed = Bed::new().await;
+        let node = NodeRef {
+            node_id: bed.node(NodeState::Healthy).await.id,
+            operation_id: OperationId(Uuid::now_v7()),
+        };
+        let outcome = back_up(bed.app.clone(), node).await;
+        assert!(
+            matches!(outcome, Err(OpError::Unavailable { .. })),
+            "{outcome:?}"
+        );
+    }
 }

@@ -19,9 +19,9 @@ use host_workflows::migrate_activities::{
 };
 use host_workflows::node_activities::{
     BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost,
-    DeleteKeys, DestroyHost, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed,
-    MarkSyncing, MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep, ReserveHost,
-    RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
+    DeleteKeys, DestroyHost, FailOperation, FinishOperation, GenerateKeys, IssueEnrolmentToken,
+    MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep,
+    ReserveHost, RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -66,6 +66,7 @@ pub(crate) fn all(app: &App) -> Activities {
     on(&mut activities, app, GenerateKeys, keys::generate_missing);
     on(&mut activities, app, DeleteKeys, keys::delete);
     on(&mut activities, app, BackUpKeys, keys::back_up);
+    on(&mut activities, app, FailOperation, operations::fail);
     on(&mut activities, app, RetireKeys, keys::retire);
     on(
         &mut activities,

@@ -3,8 +3,9 @@
 use host_domain::ids::OperationId;
 use host_domain::operation::{Operation, OperationState, OperationStep, StepState};
 use host_domain::time::Millis;
-use host_workflows::node_activities::{NodeRef, StepReport, StepState as Reported};
+use host_workflows::node_activities::{FailedNode, NodeRef, StepReport, StepState as Reported};
 
+use super::nodes::summary;
 use crate::app::App;
 use crate::ops::{OpError, log_operation, save_operation};
 use crate::store::Tx;
@@ -41,6 +42,17 @@ pub(super) async fn finish(app: App, node: NodeRef) -> Result<bool, OpError> {
     })
     .await?;
     Ok(!is_cancelled)
+}
+
+/// Closes the operation as failed; nothing was done to its node.
+pub(super) async fn fail(app: App, failed: FailedNode) -> Result<(), OpError> {
+    let failure = &failed.failure;
+    edit(&app, failed.node.operation_id, |operation, now| {
+        fail_running(operation, &failure.message, now);
+        operation.state = OperationState::Failed;
+        operation.error = Some(summary(failure));
+    })
+    .await
 }
 
 /// Reads, changes and writes an operation that is not over; one that is over stays as it is.

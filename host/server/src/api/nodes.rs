@@ -197,7 +197,7 @@ async fn get_node(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TerminateQuery {
-    /// Whether its keys are copied once more before anything is removed; nothing is removed while that fails.
+    /// Whether its keys are copied once more before anything is done to it; it stays as it is when that fails.
     #[serde(default)]
     backup_keys: bool,
 }

@@ -47,7 +47,7 @@ pub(crate) enum NodeCommand {
     Terminate {
         /// Id or name.
         node: String,
-        /// Copies its keys once more before anything is removed, and removes nothing while that fails.
+        /// Copies its keys once more before anything is done to it; it stays as it is when that fails.
         #[arg(long)]
         backup_keys: bool,
         /// Waits until nothing of it is left.

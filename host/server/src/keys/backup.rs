@@ -88,20 +88,21 @@ struct KeyCopy {
 impl KeyBackup {
     /// Opens what the settings name; asks nobody yet. A folder is made.
     pub fn open(config: &BackupConfig) -> anyhow::Result<Self> {
-        let (store, prefix): (Arc<dyn ObjectStore>, ObjectPath) = match &config.place()? {
-            BackupPlace::Folder(folder) => (folder_store(folder)?, ObjectPath::default()),
+        let mut in_folder = None;
+        let (store, prefix): (Arc<dyn ObjectStore>, ObjectPath) = match config.place()? {
+            BackupPlace::Folder(folder) => {
+                let store = folder_store(&folder)?;
+                in_folder = Some(folder);
+                (store, ObjectPath::default())
+            }
             BackupPlace::Bucket { bucket, prefix } => {
-                let store = bucket_store(bucket, config.s3.as_ref(), config.timeout)?;
+                let store = bucket_store(&bucket, config.s3.as_ref(), config.timeout)?;
                 (store, ObjectPath::from(prefix.as_str()))
             }
         };
-        let folder = match config.place()? {
-            BackupPlace::Folder(folder) => Some(folder),
-            BackupPlace::Bucket { .. } => None,
-        };
         Ok(Self {
             store,
-            folder,
+            folder: in_folder,
             prefix,
             place: config.url.to_string(),
             timeout: config.timeout,
@@ -200,7 +201,12 @@ async fn delete_half_written(folder: PathBuf, begins: String) -> object_store::R
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(&begins) {
-                std::fs::remove_file(entry.path())?;
+                match std::fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())

@@ -14,10 +14,10 @@ use crate::flow::locked;
 use crate::node_activities::{
     BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction,
     CommandRequest, CommandState, CommandStatus, CreateHost, DeleteKeys, DestroyHost,
-    FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated,
-    MarkTerminating, NodeRef, PlanHost, Ready, ReleaseHost, ReportStep, ReserveHost, Reserved,
-    RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs,
-    WithdrawCommand,
+    FailOperation, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
+    MarkTerminated, MarkTerminating, NodeRef, PlanHost, Ready, ReleaseHost, ReportStep,
+    ReserveHost, Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState,
+    ValidateInputs, WithdrawCommand,
 };
 
 /// The node of the tests.
@@ -219,6 +219,10 @@ impl NodeWorld {
         self.on(activities, MarkTerminated, |inside, _| {
             inside.sight.state = "terminated";
             inside.sight.operation = "succeeded";
+        });
+        self.on(activities, FailOperation, |inside, failed| {
+            inside.sight.operation = "failed";
+            inside.failure = Some(failed.failure);
         });
         self.on(activities, MarkFailed, |inside, failed| {
             inside.sight.state = "failed";

@@ -38,7 +38,7 @@ impl Removal {
 impl App {
     /// Removes a node. While it is still being made, its provisioning is cancelled and undone instead. What is left of one
     /// that failed is removed once more: each step tolerates that its object is gone. With `backup_keys` its keys are copied
-    /// once more before anything is removed, and nothing is removed while that fails.
+    /// once more before anything is done to it; when that fails, the operation fails and the node stays as it is.
     pub async fn terminate_node(
         &self,
         who: &Principal,
@@ -49,7 +49,7 @@ impl App {
         if backup_keys && self.key_backup.is_none() {
             return Err(OpError::invalid(
                 "/backup_keys",
-                "can't be done, because no copies of keys are kept here; let an operator set `keys.backup.url`, or leave it out",
+                "can't be done, because no copies of keys are kept here; let an operator set `keys.backup.url`, or terminate the node without it",
             ));
         }
         retried(|| self.terminate_node_once(who, id, if_version, backup_keys)).await
@@ -87,7 +87,7 @@ impl App {
         match begin_removal(&mut tx, who, &node, asked, now).await? {
             Removal::AtWork(operation) if backup_keys && !backs_up_keys(&operation) => {
                 Err(OpError::Conflict(format!(
-                    "operation {} removes the node already, without a last copy of its keys; leave `backup_keys` out",
+                    "operation {} removes the node, or has removed it, without a last copy of its keys; leave `backup_keys` out",
                     operation.id
                 )))
             }
@@ -182,7 +182,10 @@ pub(crate) async fn begin_removal(
         Some(operation) => tx.operation(operation).await?,
         None => None,
     };
-    let is_left = asked.tried == Tried::Anew && current.as_ref().is_some_and(has_left);
+    // Also one that failed before it had done anything to the node.
+    let is_whole = !node.condition.state.is_terminal();
+    let is_left =
+        (asked.tried == Tried::Anew || is_whole) && current.as_ref().is_some_and(has_left);
     let mut workflow_id = terminate_node::workflow_id(node.id);
     match current {
         Some(operation) if operation.kind == OperationKind::TerminateNode => {

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::BackupConfig;
 use crate::keys::KeyBackup;
+use crate::ops::save_operation;
 use crate::test_bed::Bed;
 
 async fn bed() -> (Bed, TempDir) {
@@ -75,4 +76,25 @@ async fn a_node_that_is_still_being_made_is_not_undone_when_its_keys_are_wanted(
         ask(&bed, &node, false).await.unwrap().state,
         OperationState::Undoing
     );
+}
+
+#[tokio::test]
+async fn a_termination_that_failed_before_it_did_anything_keeps_nobody_from_the_next() {
+    let (bed, _folder) = bed().await;
+    let node = bed.node(NodeState::Healthy).await;
+    let begun = ask(&bed, &node, true).await.unwrap();
+    let now = node.created_at;
+    let mut tx = bed.app.db.begin().await.unwrap();
+    let failed = Operation {
+        state: OperationState::Failed,
+        ..begun.clone()
+    };
+    save_operation(&mut tx, failed, now).await.unwrap();
+    let node = tx.node(node.id).await.unwrap().unwrap();
+    let who = Principal::host();
+    let removal = begin_removal(&mut tx, &who, &node, Asked::BY_HOST, now).await;
+    let Removal::Begun(next) = removal.unwrap() else {
+        panic!("it stands")
+    };
+    assert_ne!(next.workflow_id, begun.workflow_id);
 }
