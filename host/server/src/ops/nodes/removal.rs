@@ -143,6 +143,8 @@ impl App {
 pub(crate) enum Tried {
     /// It stays as it ended.
     Stands,
+    /// It is begun anew when it failed before it had done anything to the node, and stays as it ended otherwise.
+    AnewWhereWhole,
     /// It is begun anew.
     Anew,
 }
@@ -158,7 +160,7 @@ pub(crate) struct Asked {
 impl Asked {
     /// What the host asks for by itself, again and again.
     pub(crate) const BY_HOST: Self = Self {
-        tried: Tried::Stands,
+        tried: Tried::AnewWhereWhole,
         backup_keys: false,
     };
 }
@@ -182,10 +184,12 @@ pub(crate) async fn begin_removal(
         Some(operation) => tx.operation(operation).await?,
         None => None,
     };
-    // Also one that failed before it had done anything to the node.
-    let is_whole = !node.condition.state.is_terminal();
-    let is_left =
-        (asked.tried == Tried::Anew || is_whole) && current.as_ref().is_some_and(has_left);
+    let is_anew = match asked.tried {
+        Tried::Stands => false,
+        Tried::AnewWhereWhole => !node.condition.state.is_terminal(),
+        Tried::Anew => true,
+    };
+    let is_left = is_anew && current.as_ref().is_some_and(has_left);
     let mut workflow_id = terminate_node::workflow_id(node.id);
     match current {
         Some(operation) if operation.kind == OperationKind::TerminateNode => {

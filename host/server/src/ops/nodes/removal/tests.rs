@@ -92,6 +92,13 @@ async fn a_termination_that_failed_before_it_did_anything_keeps_nobody_from_the_
     save_operation(&mut tx, failed, now).await.unwrap();
     let node = tx.node(node.id).await.unwrap().unwrap();
     let who = Principal::host();
+    // A repeat of the request under its key gets what became of it.
+    let repeat = Asked {
+        tried: Tried::Stands,
+        backup_keys: true,
+    };
+    let removal = begin_removal(&mut tx, &who, &node, repeat, now).await;
+    assert!(matches!(removal, Ok(Removal::AtWork(found)) if found.id == begun.id));
     let removal = begin_removal(&mut tx, &who, &node, Asked::BY_HOST, now).await;
     let Removal::Begun(next) = removal.unwrap() else {
         panic!("it stands")
