@@ -115,6 +115,23 @@ async fn a_node_that_can_not_be_changed_holds_up_no_other_of_its_batch() {
         matches!(outcome, Err(OpError::Invalid { .. })),
         "{outcome:?}"
     );
+
+    let away = |one| {
+        (one == 1).then(|| OpError::Unavailable {
+            what: "the database",
+            source: anyhow::anyhow!("it is away"),
+        })
+    };
+    let (tried, done, outcome) = applied(3, away).await;
+    assert_eq!(
+        (tried, done),
+        (vec![3], vec![]),
+        "the others would wait, too"
+    );
+    assert!(
+        matches!(outcome, Err(OpError::Unavailable { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
