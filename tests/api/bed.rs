@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use host_runtime::CompileMode;
-use host_server::clock::SystemClock;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::Scope;
+use host_system::SystemClock;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value;

@@ -15,7 +15,7 @@ use host_server::gateway::{
     Gateway, GatewayConfig, GatewayEvents, GatewayParts, ObservationFeed, Order, Sessions,
     encode_command,
 };
-use host_server::store::{Db, DbOptions, NodeEventEntry};
+use host_store::{Db, DbOptions, NodeEventEntry};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;

@@ -7,7 +7,7 @@ use host_domain::config::recipe::Retry;
 use host_domain::config::step::{RenderedAction, RenderedStep};
 use host_domain::time::Clock;
 use host_server::gateway::{AgentAssignments, NodeAssignment, Order};
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use proto::v1;
 use proto::v1::agent_message::Message as Say;
 use tonic::Code;

@@ -3,7 +3,7 @@
 use host_domain::agent::{Agent, EnrolmentToken};
 use host_domain::ids::{AgentId, HostId};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 use super::builders::{agent, host, stored_agent};

@@ -16,7 +16,7 @@ use host_domain::plugin::{Grants, Limits};
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
 use host_domain::subscription::{Subscription, SubscriptionState};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 pub(crate) fn node(name: &str) -> Node {

@@ -4,7 +4,7 @@ use host_domain::health::HealthTrack;
 use host_domain::ids::NodeId;
 use host_domain::node::{ApplicationHealth, NodeState, Reason};
 use host_domain::time::Millis;
-use host_server::store::{BeatRow, CountedMisses, Db, FoundHealth, StoreError};
+use host_store::{BeatRow, CountedMisses, Db, FoundHealth, StoreError};
 use uuid::Uuid;
 
 use super::builders::{stored_node, stored_node_in};

@@ -9,7 +9,7 @@ use host_domain::ids::{HostId, NodeId};
 use host_domain::migration::NodeMigration;
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Millis;
-use host_server::store::{Db, DbOptions, StoreError, retried};
+use host_store::{Db, DbOptions, StoreError, retried};
 use uuid::Uuid;
 
 use super::builders::{host, stored_node, stored_node_in};

@@ -5,7 +5,7 @@ use host_domain::migration::NodeMigration;
 use host_domain::node::Node;
 use host_domain::operation::{Operation, OperationKind, OperationState};
 use host_domain::time::Millis;
-use host_server::store::{Db, StoreError};
+use host_store::{Db, StoreError};
 
 use super::builders::{operation_id, stored_agent, stored_node};
 use crate::support::database::TestDb;

@@ -7,7 +7,7 @@ use host_domain::node::{
     ApplicationHealth, Condition, Node, NodeState, Placement, Reason, SyncStatus,
 };
 use host_domain::time::Millis;
-use host_server::store::{Db, NewCondition, NodeEventEntry, NodeFilter, StoreError};
+use host_store::{Db, NewCondition, NodeEventEntry, NodeFilter, StoreError};
 
 use super::builders::{host, node, operation_id, stored_node};
 use crate::support::database::TestDb;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use host_server::store::{Db, DbOptions, StoreError};
+use host_store::{Db, DbOptions, StoreError};
 
 use crate::support::database::TestDb;
 use crate::support::postgres::Postgres;

@@ -2,7 +2,7 @@
 
 use host_domain::observation::{Observation, Scalar};
 use host_domain::time::Millis;
-use host_server::store::{Db, NodeFilter, SubscriptionPayment, TransferError};
+use host_store::{Db, NodeFilter, SubscriptionPayment, TransferError};
 
 use super::builders::{host, node, subscription};
 use crate::support::database::TestDb;
@@ -72,7 +72,7 @@ pub(super) async fn contract(source: &Db, target: &Db, back: &Db) {
     }
     // It counts on behind what came in.
     let mut tx = target.begin().await.unwrap();
-    tx.append_audit(&host_server::store::AuditEntry {
+    tx.append_audit(&host_store::AuditEntry {
         seq: 0,
         at: Millis(1),
         actor: "x".to_owned(),

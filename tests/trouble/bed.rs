@@ -15,7 +15,7 @@ use host_runtime::CompileMode;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::{IncidentFilter, OpError, PluginStats, Principal, Scope};
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;

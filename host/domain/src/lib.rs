@@ -3,6 +3,7 @@
 //! Nothing here waits, reads, writes or asks for the time; every decision is a function of its arguments.
 
 pub mod ids;
+pub mod setting;
 pub mod time;
 
 pub mod node;

@@ -16,15 +16,15 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::{Bus, Wake};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::databases::{Databases, Role};
 use crate::gateway::Sessions;
-use crate::keys::{KeyBackup, Keyring};
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
-use crate::providers::Providers;
-use crate::store::{Db, Fence};
+use host_bus::{Bus, Wake};
+use host_keys::{KeyBackup, Keyring};
+use host_machines::Providers;
+use host_store::{Databases, Role};
+use host_store::{Db, Fence};
 
 /// A running host, as one of its roles sees it: the parts are shared, the database is the role's. Cheap to clone.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl App {
     pub(crate) fn new(opened: Opened) -> Self {
         let db = opened.databases.role(Role::Api).clone();
         let parts = Arc::new(Parts {
-            providers: Providers::of(&opened.config),
+            providers: Providers::new(&opened.config.providers, &opened.config.state_dir),
             config: opened.config,
             clock: opened.clock,
             databases: opened.databases,

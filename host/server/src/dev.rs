@@ -14,12 +14,12 @@ use host_runtime::CompileMode;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema};
 use crate::ops::{CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_host};
-use crate::providers::LOCAL;
 use crate::serve::{open_house, say};
+use host_machines::LOCAL;
+use host_system::SystemClock;
 
 /// How long a node's removal may take when the host ends.
 const TERMINATE_MAX: Duration = Duration::from_mins(1);

@@ -15,17 +15,17 @@ use rand::RngExt;
 use tokio::net::TcpListener;
 
 use crate::app::{App, Opened};
-use crate::bus::Bus;
 use crate::config::Config;
-use crate::databases::{Databases, Role};
 use crate::gateway::{
     CertificateAuthority, Gateway, GatewayConfig, GatewayParts, KeyUnopened, ObservationFeed,
 };
-use crate::keys::{KeyBackup, KeyError, Keyring, SealScope};
 use crate::ops::OpError;
 use crate::orchestration::{self, Orchestrator};
-use crate::store::{Db, DbOptions};
 use crate::{api, installation, loops};
+use host_bus::Bus;
+use host_keys::{KeyBackup, KeyError, Keyring, SealScope};
+use host_store::{Databases, Role};
+use host_store::{Db, DbOptions};
 
 /// How long requests and activities may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use aws_lc_rs::{digest, hmac};
 
 use crate::gateway::CertificateAuthority;
-use crate::keys::Keyring;
-use crate::store::Db;
+use host_keys::Keyring;
+use host_store::Db;
 
 /// Where the prints are kept.
 const META: &str = "installation";

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::gateway::{Order, encode_command};
 use crate::ops::OpError;
-use crate::store::Tx;
+use host_store::Tx;
 
 /// Newest commands of a node among which its preparation is.
 const COMMANDS_LOOKED_AT: u32 = 100;

@@ -6,7 +6,7 @@ use host_workflows::node_activities::{HostRef, NodeRef, Ready, Reserved};
 use super::nodes::{read, read_in};
 use crate::app::App;
 use crate::ops::OpError;
-use crate::providers::LOCAL;
+use host_machines::LOCAL;
 
 /// Gives the node a host, the same one at every call.
 pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Reserved, OpError> {

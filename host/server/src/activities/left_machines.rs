@@ -13,8 +13,8 @@ use host_workflows::{ActivityContext, ActivityError, Retry};
 use super::machines::take_apart;
 use crate::app::App;
 use crate::ops::{OpError, Subject, leave, raise, resolve};
-use crate::providers::Machine;
-use crate::store::retried;
+use host_machines::Machine;
+use host_store::retried;
 
 /// What is added to the longest try, before another one may think that whoever was at it has died.
 const MARGIN: Duration = Duration::from_mins(1);

@@ -17,8 +17,8 @@ use super::nodes::{read, read_in};
 use super::operations::keep_output;
 use crate::app::App;
 use crate::ops::{Claimed, MachineOf, OpError, claim_machine, ensure_host};
-use crate::providers::{Join, JoinAt, Machine, Provider, ProviderError};
-use crate::store::{Tx, retried};
+use host_machines::{Join, JoinAt, Machine, Provider, ProviderError};
+use host_store::{Tx, retried};
 
 /// The step whose output is the plan.
 const PLAN_STEP: &str = "plan_host";

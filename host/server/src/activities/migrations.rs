@@ -23,7 +23,7 @@ use super::targets::is_own;
 use crate::app::App;
 use crate::gateway::{Order, encode_command};
 use crate::ops::{Change, OpError, Subject, candidate, change_node, health_of, raise, resolve};
-use crate::store::Tx;
+use host_store::Tx;
 
 /// How long a host that was away may take to come back and remove what it still has of a node that has moved.
 const REMOVAL: std::time::Duration = std::time::Duration::from_hours(30 * 24);

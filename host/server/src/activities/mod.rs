@@ -29,7 +29,7 @@ pub(crate) use left_machines::give_back;
 
 use crate::app::App;
 use crate::ops::OpError;
-use crate::store::retried;
+use host_store::retried;
 
 /// Everything that the workflows of this host can ask for.
 pub(crate) fn all(app: &App) -> Activities {

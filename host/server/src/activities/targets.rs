@@ -14,8 +14,8 @@ use super::migrations::{open_in, save, still_open};
 use super::nodes::read_in;
 use crate::app::App;
 use crate::ops::{NO_TARGET, OpError, claim_machine};
-use crate::providers::Provider;
-use crate::store::{Tx, retried};
+use host_machines::Provider;
+use host_store::{Tx, retried};
 
 /// Chooses the host that takes the node, among those that are shared.
 pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Route, OpError> {

@@ -12,7 +12,7 @@ use host_domain::time::Millis;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{BeatRow, Db, StoreError, retried};
+use host_store::{BeatRow, Db, StoreError, retried};
 
 const ROWS_MAX: usize = 1_000;
 const NODES_WAITING_MAX: usize = 200_000;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::steps::millis;
 use super::{AgentAssignments, CollectorAssignment, CommandProgress, NodeAssignment};
-use crate::store::NodeEventEntry;
+use host_store::NodeEventEntry;
 
 const NAME_BYTES_MAX: usize = 128;
 const TEXT_BYTES_MAX: usize = 4 * 1024;

@@ -18,7 +18,7 @@ use super::hub::Wakes;
 use super::peer::store_status;
 use super::server::{MESSAGE_BYTES_MAX, Shared};
 use super::session::{Outgoing, hook};
-use crate::store::{StoreError, retried};
+use host_store::{StoreError, retried};
 
 const PAGE: u32 = 200;
 /// There are more than a page: look again as soon as the agent may have taken some.

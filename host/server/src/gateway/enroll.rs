@@ -16,7 +16,7 @@ use super::ca::{CaError, IssuedCertificate};
 use super::convert;
 use super::peer::{Peer, refused, revoked, store_status};
 use super::server::Shared;
-use crate::store::{AuditEntry, StoreError, Tx, retried};
+use host_store::{AuditEntry, StoreError, Tx, retried};
 
 const TOKEN_BYTES_MAX: usize = 512;
 /// A host has one agent; more than a few come from a mended database only.

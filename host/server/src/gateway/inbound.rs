@@ -23,7 +23,7 @@ use super::scope::Scope;
 use super::server::Shared;
 use super::session::{Outgoing, hook};
 use super::{CollectorFailure, ComponentReport, convert};
-use crate::store::{BeatRow, NewLogEntry, NodeEventEntry, StoreError, retried};
+use host_store::{BeatRow, NewLogEntry, NodeEventEntry, StoreError, retried};
 
 /// Nodes of one beat, collections of one batch, events of one batch; what is beyond is refused.
 const ITEMS_MAX: usize = 1_024;

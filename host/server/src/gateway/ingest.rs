@@ -10,7 +10,7 @@ use host_domain::observation::Observation;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Db, StoreError, retried};
+use host_store::{Db, StoreError, retried};
 
 const QUEUE: usize = 256;
 const ROWS_MAX: usize = 4_000;

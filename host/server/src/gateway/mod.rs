@@ -20,7 +20,7 @@ use host_domain::time::{Clock, Millis};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::store::{Db, NodeEventEntry};
+use host_store::{Db, NodeEventEntry};
 
 mod assignments;
 mod beats;

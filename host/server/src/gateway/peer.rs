@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 
 use super::ca;
 use super::server::Shared;
-use crate::store::StoreError;
+use host_store::StoreError;
 
 /// Who calls: an enrolled agent with a certificate that holds.
 pub(super) struct Peer {

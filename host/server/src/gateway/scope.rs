@@ -7,7 +7,7 @@ use host_domain::ids::{HostId, NodeId};
 use host_domain::migration::view_of;
 use host_domain::time::Millis;
 
-use crate::store::{Db, StoreError};
+use host_store::{Db, StoreError};
 
 /// The nodes of one host, as one session knows them.
 pub(super) struct Scope {

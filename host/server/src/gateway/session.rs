@@ -20,7 +20,7 @@ use super::inbound::{Inbound, Stored};
 use super::peer::{Peer, revoked, store_status};
 use super::server::Shared;
 use super::{convert, delivery};
-use crate::store::retried;
+use host_store::retried;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);

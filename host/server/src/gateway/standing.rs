@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Db;
+use host_store::Db;
 
 /// The revocations that were seen.
 #[derive(Default)]

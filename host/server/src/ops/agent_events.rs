@@ -8,12 +8,12 @@ use host_workflows::provision_node;
 
 use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, save_operation};
 use crate::app::App;
-use crate::bus::Wake;
 use crate::gateway::{
     AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
     ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
 };
-use crate::store::NodeEventEntry;
+use host_bus::Wake;
+use host_store::NodeEventEntry;
 
 #[async_trait]
 impl GatewayEvents for App {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::audit::audit;
 use super::{IssuedToken, OpError, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::{Tx, retried};
+use host_store::{Tx, retried};
 
 impl App {
     /// Agents, oldest first.

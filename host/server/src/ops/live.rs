@@ -15,7 +15,7 @@ use host_domain::time::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::store::{LogEntry, NewLogEntry};
+use host_store::{LogEntry, NewLogEntry};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

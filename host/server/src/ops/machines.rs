@@ -10,8 +10,8 @@ use host_domain::time::Millis;
 
 use super::OpError;
 use super::agents::{MachineOf, ensure_host};
-use crate::providers::Provider;
-use crate::store::{Reader, Tx};
+use host_machines::Provider;
+use host_store::{Reader, Tx};
 
 /// A machine that is a node's from here on.
 pub(crate) struct Claimed {

@@ -16,7 +16,7 @@ use super::nodes::new_operation;
 use super::operations::log_operation;
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::store::{NodeFilter, Reader, Tx, retried};
+use host_store::{NodeFilter, Reader, Tx, retried};
 
 /// Rows that are read at once.
 const PAGE: u32 = 500;

@@ -8,7 +8,7 @@ use host_domain::incident::IllegalIncidentEvent;
 use host_domain::node::IllegalTransition;
 use host_domain::subscription::IllegalSubscriptionEvent;
 
-use crate::store::{StoreError, Undone};
+use host_store::{StoreError, Undone};
 
 mod agent_events;
 mod agents;

@@ -25,9 +25,9 @@ use super::{
     Principal, ProcessView,
 };
 use crate::app::App;
-use crate::bus::Wake;
 use crate::catalogue::Catalogue;
-use crate::store::{Heartbeat, Tx, retried};
+use host_bus::Wake;
+use host_store::{Heartbeat, Tx, retried};
 
 use new_node::new_node;
 pub(super) use new_node::{Wish, wish, with_node_type};
@@ -313,9 +313,9 @@ pub(super) async fn insert_begun(
     log_operation(tx, operation, now).await
 }
 
-fn name_taken(error: crate::store::StoreError, name: &str) -> OpError {
+fn name_taken(error: host_store::StoreError, name: &str) -> OpError {
     match error {
-        crate::store::StoreError::Conflict { .. } => OpError::Conflict(format!(
+        host_store::StoreError::Conflict { .. } => OpError::Conflict(format!(
             "a node named `{name}` exists already; choose another name or terminate that one"
         )),
         error => error.into(),

@@ -13,7 +13,7 @@ use host_domain::subscription::Subscription;
 use host_domain::time::Millis;
 
 pub use super::idempotency::RequestKey;
-pub use crate::store::{
+pub use host_store::{
     DeadLetter, IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow,
     NodeEventEntry as NodeEventRow, NodeFilter, OperationFilter, SubscriptionFilter,
 };

@@ -14,7 +14,7 @@ use crate::ops::{
     IncidentFilter, NO_TARGET, OpError, PAGE_MAX, Subject, candidate, open_count, open_operation,
     raise, resolve,
 };
-use crate::store::{NodeFilter, retried};
+use host_store::{NodeFilter, retried};
 
 /// Nodes that are read at once.
 const PAGE: u32 = 500;
