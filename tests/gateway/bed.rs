@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host_domain::agent::{EnrolmentToken, Host};
+use host_domain::agent::{EnrolmentToken, Machine};
 use host_domain::command::{Command, CommandState};
-use host_domain::ids::{AgentId, CommandId, HostId, NodeId, SubscriptionId};
+use host_domain::ids::{AgentId, CommandId, MachineId, NodeId, SubscriptionId};
 use host_domain::node::{Condition, Node, Placement};
 use host_domain::time::Clock;
 use host_server::gateway::{
@@ -103,9 +103,9 @@ impl Bed {
         }
     }
 
-    pub(crate) async fn host(&self, name: &str) -> HostId {
-        let host = Host {
-            id: HostId(Uuid::now_v7()),
+    pub(crate) async fn host(&self, name: &str) -> MachineId {
+        let host = Machine {
+            id: MachineId(Uuid::now_v7()),
             name: name.to_owned(),
             provider: "local".to_owned(),
             region: "here".to_owned(),
@@ -113,12 +113,12 @@ impl Bed {
             created_at: self.clock.now(),
         };
         let mut tx = self.db.begin().await.unwrap();
-        tx.insert_host(&host).await.unwrap();
+        tx.insert_machine(&host).await.unwrap();
         tx.commit().await.unwrap();
         host.id
     }
 
-    pub(crate) async fn node(&self, host: HostId) -> NodeId {
+    pub(crate) async fn node(&self, host: MachineId) -> NodeId {
         let id = NodeId(Uuid::now_v7());
         let node = Node {
             id,
@@ -129,7 +129,7 @@ impl Bed {
             condition: Condition::NEW,
             reasons: Vec::new(),
             placement: Placement {
-                host_id: Some(host),
+                machine_id: Some(host),
                 ..Placement::default()
             },
             ports: BTreeMap::new(),
@@ -147,12 +147,12 @@ impl Bed {
     }
 
     /// A token for the host's agent, good for 15 minutes.
-    pub(crate) async fn token(&self, host: HostId) -> String {
+    pub(crate) async fn token(&self, host: MachineId) -> String {
         let token = format!("token-{}", Uuid::now_v7());
         let mut tx = self.db.begin().await.unwrap();
         tx.insert_enrolment_token(&EnrolmentToken {
             hash: token_hash(&token),
-            host_id: host,
+            machine_id: host,
             node_id: None,
             expires_at: self.clock.now().plus(Duration::from_mins(15)),
             used_at: None,

@@ -21,7 +21,7 @@ async fn an_agent_enrols_with_its_token_and_may_connect() {
     let agent = bed.enrol(&bed.token(host).await).await.unwrap();
     let row = bed.db.agent(agent.id).await.unwrap().unwrap();
     assert_eq!(
-        (row.host_id, row.name.as_str(), row.revoked_at),
+        (row.machine_id, row.name.as_str(), row.revoked_at),
         (host, "fake", None)
     );
     assert_eq!(
@@ -216,7 +216,7 @@ async fn a_host_that_enrols_again_has_the_new_agent_only() {
     );
     assert_eq!(newer.connect().await.unwrap().hear_command().await, waiting);
     assert_eq!(
-        bed.db.agent_of_host(host).await.unwrap().unwrap().id,
+        bed.db.agent_of_machine(host).await.unwrap().unwrap().id,
         newer.id
     );
 }
@@ -229,7 +229,7 @@ async fn a_token_is_bound_to_its_host() {
     let mut tx = bed.db.begin().await.unwrap();
     tx.insert_enrolment_token(&EnrolmentToken {
         hash: token_hash(&token),
-        host_id: two,
+        machine_id: two,
         node_id: None,
         expires_at: bed.clock.now().plus(Duration::from_secs(1)),
         used_at: None,
@@ -239,9 +239,9 @@ async fn a_token_is_bound_to_its_host() {
     .unwrap();
     tx.commit().await.unwrap();
     let agent = bed.enrol(&token).await.unwrap();
-    assert_eq!(bed.db.agent_of_host(one).await.unwrap(), None);
+    assert_eq!(bed.db.agent_of_machine(one).await.unwrap(), None);
     assert_eq!(
-        bed.db.agent_of_host(two).await.unwrap().unwrap().id,
+        bed.db.agent_of_machine(two).await.unwrap().unwrap().id,
         agent.id
     );
 }

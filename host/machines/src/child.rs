@@ -71,7 +71,7 @@ pub enum Output {
     /// To this host; a program ends with it.
     Pipes,
     /// To files in this folder. A program that is cut off in the middle would leave what nobody knows of, so it outlives this
-    /// host, which only asks it to end.
+    /// machine, which only asks it to end.
     Files(PathBuf),
 }
 
@@ -120,7 +120,7 @@ impl Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// It is not there, or may not be run.
-    #[error("`{name}` can't be started; is `{path}` installed on the host?")]
+    #[error("`{name}` can't be started; is `{path}` installed on the machine?")]
     Start {
         name: String,
         path: PathBuf,

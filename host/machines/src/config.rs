@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use host_domain::setting::SettingError;
 
-/// Providers by the name that chain profiles use. `local`, this machine, is always among them.
+/// MachineProviders by the name that chain profiles use. `local`, this machine, is always among them.
 pub type MachineProvidersConfig = BTreeMap<String, MachineProviderConfig>;
 
 /// One provider.
@@ -67,13 +67,13 @@ pub struct SshConfig {
     #[serde(default)]
     pub agent_binary: Option<PathBuf>,
     /// The machines, in order of preference.
-    pub hosts: Vec<SshHost>,
+    pub machines: Vec<SshMachine>,
 }
 
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SshHost {
+pub struct SshMachine {
     /// Its name; unique in this provider.
     pub name: String,
     /// Name or address to connect to.
@@ -183,13 +183,13 @@ const NAME_RULE: &str = "must have 1 to 63 small letters, digits and inner dashe
 fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
     check_gateway(&ssh.gateway, &format!("{place}.gateway"))?;
     demand(
-        !ssh.hosts.is_empty(),
-        &format!("{place}.hosts"),
+        !ssh.machines.is_empty(),
+        &format!("{place}.machines"),
         "is empty; list the machines",
     )?;
     let mut names = BTreeSet::new();
-    for (at, host) in ssh.hosts.iter().enumerate() {
-        let key = |field: &str| format!("{place}.hosts[{at}].{field}");
+    for (at, host) in ssh.machines.iter().enumerate() {
+        let key = |field: &str| format!("{place}.machines[{at}].{field}");
         demand(is_name(&host.name), &key("name"), NAME_RULE)?;
         demand(names.insert(&host.name), &key("name"), "is there twice")?;
         demand(
@@ -320,7 +320,7 @@ providers:
   racks:
     kind: ssh
     gateway: https://bellwether.example:9090
-    hosts:
+    machines:
       - name: one
         address: 192.0.2.7
         key_file: /etc/bellwether/id
@@ -381,7 +381,7 @@ providers:
         let super::MachineProviderConfig::Ssh(ssh) = &config.providers["racks"] else {
             panic!("{config:?}")
         };
-        let one = &ssh.hosts[0];
+        let one = &ssh.machines[0];
         assert_eq!((one.port, one.user.as_str()), (22, "root"));
         assert_eq!(one.dir, "/var/lib/bellwether-agent");
         assert_eq!(
@@ -396,39 +396,39 @@ providers:
             ("kind: ssh", "kind: rsh", "providers.racks"),
             ("kind: ssh", "kind: ssh\n    hots: 1", "hots"),
             ("kind: local", "kind: local, dir: /x", "providers.here"),
-            ("address: 192.0.2.7", "adress: x", "hosts[0]"),
+            ("address: 192.0.2.7", "adress: x", "machines[0]"),
             (
                 "192.0.2.7",
                 "-oProxyCommand=x",
-                "providers.racks.hosts[0].address",
+                "providers.racks.machines[0].address",
             ),
-            ("192.0.2.7", "'a b'", "providers.racks.hosts[0].address"),
-            ("name: one", "name: One", "providers.racks.hosts[0].name"),
+            ("192.0.2.7", "'a b'", "providers.racks.machines[0].address"),
+            ("name: one", "name: One", "providers.racks.machines[0].name"),
             (
                 "ssh-ed25519 AAAA",
                 "AAAA",
-                "providers.racks.hosts[0].known_host",
+                "providers.racks.machines[0].known_host",
             ),
             ("https://", "http://", "providers.racks.gateway"),
             (
                 "key_file:",
                 "dir: /\n        key_file:",
-                "providers.racks.hosts[0].dir",
+                "providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "dir: /a/../b\n        key_file:",
-                "providers.racks.hosts[0].dir",
+                "providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "dir: '/a/$(b)'\n        key_file:",
-                "providers.racks.hosts[0].dir",
+                "providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "user: 'a;b'\n        key_file:",
-                "providers.racks.hosts[0].user",
+                "providers.racks.machines[0].user",
             ),
             ("        key_file: /etc/bellwether/id\n", "", "key_file"),
         ] {
@@ -436,8 +436,8 @@ providers:
             let error = read(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{to}: {error}");
         }
-        let host = GOOD.split("    hosts:\n").nth(1).unwrap();
+        let host = GOOD.split("    machines:\n").nth(1).unwrap();
         let error = read(&format!("{GOOD}{host}")).unwrap_err();
-        assert!(error.contains("hosts[1].name"), "{error}");
+        assert!(error.contains("machines[1].name"), "{error}");
     }
 }

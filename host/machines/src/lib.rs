@@ -11,14 +11,14 @@ mod ssh;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use host_domain::agent::Host;
+use host_domain::agent::Machine;
 use host_domain::ids::OperationId;
 use host_domain::node::Node;
 use host_workflows::{ActivityContext, ActivityError};
 use secrecy::SecretString;
 
 pub use self::config::{
-    MachineProviderConfig, MachineProvidersConfig, OpentofuConfig, S3State, SshConfig, SshHost,
+    MachineProviderConfig, MachineProvidersConfig, OpentofuConfig, S3State, SshConfig, SshMachine,
     check,
 };
 
@@ -30,12 +30,12 @@ use self::ssh::Ssh;
 pub const LOCAL: &str = "local";
 
 /// The providers of this host.
-pub struct Providers {
-    by_name: BTreeMap<String, Provider>,
+pub struct MachineProviders {
+    by_name: BTreeMap<String, MachineProvider>,
 }
 
 /// One provider, by its kind.
-pub enum Provider {
+pub enum MachineProvider {
     /// The machine that an agent of this installation runs on.
     Local,
     /// Machines that there are already.
@@ -46,16 +46,16 @@ pub enum Provider {
 
 /// A machine that a node may get.
 pub struct Candidate {
-    /// Unique among all hosts.
+    /// Unique among all machines.
     pub name: String,
     /// Where it is, when that is known before it is made.
     pub address: Option<String>,
 }
 
 /// A node and the machine that it got.
-pub struct Machine {
+pub struct NodeMachine {
     pub node: Node,
-    pub host: Host,
+    pub record: Machine,
     /// What the operation keeps of the plan, once there is one.
     pub planned: Option<String>,
 }
@@ -91,19 +91,19 @@ pub enum JoinAt {
     Bootstrap,
 }
 
-impl Providers {
+impl MachineProviders {
     /// Those of the configuration, and `local`.
     pub fn new(config: &MachineProvidersConfig, state_dir: &Path) -> Self {
         let ca_file = state_dir.join("ca").join("ca.pem");
-        let mut by_name = BTreeMap::from([(LOCAL.to_owned(), Provider::Local)]);
+        let mut by_name = BTreeMap::from([(LOCAL.to_owned(), MachineProvider::Local)]);
         for (name, provider) in config {
             let provider = match provider.clone() {
-                MachineProviderConfig::Local => Provider::Local,
-                MachineProviderConfig::Ssh(config) => Provider::Ssh(Ssh {
+                MachineProviderConfig::Local => MachineProvider::Local,
+                MachineProviderConfig::Ssh(config) => MachineProvider::Ssh(Ssh {
                     config,
                     ca_file: ca_file.clone(),
                 }),
-                MachineProviderConfig::Opentofu(config) => Provider::Opentofu(Opentofu {
+                MachineProviderConfig::Opentofu(config) => MachineProvider::Opentofu(Opentofu {
                     config: OpentofuConfig {
                         module: absolute(&config.module),
                         ..config
@@ -118,10 +118,10 @@ impl Providers {
     }
 
     /// The provider of a name.
-    pub fn get(&self, name: &str) -> Result<&Provider, ProviderError> {
+    pub fn get(&self, name: &str) -> Result<&MachineProvider, MachineProviderError> {
         self.by_name.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
-            ProviderError::NotSetUp {
+            MachineProviderError::NotSetUp {
                 provider: name.to_owned(),
                 known: known.join(", "),
             }
@@ -129,7 +129,7 @@ impl Providers {
     }
 }
 
-impl Provider {
+impl MachineProvider {
     /// The machines that a node may get, the best first. `beside` is the migration that wants a further one for it.
     pub fn candidates(&self, node: &Node, beside: Option<OperationId>) -> Vec<Candidate> {
         let placement = &node.placement;
@@ -171,10 +171,10 @@ impl Provider {
     /// Says what `create` is going to do. Nothing is made, changed or paid for.
     pub async fn plan(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         join: Option<&Join>,
         ctx: &ActivityContext,
-    ) -> Result<Plan, ProviderError> {
+    ) -> Result<Plan, MachineProviderError> {
         match self {
             Self::Local => Ok(Plan {
                 text: "Uses the machine of an agent that is there already. It costs nothing more."
@@ -188,12 +188,12 @@ impl Provider {
     /// Makes the machine, or finds it made.
     pub async fn create(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<Created, ProviderError> {
+    ) -> Result<Created, MachineProviderError> {
         match self {
             Self::Local => Ok(Created {
-                address: machine.host.ip.clone(),
+                address: machine.record.ip.clone(),
                 output: String::new(),
             }),
             Self::Ssh(ssh) => ssh.create(machine, ctx).await,
@@ -204,10 +204,10 @@ impl Provider {
     /// Puts an agent on the machine.
     pub async fn bootstrap(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         join: &Join,
         ctx: &ActivityContext,
-    ) -> Result<String, ProviderError> {
+    ) -> Result<String, MachineProviderError> {
         match self {
             Self::Local | Self::Opentofu(_) => Ok(String::new()),
             Self::Ssh(ssh) => ssh.bootstrap(machine, join, ctx).await,
@@ -217,9 +217,9 @@ impl Provider {
     /// Gives the machine back: nothing of ours is left on it or paid for.
     pub async fn destroy(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<String, ProviderError> {
+    ) -> Result<String, MachineProviderError> {
         match self {
             Self::Local => Ok(String::new()),
             Self::Ssh(ssh) => ssh.destroy(machine, ctx).await,
@@ -230,7 +230,7 @@ impl Provider {
 
 /// Why a provider could not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
+pub enum MachineProviderError {
     /// Nobody declared it.
     #[error(
         "provider `{provider}` is not set up on this host; declare it under `providers` or choose one of: {known}"
@@ -286,7 +286,7 @@ pub enum ProviderError {
     Child(#[from] ChildError),
 }
 
-impl ProviderError {
+impl MachineProviderError {
     /// The error as a workflow sees it: its sources are in the text, and the program's words beside it.
     pub fn for_workflow(&self) -> ActivityError {
         let mut text = self.to_string();

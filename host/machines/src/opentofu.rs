@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::folder::Folder;
 use super::child::{self, Ended, Input, Output, Program, told};
-use super::{Candidate, Created, Join, Machine, Plan, ProviderError};
+use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
 use crate::config::OpentofuConfig;
 
 /// For fetching what a module needs.
@@ -70,10 +70,10 @@ impl Opentofu {
     /// Makes a plan, and gives what it says to people with its digest.
     pub(super) async fn plan(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         join: Option<&Join>,
         ctx: &ActivityContext,
-    ) -> Result<Plan, ProviderError> {
+    ) -> Result<Plan, MachineProviderError> {
         let run = self.run(machine, join, ctx).await?;
         run.folder.prepare(&self.config)?;
         run.succeed("init", &["init", "-input=false", "-no-color"], INIT_MAX)
@@ -117,9 +117,9 @@ impl Opentofu {
     /// Applies the plan that the operation keeps.
     pub(super) async fn create(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<Created, ProviderError> {
+    ) -> Result<Created, MachineProviderError> {
         let run = self.run(machine, None, ctx).await?;
         if run.folder.is_applied() {
             return Ok(Created {
@@ -141,7 +141,7 @@ impl Opentofu {
         let applied = run.engine("apply", &args, self.config.apply_limit).await?;
         if !applied.status.success() {
             if run.is_empty().await? {
-                return Err(ProviderError::TryAgain {
+                return Err(MachineProviderError::TryAgain {
                     step: run.name("apply"),
                     message: "it failed before anything was made; the output says why".to_owned(),
                     output: applied.said,
@@ -165,9 +165,9 @@ impl Opentofu {
     /// Destroys whatever the state knows, and forgets the machine when the state is empty.
     pub(super) async fn destroy(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<String, ProviderError> {
+    ) -> Result<String, MachineProviderError> {
         let run = self.run(machine, None, ctx).await?;
         if !run.folder.is_apply_begun() {
             let is_elsewhere = self.config.s3.is_some() && !run.folder.is_prepared();
@@ -175,14 +175,14 @@ impl Opentofu {
                 run.folder.remove()?;
                 return Ok("Nothing was made, so nothing is destroyed.".to_owned());
             }
-            // Another host may have begun; a next try must not take what this one leaves here for all there is.
+            // Another machine may have begun; a next try must not take what this one leaves here for all there is.
             run.folder.note_apply_begun()?;
         }
         run.folder.prepare(&self.config)?;
         run.succeed("init", &["init", "-input=false", "-no-color"], INIT_MAX)
             .await?;
         let mut output = "Nothing was left to destroy.".to_owned();
-        // A state in a bucket may be another host's, whose engine is still at work on it: only a destroy asks for its lock.
+        // A state in a bucket may be another machine's, whose engine is still at work on it: only a destroy asks for its lock.
         if self.config.s3.is_some() || !run.is_empty().await? {
             let args = [
                 "destroy",
@@ -206,7 +206,7 @@ impl Opentofu {
     }
 
     /// Removes the state of a machine that is gone. What stays holds nothing, so the node does not wait for it.
-    async fn forget(&self, machine: &Machine) {
+    async fn forget(&self, machine: &NodeMachine) {
         let Some(s3) = &self.config.s3 else {
             return;
         };
@@ -223,10 +223,10 @@ impl Opentofu {
 
     async fn run<'a>(
         &'a self,
-        machine: &Machine,
+        machine: &NodeMachine,
         join: Option<&Join>,
         ctx: &'a ActivityContext,
-    ) -> Result<Run<'a>, ProviderError> {
+    ) -> Result<Run<'a>, MachineProviderError> {
         let token = join.map_or_else(SecretString::default, |join| join.token.clone());
         let mut secrets = vec![token.clone()];
         let mut environment = self.variables(machine, token)?;
@@ -249,9 +249,9 @@ impl Opentofu {
     /// What the engine is told: all by the environment, which only its own user can read.
     fn variables(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         token: SecretString,
-    ) -> Result<Vec<(String, SecretString)>, ProviderError> {
+    ) -> Result<Vec<(String, SecretString)>, MachineProviderError> {
         let placement = &machine.node.placement;
         let ca = read(&self.ca_file)?;
         let own = [
@@ -276,8 +276,8 @@ impl Opentofu {
 }
 
 /// What a machine is called within its provider.
-fn own_name(machine: &Machine) -> &str {
-    let name = machine.host.name.as_str();
+fn own_name(machine: &NodeMachine) -> &str {
+    let name = machine.record.name.as_str();
     name.rsplit_once('/').map_or(name, |(_, own)| own)
 }
 
@@ -308,7 +308,7 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, ProviderError> {
+    ) -> Result<Ended, MachineProviderError> {
         let mut program = Program::new(&self.name(command), self.binary, args);
         program.dir = Some(self.folder.module());
         program.environment.clone_from(&self.environment);
@@ -316,7 +316,7 @@ impl Run<'_> {
         let root = self.folder.root().to_owned();
         program.input = match self.lock.try_clone() {
             Ok(lock) => Input::File(lock),
-            Err(source) => return Err(ProviderError::File { path: root, source }),
+            Err(source) => return Err(MachineProviderError::File { path: root, source }),
         };
         program.output = Output::Files(root);
         program.limit = limit;
@@ -329,12 +329,12 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, ProviderError> {
+    ) -> Result<Ended, MachineProviderError> {
         let ended = self.engine(command, args, limit).await?;
         if ended.status.success() {
             return Ok(ended);
         }
-        Err(ProviderError::TryAgain {
+        Err(MachineProviderError::TryAgain {
             step: self.name(command),
             message: "it failed; the output says why".to_owned(),
             output: ended.said,
@@ -342,14 +342,14 @@ impl Run<'_> {
     }
 
     /// Where the machine is, as the module says.
-    async fn address(&self) -> Result<Option<String>, ProviderError> {
+    async fn address(&self) -> Result<Option<String>, MachineProviderError> {
         let outputs = self.json("output", &["output", "-json"]).await?;
         let address = outputs.pointer("/address/value").and_then(Value::as_str);
         Ok(address.filter(|text| !text.is_empty()).map(str::to_owned))
     }
 
     /// Whether the state knows of nothing.
-    async fn is_empty(&self) -> Result<bool, ProviderError> {
+    async fn is_empty(&self) -> Result<bool, MachineProviderError> {
         let shown = self.json("show", &["show", "-json"]).await?;
         if shown.get("format_version").is_none() {
             return Err(self.failed("show", "it answered what is no state", shown.to_string()));
@@ -363,7 +363,7 @@ impl Run<'_> {
         Ok(!has("/values/root_module/resources") && !has("/values/root_module/child_modules"))
     }
 
-    async fn json(&self, command: &str, args: &[&str]) -> Result<Value, ProviderError> {
+    async fn json(&self, command: &str, args: &[&str]) -> Result<Value, MachineProviderError> {
         let ended = self.succeed(command, args, READ_MAX).await?;
         // Some versions say something before the answer, on the same output.
         let start = ended
@@ -375,8 +375,8 @@ impl Run<'_> {
             .map_err(|_| self.failed(command, "it answered what is not JSON", ended.said))
     }
 
-    fn failed(&self, command: &str, message: &str, output: String) -> ProviderError {
-        ProviderError::Failed {
+    fn failed(&self, command: &str, message: &str, output: String) -> MachineProviderError {
+        MachineProviderError::Failed {
             step: self.name(command),
             message: message.to_owned(),
             output,
@@ -384,8 +384,8 @@ impl Run<'_> {
     }
 }
 
-fn read(path: &Path) -> Result<String, ProviderError> {
-    std::fs::read_to_string(path).map_err(|source| ProviderError::File {
+fn read(path: &Path) -> Result<String, MachineProviderError> {
+    std::fs::read_to_string(path).map_err(|source| MachineProviderError::File {
         path: path.to_owned(),
         source,
     })

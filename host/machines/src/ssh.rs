@@ -9,14 +9,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host_domain::ids::HostId;
+use host_domain::ids::MachineId;
 use host_workflows::ActivityContext;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::child::{self, Ended, Input, Program};
-use super::{Candidate, Created, Join, Machine, Plan, ProviderError};
-use crate::config::{SshConfig, SshHost};
+use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
+use crate::config::{SshConfig, SshMachine};
 
 const COMMON: &str = include_str!("ssh/common.sh");
 const CHECK: &str = include_str!("ssh/check.sh");
@@ -52,27 +52,27 @@ pub struct Ssh {
 impl Ssh {
     /// The machines of a region, in order of preference.
     pub(super) fn candidates(&self, provider: &str, region: &str) -> Vec<Candidate> {
-        let hosts = self.config.hosts.iter();
-        hosts
-            .filter(|host| host.region == region)
-            .map(|host| Candidate {
-                name: host_name(provider, &host.name),
-                address: Some(host.address.clone()),
+        let machines = self.config.machines.iter();
+        machines
+            .filter(|declared| declared.region == region)
+            .map(|declared| Candidate {
+                name: machine_name(provider, &declared.name),
+                address: Some(declared.address.clone()),
             })
             .collect()
     }
 
     /// What will be done, for the operation.
-    pub(super) fn plan(&self, machine: &Machine) -> Result<Plan, ProviderError> {
-        let host = self.host(machine)?;
-        let SshHost {
+    pub(super) fn plan(&self, machine: &NodeMachine) -> Result<Plan, MachineProviderError> {
+        let declared = self.declared(machine)?;
+        let SshMachine {
             name,
             address,
             port,
             user,
             dir,
             ..
-        } = host;
+        } = declared;
         Ok(Plan {
             text: format!(
                 "Puts an agent on the machine {name} ({user}@{address}, port {port}) in the folder {dir}. It costs nothing more."
@@ -83,18 +83,18 @@ impl Ssh {
     /// Looks whether the machine is there and fit; nothing on it is changed.
     pub(super) async fn create(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<Created, ProviderError> {
-        let host = self.host(machine)?;
+    ) -> Result<Created, MachineProviderError> {
+        let declared = self.declared(machine)?;
         let agent = self.agent_binary()?;
         let settings = format!("machine={}\n", machine_of(&agent)?);
-        let script = script(host, machine.host.id, &settings, CHECK);
+        let script = script(declared, machine.record.id, &settings, CHECK);
         let ended = self
-            .run(host, "check", "exec sh -s", Input::Text(script), ctx)
+            .run(declared, "check", "exec sh -s", Input::Text(script), ctx)
             .await?;
         Ok(Created {
-            address: Some(host.address.clone()),
+            address: Some(declared.address.clone()),
             output: ended.answered(),
         })
     }
@@ -102,36 +102,36 @@ impl Ssh {
     /// Puts the agent there, with the token by which it enrols, and starts it.
     pub(super) async fn bootstrap(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         join: &Join,
         ctx: &ActivityContext,
-    ) -> Result<String, ProviderError> {
-        let host = self.host(machine)?;
+    ) -> Result<String, MachineProviderError> {
+        let declared = self.declared(machine)?;
         let agent = self.agent_binary()?;
         let digest = digest_of(&agent).await?;
         let ca = std::fs::read_to_string(&self.ca_file)
             .map_err(|source| unreadable(&self.ca_file, source))?;
 
-        let claim = script(host, machine.host.id, "", CLAIM);
-        self.run(host, "claim", "exec sh -s", Input::Text(claim), ctx)
+        let claim = script(declared, machine.record.id, "", CLAIM);
+        self.run(declared, "claim", "exec sh -s", Input::Text(claim), ctx)
             .await?;
 
         let program = File::open(&agent).map_err(|source| unreadable(&agent, source))?;
         // Without `exec`: a program that a signal ends looks to `ssh` as if the line were lost.
-        let upload = format!("cat >{}/bin/bellwether-agent || exit 1", host.dir);
-        self.run(host, "upload", &upload, Input::File(program), ctx)
+        let upload = format!("cat >{}/bin/bellwether-agent || exit 1", declared.dir);
+        self.run(declared, "upload", &upload, Input::File(program), ctx)
             .await?;
 
         let settings = format!(
             "digest={digest}\ngateway={}\nname={}\nca={}\ntoken={}\n",
             quoted(&self.config.gateway),
-            quoted(&machine.host.name),
+            quoted(&machine.record.name),
             quoted(ca.trim()),
             quoted(join.token.expose_secret()),
         );
-        let start = script(host, machine.host.id, &settings, START);
+        let start = script(declared, machine.record.id, &settings, START);
         let ended = self
-            .run(host, "start", "exec sh -s", Input::Text(start), ctx)
+            .run(declared, "start", "exec sh -s", Input::Text(start), ctx)
             .await?;
         Ok(ended.answered())
     }
@@ -139,29 +139,29 @@ impl Ssh {
     /// Stops the agent and removes its folder.
     pub(super) async fn destroy(
         &self,
-        machine: &Machine,
+        machine: &NodeMachine,
         ctx: &ActivityContext,
-    ) -> Result<String, ProviderError> {
-        let host = self.host(machine)?;
-        let remove = script(host, machine.host.id, "", REMOVE);
+    ) -> Result<String, MachineProviderError> {
+        let declared = self.declared(machine)?;
+        let remove = script(declared, machine.record.id, "", REMOVE);
         let ended = self
-            .run(host, "remove", "exec sh -s", Input::Text(remove), ctx)
+            .run(declared, "remove", "exec sh -s", Input::Text(remove), ctx)
             .await?;
         Ok(ended.answered())
     }
 
-    fn host(&self, machine: &Machine) -> Result<&SshHost, ProviderError> {
+    fn declared(&self, machine: &NodeMachine) -> Result<&SshMachine, MachineProviderError> {
         let provider = &machine.node.placement.provider;
-        let declared = self.config.hosts.iter();
-        declared
+        let machines = self.config.machines.iter();
+        machines
             .into_iter()
-            .find(|host| host_name(provider, &host.name) == machine.host.name)
-            .ok_or_else(|| ProviderError::Undeclared {
-                machine: machine.host.name.clone(),
+            .find(|declared| machine_name(provider, &declared.name) == machine.record.name)
+            .ok_or_else(|| MachineProviderError::Undeclared {
+                machine: machine.record.name.clone(),
             })
     }
 
-    fn agent_binary(&self) -> Result<PathBuf, ProviderError> {
+    fn agent_binary(&self) -> Result<PathBuf, MachineProviderError> {
         if let Some(path) = &self.config.agent_binary {
             return Ok(path.clone());
         }
@@ -172,19 +172,19 @@ impl Ssh {
     /// Runs a command on the machine.
     async fn run(
         &self,
-        host: &SshHost,
+        declared: &SshMachine,
         step: &'static str,
         command: &str,
         input: Input,
         ctx: &ActivityContext,
-    ) -> Result<Ended, ProviderError> {
+    ) -> Result<Ended, MachineProviderError> {
         let known =
-            known_hosts(host).map_err(|source| unreadable(Path::new("known_hosts"), source))?;
-        let name = format!("ssh {} ({step})", host.name);
-        let mut program = Program::new(&name, "ssh", options(host, known.path()));
+            known_hosts(declared).map_err(|source| unreadable(Path::new("known_hosts"), source))?;
+        let name = format!("ssh {} ({step})", declared.name);
+        let mut program = Program::new(&name, "ssh", options(declared, known.path()));
         program
             .args
-            .extend(["--".into(), host.address.clone().into(), command.into()]);
+            .extend(["--".into(), declared.address.clone().into(), command.into()]);
         program.limit = match input {
             Input::File(_) => UPLOAD_MAX,
             Input::Nothing | Input::Text(_) => SCRIPT_MAX,
@@ -193,8 +193,8 @@ impl Ssh {
         let ended = child::run(program, ctx).await?;
         match ended.status.code() {
             Some(0) => Ok(ended),
-            Some(NO_LINE) => Err(no_line(host, step, ended.said)),
-            _ => Err(ProviderError::Failed {
+            Some(NO_LINE) => Err(no_line(declared, step, ended.said)),
+            _ => Err(MachineProviderError::Failed {
                 step: name,
                 message: "a command on the machine failed; its output says why".to_owned(),
                 output: ended.said,
@@ -203,28 +203,28 @@ impl Ssh {
     }
 }
 
-fn host_name(provider: &str, host: &str) -> String {
-    format!("{provider}/{host}")
+fn machine_name(provider: &str, declared: &str) -> String {
+    format!("{provider}/{declared}")
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> ProviderError {
-    ProviderError::File {
+fn unreadable(path: &Path, source: std::io::Error) -> MachineProviderError {
+    MachineProviderError::File {
         path: path.to_owned(),
         source,
     }
 }
 
 /// What `ssh` says when nothing was run.
-fn no_line(host: &SshHost, step: &str, output: String) -> ProviderError {
-    let name = &host.name;
+fn no_line(declared: &SshMachine, step: &str, output: String) -> MachineProviderError {
+    let name = &declared.name;
     let refused = FINAL_WORDS.iter().find(|(words, _)| output.contains(words));
     match refused {
-        Some((_, what)) => ProviderError::Refused {
+        Some((_, what)) => MachineProviderError::Refused {
             machine: name.clone(),
             message: (*what).to_owned(),
             output,
         },
-        None => ProviderError::Away {
+        None => MachineProviderError::Away {
             machine: name.clone(),
             step: step.to_owned(),
             output,
@@ -233,28 +233,28 @@ fn no_line(host: &SshHost, step: &str, output: String) -> ProviderError {
 }
 
 /// The one key that is trusted, under a name that is no address: it holds for this machine wherever it is.
-fn known_hosts(host: &SshHost) -> std::io::Result<tempfile::NamedTempFile> {
+fn known_hosts(declared: &SshMachine) -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
-    let key: Vec<&str> = host.known_host.split(' ').take(2).collect();
-    writeln!(file, "{} {}", alias(host), key.join(" "))?;
+    let key: Vec<&str> = declared.known_host.split(' ').take(2).collect();
+    writeln!(file, "{} {}", alias(declared), key.join(" "))?;
     file.flush()?;
     Ok(file)
 }
 
-fn alias(host: &SshHost) -> String {
-    format!("bellwether-{}", host.name)
+fn alias(declared: &SshMachine) -> String {
+    format!("bellwether-{}", declared.name)
 }
 
 /// Everything that `ssh` is to know: it reads no file of the user or the system.
-fn options(host: &SshHost, known_hosts: &Path) -> Vec<String> {
+fn options(declared: &SshMachine, known_hosts: &Path) -> Vec<String> {
     let mut options: Vec<String> = [
         "-F",
         "none",
         "-T",
         "-p",
-        &host.port.to_string(),
+        &declared.port.to_string(),
         "-l",
-        &host.user,
+        &declared.user,
     ]
     .map(str::to_owned)
     .into();
@@ -276,8 +276,8 @@ fn options(host: &SshHost, known_hosts: &Path) -> Vec<String> {
         "ServerAliveCountMax=4",
         "LogLevel=ERROR",
         &format!("UserKnownHostsFile={}", known_hosts.display()),
-        &format!("HostKeyAlias={}", alias(host)),
-        &format!("IdentityFile={}", host.key_file.display()),
+        &format!("HostKeyAlias={}", alias(declared)),
+        &format!("IdentityFile={}", declared.key_file.display()),
     ] {
         options.push("-o".to_owned());
         options.push(option.to_owned());
@@ -287,13 +287,13 @@ fn options(host: &SshHost, known_hosts: &Path) -> Vec<String> {
 
 /// A script with its settings before it. What the configuration says was held to a narrow alphabet; everything is quoted
 /// all the same.
-fn script(host: &SshHost, owner: HostId, settings: &str, body: &str) -> SecretString {
+fn script(declared: &SshMachine, owner: MachineId, settings: &str, body: &str) -> SecretString {
     let owner = owner.to_string();
     // The end of a UUID v7 is its random part.
     let unit = format!("bellwether-agent-{}.service", &owner[owner.len() - 12..]);
     SecretString::from(format!(
         "dir={}\nowner={owner}\nunit={unit}\n{settings}{COMMON}\n{body}",
-        quoted(&host.dir)
+        quoted(&declared.dir)
     ))
 }
 
@@ -303,7 +303,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The digest of a file, read where it keeps nobody waiting.
-async fn digest_of(path: &Path) -> Result<String, ProviderError> {
+async fn digest_of(path: &Path) -> Result<String, MachineProviderError> {
     let read = path.to_owned();
     let digest = tokio::task::spawn_blocking(move || {
         let bytes = std::fs::read(read)?;
@@ -316,7 +316,7 @@ async fn digest_of(path: &Path) -> Result<String, ProviderError> {
 }
 
 /// What `uname -m` says where a program can run, by the program's own header.
-fn machine_of(program: &Path) -> Result<&'static str, ProviderError> {
+fn machine_of(program: &Path) -> Result<&'static str, MachineProviderError> {
     use std::io::Read as _;
     let mut header = [0; 20];
     let read = File::open(program).and_then(|mut file| file.read_exact(&mut header));
@@ -324,7 +324,7 @@ fn machine_of(program: &Path) -> Result<&'static str, ProviderError> {
     match (&header[..4], header[18]) {
         (b"\x7fELF", 0x3e) => Ok("x86_64"),
         (b"\x7fELF", 0xb7) => Ok("aarch64"),
-        _ => Err(ProviderError::NotAnAgent {
+        _ => Err(MachineProviderError::NotAnAgent {
             path: program.to_owned(),
         }),
     }
@@ -353,7 +353,7 @@ mod tests {
         std::fs::write(&text, "#!/bin/sh\necho I am no agent\n").unwrap();
         assert!(matches!(
             machine_of(&text),
-            Err(ProviderError::NotAnAgent { .. })
+            Err(MachineProviderError::NotAnAgent { .. })
         ));
     }
 }

@@ -22,7 +22,7 @@ use crate::gateway::Sessions;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use host_bus::{Bus, Wake};
 use host_keys::{KeyBackup, Keyring};
-use host_machines::Providers;
+use host_machines::MachineProviders;
 use host_store::{Databases, Role};
 use host_store::{Db, Fence};
 
@@ -40,7 +40,7 @@ pub struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) plugins: PluginHost,
     /// Where machines come from.
-    pub(crate) providers: Providers,
+    pub(crate) providers: MachineProviders,
     pub(crate) sessions: Sessions,
     pub(crate) events: LiveEvents,
     /// The way to the other hosts of this installation.
@@ -94,7 +94,7 @@ impl App {
     pub(crate) fn new(opened: Opened) -> Self {
         let db = opened.databases.role(Role::Api).clone();
         let parts = Arc::new(Parts {
-            providers: Providers::new(&opened.config.providers, &opened.config.state_dir),
+            providers: MachineProviders::new(&opened.config.providers, &opened.config.state_dir),
             config: opened.config,
             clock: opened.clock,
             databases: opened.databases,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_domain::agent::Agent;
-use host_domain::ids::{AgentId, HostId};
+use host_domain::ids::{AgentId, MachineId};
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
@@ -16,7 +16,7 @@ impl FromRow for Agent {
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
         Ok(Self {
             id: row.parsed("id")?,
-            host_id: row.parsed("host_id")?,
+            machine_id: row.parsed("machine_id")?,
             name: row.text("name")?,
             version: row.text("version")?,
             certificate_not_after: row.millis("certificate_not_after")?,
@@ -34,11 +34,11 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// The newest agent of a host that is not revoked.
-    pub async fn agent_of_host(&self, host: HostId) -> Result<Option<Agent>, StoreError> {
-        const SQL: &str = "SELECT * FROM agents WHERE host_id = $1 AND revoked_at IS NULL
+    /// The newest agent of a machine that is not revoked.
+    pub async fn agent_of_machine(&self, machine: MachineId) -> Result<Option<Agent>, StoreError> {
+        const SQL: &str = "SELECT * FROM agents WHERE machine_id = $1 AND revoked_at IS NULL
             ORDER BY id DESC LIMIT 1";
-        self.first(sql(SQL).bind(host)).await
+        self.first(sql(SQL).bind(machine)).await
     }
 
     /// How many agents were ever cut off, by any process. It only rises.
@@ -62,12 +62,13 @@ impl Reader {
 impl Tx {
     /// Keeps a newly enrolled agent.
     pub async fn insert_agent(&mut self, agent: &Agent) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO agents (id, host_id, name, version, certificate_not_after,
+        const SQL: &str =
+            "INSERT INTO agents (id, machine_id, name, version, certificate_not_after,
                 last_seen_at, revoked_at, created_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let stmt = sql(SQL)
             .bind(agent.id)
-            .bind(agent.host_id)
+            .bind(agent.machine_id)
             .bind(&agent.name)
             .bind(&agent.version)
             .bind(agent.certificate_not_after)

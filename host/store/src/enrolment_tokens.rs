@@ -1,7 +1,7 @@
 //! One-time tokens, by their hashes.
 
 use host_domain::agent::EnrolmentToken;
-use host_domain::ids::{HostId, NodeId};
+use host_domain::ids::{MachineId, NodeId};
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
@@ -14,7 +14,7 @@ impl FromRow for EnrolmentToken {
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
         Ok(Self {
             hash: row.text("hash")?,
-            host_id: row.parsed("host_id")?,
+            machine_id: row.parsed("machine_id")?,
             node_id: row.parsed_opt("node_id")?,
             expires_at: row.millis("expires_at")?,
             used_at: row.millis_opt("used_at")?,
@@ -34,11 +34,11 @@ impl Reader {
     pub async fn node_has_enrolment_token(
         &self,
         node: NodeId,
-        host: HostId,
+        machine: MachineId,
     ) -> Result<bool, StoreError> {
         const SQL: &str =
-            "SELECT * FROM enrolment_tokens WHERE node_id = $1 AND host_id = $2 LIMIT 1";
-        let token: Option<EnrolmentToken> = self.first(sql(SQL).bind(node).bind(host)).await?;
+            "SELECT * FROM enrolment_tokens WHERE node_id = $1 AND machine_id = $2 LIMIT 1";
+        let token: Option<EnrolmentToken> = self.first(sql(SQL).bind(node).bind(machine)).await?;
         Ok(token.is_some())
     }
 }
@@ -50,11 +50,11 @@ impl Tx {
         token: &EnrolmentToken,
     ) -> Result<(), StoreError> {
         const SQL: &str =
-            "INSERT INTO enrolment_tokens (hash, host_id, node_id, expires_at, used_at, revoked_at)
+            "INSERT INTO enrolment_tokens (hash, machine_id, node_id, expires_at, used_at, revoked_at)
             VALUES ($1, $2, $3, $4, $5, $6)";
         let stmt = sql(SQL)
             .bind(&token.hash)
-            .bind(token.host_id)
+            .bind(token.machine_id)
             .bind(token.node_id)
             .bind(token.expires_at)
             .bind(token.used_at)

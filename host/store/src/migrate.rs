@@ -43,9 +43,9 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
     ),
     (
         6,
-        "host_claims",
-        include_str!("../../../migrations/sqlite/0006_host_claims.sql"),
-        include_str!("../../../migrations/postgres/0006_host_claims.sql"),
+        "machine_claims",
+        include_str!("../../../migrations/sqlite/0006_machine_claims.sql"),
+        include_str!("../../../migrations/postgres/0006_machine_claims.sql"),
     ),
     (
         7,

@@ -14,11 +14,11 @@ impl FromRow for NodeMigration {
         Ok(Self {
             operation_id: row.parsed("operation_id")?,
             node_id: row.parsed("node_id")?,
-            source: row.parsed("source_host_id")?,
-            target: row.parsed_opt("target_host_id")?,
+            source: row.parsed("source_machine_id")?,
+            target: row.parsed_opt("target_machine_id")?,
             is_forced: row.flag("is_forced")?,
             triggered_at: row.millis("triggered_at")?,
-            fenced: row.parsed_opt("fenced_host_id")?,
+            fenced: row.parsed_opt("fenced_machine_id")?,
             fenced_at: row.millis_opt("fenced_at")?,
             ended_at: row.millis_opt("ended_at")?,
             has_moved: row.flag("has_moved")?,
@@ -62,8 +62,8 @@ impl Tx {
         &mut self,
         migration: &NodeMigration,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO node_migrations (operation_id, node_id, source_host_id,
-                target_host_id, is_forced, triggered_at, fenced_host_id, fenced_at, ended_at, has_moved, version)
+        const SQL: &str = "INSERT INTO node_migrations (operation_id, node_id, source_machine_id,
+                target_machine_id, is_forced, triggered_at, fenced_machine_id, fenced_at, ended_at, has_moved, version)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let stmt = sql(SQL)
             .bind(migration.operation_id)
@@ -87,7 +87,8 @@ impl Tx {
         &mut self,
         migration: &NodeMigration,
     ) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE node_migrations SET target_host_id = $1, fenced_host_id = $2,
+        const SQL: &str =
+            "UPDATE node_migrations SET target_machine_id = $1, fenced_machine_id = $2,
                 fenced_at = $3, ended_at = $4, has_moved = $5, version = version + 1
             WHERE operation_id = $6 AND version = $7 RETURNING version AS number";
         let stmt = sql(SQL)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_domain::ids::{HostId, NodeId, OperationId};
+use host_domain::ids::{MachineId, NodeId, OperationId};
 use host_domain::node::{
     ApplicationHealth, Condition, Node, NodeState, Placement, Reason, SyncStatus,
 };
@@ -24,7 +24,7 @@ pub struct NodeFilter {
     /// Exact name.
     pub name: Option<String>,
     /// The host that they run on.
-    pub host_id: Option<HostId>,
+    pub machine_id: Option<MachineId>,
 }
 
 /// What a node's condition is to be, when its row is still the one that was seen.
@@ -128,14 +128,14 @@ impl Reader {
         const SQL: &str = "SELECT * FROM nodes
             WHERE ($1 IS NULL OR chain_profile_id = $1) AND ($2 IS NULL OR state = $2)
               AND ($3 IS NULL OR display_state = $3) AND ($4 IS NULL OR name = $4)
-              AND ($5 IS NULL OR host_id = $5) AND ($6 IS NULL OR id > $6)
+              AND ($5 IS NULL OR machine_id = $5) AND ($6 IS NULL OR id > $6)
             ORDER BY id LIMIT $7";
         let stmt = sql(SQL)
             .bind(filter.chain.as_deref())
             .bind(filter.state.map(NodeState::as_str))
             .bind(filter.display_state.as_deref())
             .bind(filter.name.as_deref())
-            .bind(filter.host_id)
+            .bind(filter.machine_id)
             .bind(after)
             .bind(limit);
         self.all(stmt).await
@@ -146,7 +146,7 @@ impl Tx {
     /// Makes a node and its health row. `Conflict` when a live node has its name.
     pub async fn insert_node(&mut self, node: &Node) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO nodes (id, subscription_id, name, chain_profile_id, node_type,
-                state, sync_status, application_health, display_state, reasons, host_id, placement, ports,
+                state, sync_status, application_health, display_state, reasons, machine_id, placement, ports,
                 binary_versions, inputs, operation_id, state_version, created_at, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
         let stmt = sql(SQL)
@@ -160,7 +160,7 @@ impl Tx {
             .bind(node.condition.application_health.as_str())
             .bind(node.condition.display_state())
             .bind(json(&node.reasons))
-            .bind(node.placement.host_id)
+            .bind(node.placement.machine_id)
             .bind(json(&node.placement))
             .bind(json(&node.ports))
             .bind(json(&node.binary_versions))
@@ -205,9 +205,9 @@ impl Tx {
         id: NodeId,
         placement: &Placement,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE nodes SET host_id = $1, placement = $2 WHERE id = $3";
+        const SQL: &str = "UPDATE nodes SET machine_id = $1, placement = $2 WHERE id = $3";
         let stmt = sql(SQL)
-            .bind(placement.host_id)
+            .bind(placement.machine_id)
             .bind(json(placement))
             .bind(id);
         Ok(self.execute(stmt).await? == 1)

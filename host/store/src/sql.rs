@@ -105,7 +105,7 @@ macro_rules! ids {
     )+};
 }
 ids! {
-    NodeId, SubscriptionId, HostId, AgentId, CommandId, IncidentId, EventId, OperationId, NotificationId, RevisionId, KeyId
+    NodeId, SubscriptionId, MachineId, AgentId, CommandId, IncidentId, EventId, OperationId, NotificationId, RevisionId, KeyId
 }
 
 /// A value stored as JSON text.

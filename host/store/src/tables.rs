@@ -27,7 +27,7 @@ tables! {
     subscriptions(id),
     subscription_payments(payment_id),
     nodes(id),
-    host_claims(host_id),
+    machine_claims(machine_id),
     enrolment_tokens(hash),
     node_heartbeats(node_id),
     node_health_state(node_id),

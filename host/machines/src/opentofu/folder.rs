@@ -9,7 +9,7 @@ use host_workflows::ActivityContext;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::ProviderError;
+use super::super::MachineProviderError;
 use super::{bucket, lock};
 use crate::config::{OpentofuConfig, S3State};
 use host_system::write_private;
@@ -53,7 +53,7 @@ impl Folder {
     }
 
     /// Makes sure that no other engine works here, and none begins until what this gives is dropped.
-    pub(super) async fn lock(&self, ctx: &ActivityContext) -> Result<File, ProviderError> {
+    pub(super) async fn lock(&self, ctx: &ActivityContext) -> Result<File, MachineProviderError> {
         make_private(&self.root).map_err(|source| unusable(&self.root, source))?;
         let path = self.root.join(LOCK);
         let taken = lock::take(&path, ctx).await;
@@ -61,7 +61,7 @@ impl Folder {
     }
 
     /// Copies the module and says where its state is, once.
-    pub(super) fn prepare(&self, config: &OpentofuConfig) -> Result<(), ProviderError> {
+    pub(super) fn prepare(&self, config: &OpentofuConfig) -> Result<(), MachineProviderError> {
         let backend = self.module().join(BACKEND);
         if backend.exists() {
             return Ok(());
@@ -90,14 +90,14 @@ impl Folder {
     }
 
     /// The digest of the plan that lies here.
-    pub(super) fn plan_digest(&self) -> Result<String, ProviderError> {
+    pub(super) fn plan_digest(&self) -> Result<String, MachineProviderError> {
         let path = self.module().join("plan.bin");
         let plan = std::fs::read(&path).map_err(|source| unusable(&path, source))?;
         Ok(hex::encode(Sha256::digest(plan)))
     }
 
     /// Notes that an apply begins.
-    pub(super) fn note_apply_begun(&self) -> Result<(), ProviderError> {
+    pub(super) fn note_apply_begun(&self) -> Result<(), MachineProviderError> {
         self.note(APPLY_BEGUN)
     }
 
@@ -107,7 +107,7 @@ impl Folder {
     }
 
     /// Notes that the plan was applied to its end.
-    pub(super) fn note_applied(&self) -> Result<(), ProviderError> {
+    pub(super) fn note_applied(&self) -> Result<(), MachineProviderError> {
         self.note(APPLIED)
     }
 
@@ -116,13 +116,13 @@ impl Folder {
         self.root.join(APPLIED).exists()
     }
 
-    fn note(&self, name: &str) -> Result<(), ProviderError> {
+    fn note(&self, name: &str) -> Result<(), MachineProviderError> {
         let path = self.root.join(name);
         write_private(&path, b"").map_err(|error| unusable(&path, std::io::Error::other(error)))
     }
 
     /// Removes everything; fine when there is nothing.
-    pub(super) fn remove(&self) -> Result<(), ProviderError> {
+    pub(super) fn remove(&self) -> Result<(), MachineProviderError> {
         match std::fs::remove_dir_all(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.map_err(|source| unusable(&self.root, source)),
@@ -162,8 +162,8 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         .create(path)
 }
 
-fn unusable(path: &Path, source: std::io::Error) -> ProviderError {
-    ProviderError::File {
+fn unusable(path: &Path, source: std::io::Error) -> MachineProviderError {
+    MachineProviderError::File {
         path: path.to_owned(),
         source,
     }

@@ -1,4 +1,4 @@
-//! One engine at a time works in a node's folder, and it outlives its host: one that is cut off writes its state down nowhere
+//! One engine at a time works in a node's folder, and it outlives its machine: one that is cut off writes its state down nowhere
 //! and keeps what it locked in a bucket.
 //!
 //! Its input is a file that is locked for as long as it runs. So an engine that a killed host left behind is found, asked to

@@ -33,8 +33,8 @@ pub(super) async fn send(
         return Ok(Sent::Queued);
     }
     let node = read_in(&mut tx, request.node).await?;
-    let agent = match request.host_id.or(node.placement.host_id) {
-        Some(host) => tx.agent_of_host(host).await?,
+    let agent = match request.machine_id.or(node.placement.machine_id) {
+        Some(host) => tx.agent_of_machine(host).await?,
         None => None,
     };
     let Some(agent) = agent else {

@@ -72,7 +72,7 @@ async fn try_enroll(
     let facts = request.facts.unwrap_or_default();
     let agent = Agent {
         id,
-        host_id: token.host_id,
+        machine_id: token.machine_id,
         name: convert::label(facts.name),
         version: convert::label(facts.version),
         certificate_not_after: issued.not_after,
@@ -94,10 +94,10 @@ async fn try_enroll(
     for older in replaced {
         shared.parts.sessions.cut_off(older);
     }
-    tracing::info!(agent.id = %id, host.id = %agent.host_id, "an agent enrolled");
+    tracing::info!(agent.id = %id, host.id = %agent.machine_id, "an agent enrolled");
     Ok(v1::EnrollResponse {
         agent_id: id.to_string(),
-        host_id: agent.host_id.to_string(),
+        machine_id: agent.machine_id.to_string(),
         certificate_der: issued.der,
         ca_der: authority.certificate_der().to_vec(),
         not_after_ms: issued.not_after.0,
@@ -109,7 +109,7 @@ async fn replace_agents(tx: &mut Tx, agent: &Agent) -> Result<Vec<AgentId>, Stor
     let now = agent.created_at;
     let mut replaced = Vec::new();
     while replaced.len() < REPLACED_MAX
-        && let Some(older) = tx.agent_of_host(agent.host_id).await?
+        && let Some(older) = tx.agent_of_machine(agent.machine_id).await?
     {
         tx.revoke_agent(older.id, now).await?;
         replaced.push(older.id);

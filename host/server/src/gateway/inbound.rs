@@ -55,7 +55,7 @@ impl<'a> Inbound<'a> {
         outgoing: &'a Outgoing,
         batches: mpsc::Sender<Stored>,
     ) -> Self {
-        let scope = Scope::new(peer.agent.host_id, shared.now(), shared.config.lease);
+        let scope = Scope::new(peer.agent.machine_id, shared.now(), shared.config.lease);
         Self {
             shared,
             peer,
@@ -360,7 +360,7 @@ pub(super) async fn single_beat(
     beat: v1::Beat,
 ) -> Result<(), Status> {
     let now = shared.now();
-    let mut scope = Scope::new(agent.host_id, now, shared.config.lease);
+    let mut scope = Scope::new(agent.machine_id, now, shared.config.lease);
     let rows = beat_rows(shared, &mut scope, beat, now).await;
     shared
         .beats

@@ -32,7 +32,7 @@ pub(super) async fn fetch(
     let id: NodeId = request.node_id.parse().map_err(|_| refused())?;
     let node = db.node(id).await.map_err(|error| store_status(&error))?;
     let is_own = |node: &Node| {
-        node.placement.host_id == Some(agent.host_id) && !node.condition.state.is_terminal()
+        node.placement.machine_id == Some(agent.machine_id) && !node.condition.state.is_terminal()
     };
     let node = node.filter(is_own).ok_or_else(refused)?;
     let key = db.node_key(id, &request.name).await;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use host_domain::ids::{HostId, NodeId};
+use host_domain::ids::{MachineId, NodeId};
 use host_domain::migration::view_of;
 use host_domain::time::Millis;
 
@@ -11,7 +11,7 @@ use host_store::{Db, StoreError};
 
 /// The nodes of one host, as one session knows them.
 pub(super) struct Scope {
-    host_id: HostId,
+    machine_id: MachineId,
     nodes: HashMap<NodeId, Known>,
     since: Millis,
     /// A node that moved away is noticed after this time at the latest.
@@ -26,9 +26,9 @@ struct Known {
 
 impl Scope {
     /// Leases are prolonged by what this scope knows, so it must not know it for long.
-    pub(super) fn new(host_id: HostId, now: Millis, lease: Duration) -> Self {
+    pub(super) fn new(machine_id: MachineId, now: Millis, lease: Duration) -> Self {
         Self {
-            host_id,
+            machine_id,
             nodes: HashMap::new(),
             since: now,
             known_for: view_of(lease),
@@ -53,7 +53,7 @@ impl Scope {
             return Ok(Some(id));
         }
         let node = db.node(id).await?;
-        match node.filter(|node| node.placement.host_id == Some(self.host_id)) {
+        match node.filter(|node| node.placement.machine_id == Some(self.machine_id)) {
             Some(node) => {
                 let keys = db.node_keys(id).await?;
                 let known = Known {
@@ -80,7 +80,7 @@ impl Scope {
     fn refuse(&self, node_id: &str) -> Option<NodeId> {
         metrics::counter!("gateway_refused_total", "reason" => "foreign_node").increment(1);
         let shown: String = node_id.chars().take(64).collect();
-        tracing::warn!(host.id = %self.host_id, node.id = %shown, "an agent spoke for a node that is not on its host");
+        tracing::warn!(host.id = %self.machine_id, node.id = %shown, "an agent spoke for a node that is not on its host");
         None
     }
 }

@@ -177,7 +177,7 @@ async fn greet(
         .await?;
     let connected = shared.parts.sessions.connected();
     metrics::gauge!("agent_connected").set(u32::try_from(connected).unwrap_or(u32::MAX));
-    tracing::info!(agent.id = %agent_id, host.id = %peer.agent.host_id, "an agent connected");
+    tracing::info!(agent.id = %agent_id, host.id = %peer.agent.machine_id, "an agent connected");
     hook(
         "agent_connected",
         shared.parts.events.agent_connected(agent_id),

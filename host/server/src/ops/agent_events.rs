@@ -87,7 +87,7 @@ impl AssignmentSource for App {
             return Ok(AgentAssignments::default());
         };
         let filter = NodeFilter {
-            host_id: Some(agent.host_id),
+            machine_id: Some(agent.machine_id),
             ..NodeFilter::default()
         };
         let mut nodes = Vec::new();
@@ -136,7 +136,7 @@ impl App {
             return Ok(());
         };
         let filter = NodeFilter {
-            host_id: Some(agent.host_id),
+            machine_id: Some(agent.machine_id),
             state: Some(host_domain::node::NodeState::Provisioning),
             ..NodeFilter::default()
         };
@@ -145,7 +145,7 @@ impl App {
             self.hint(&workflow, provision_node::AGENT_READY).await;
         }
         let open = self.db.open_node_migrations(PAGE_MAX).await?.into_iter();
-        for migration in open.filter(|open| open.target == Some(agent.host_id)) {
+        for migration in open.filter(|open| open.target == Some(agent.machine_id)) {
             if let Some(operation) = self.db.operation(migration.operation_id).await? {
                 let workflow = &operation.workflow_id;
                 self.hint(workflow, provision_node::AGENT_READY).await;

@@ -195,7 +195,7 @@ pub struct ProcessView {
     pub name: String,
     /// `running`, `stopped`, `backing_off` or `failed`.
     pub state: String,
-    /// Its process id on the host.
+    /// Its process id on the machine.
     pub pid: u32,
     /// Restarts since it was installed.
     pub restarts: u32,
@@ -291,8 +291,8 @@ pub struct ChainView {
 pub struct IssuedToken {
     /// The token itself.
     pub token: secrecy::SecretString,
-    /// The host that the agent will belong to.
-    pub host: String,
+    /// The machine that the agent will belong to.
+    pub machine: String,
     /// When it ends.
     pub expires_at: Millis,
 }

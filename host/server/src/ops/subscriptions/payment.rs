@@ -109,8 +109,8 @@ impl App {
                 provider: subscription.provider.clone(),
                 instance_type: subscription.instance_type.clone(),
                 region: subscription.region.clone(),
-                host_id: None,
-                host_ip: None,
+                machine_id: None,
+                machine_ip: None,
             },
             inputs: subscription.inputs.clone(),
         };
