@@ -38,7 +38,7 @@ CREATE UNIQUE INDEX nodes_subscription ON nodes (subscription_id);
 -- Nodes of before there were subscriptions, each with one of its own.
 INSERT INTO subscriptions (id, owner, chain_profile_id, node_type, provider, region, instance_type, inputs, duration_ms,
     state, payment_id, expires_at, entered_at, created_at, updated_at, version)
-SELECT nodes.subscription_id, COALESCE(made.actor, 'machine'), nodes.chain_profile_id, nodes.node_type,
+SELECT nodes.subscription_id, COALESCE(made.actor, 'host'), nodes.chain_profile_id, nodes.node_type,
     COALESCE(CAST(nodes.placement AS json) ->> 'provider', ''),
     COALESCE(CAST(nodes.placement AS json) ->> 'region', ''),
     COALESCE(CAST(nodes.placement AS json) ->> 'instance_type', ''),

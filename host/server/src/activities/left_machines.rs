@@ -116,7 +116,7 @@ async fn put_off(
 fn subject(machine: &NodeMachine) -> Subject {
     let node = &machine.node;
     Subject {
-        kind: SubjectKind::Host,
+        kind: SubjectKind::Machine,
         id: machine.record.id.to_string(),
         name: machine.record.name.clone(),
         labels: node_labels(&node.chain_profile_id, &node.node_type),

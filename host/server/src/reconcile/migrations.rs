@@ -170,7 +170,7 @@ async fn is_open(app: &App, subject: &Subject, category: &str) -> Result<bool, O
 
 fn subject(region: &str) -> Subject {
     Subject {
-        kind: SubjectKind::Host,
+        kind: SubjectKind::Machine,
         id: region.to_owned(),
         name: region.to_owned(),
         labels: BTreeMap::new(),
