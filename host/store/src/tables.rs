@@ -22,7 +22,7 @@ macro_rules! tables {
 tables! {
     meta(name),
     leader_epochs(name),
-    hosts(id),
+    machines(id),
     agents(id),
     subscriptions(id),
     subscription_payments(payment_id),
