@@ -6,7 +6,9 @@ pub mod ids;
 pub mod setting;
 pub mod time;
 
+pub mod heartbeat;
 pub mod node;
+pub mod node_event;
 pub mod subscription;
 
 pub mod agent;
@@ -15,6 +17,7 @@ pub mod command;
 pub mod key;
 pub mod operation;
 
+pub mod metric;
 pub mod observation;
 
 pub mod health;

@@ -136,6 +136,14 @@ impl NodeState {
         matches!(self, Self::Terminating | Self::Terminated | Self::Failed)
     }
 
+    /// Whether collectors measure the node: from the end of its installation until its removal begins.
+    pub fn is_measured(self) -> bool {
+        match self {
+            Self::Syncing | Self::Healthy | Self::Degraded | Self::Down | Self::Maintenance => true,
+            Self::Provisioning | Self::Terminating | Self::Terminated | Self::Failed => false,
+        }
+    }
+
     /// Whether heartbeats are expected and judged.
     pub fn expects_beats(self) -> bool {
         matches!(

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use host_domain::ids::AgentId;
 use host_domain::time::Clock;
+use host_gateway::Sessions;
 use host_runtime::PluginHost;
 use host_workflows::Engine;
 use tokio::sync::{Mutex, watch};
@@ -18,7 +19,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::gateway::Sessions;
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use host_bus::{Bus, Wake};
 use host_keys::{KeyBackup, Keyring};

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use aws_lc_rs::{digest, hmac};
+use host_gateway::CertificateAuthority;
 
-use crate::gateway::CertificateAuthority;
 use host_keys::Keyring;
 use host_store::Db;
 

@@ -8,7 +8,7 @@ pub mod chains;
 pub mod cli;
 pub mod config;
 pub mod dev;
-pub mod gateway;
+pub mod gateway_store;
 pub mod host;
 pub mod ops;
 pub mod serve;

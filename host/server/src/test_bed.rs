@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use host_domain::heartbeat::NodeBeat;
 use host_domain::ids::{NodeId, SubscriptionId};
 use host_domain::incident::{Cause, Incident, Severity, category};
 use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
@@ -25,7 +26,7 @@ use host_bus::{Bus, InProcess};
 use host_keys::KeysConfig;
 use host_keys::{KeyBackup, Keyring};
 use host_store::Databases;
-use host_store::{BeatRow, ClaimedEvent, Db, DbOptions};
+use host_store::{ClaimedEvent, Db, DbOptions};
 use host_system::write_private;
 
 /// A clock that stands still until it is moved.
@@ -129,7 +130,7 @@ impl Bed {
     }
 
     pub(crate) async fn beat(&self, node: &Node) {
-        let beat = BeatRow {
+        let beat = NodeBeat {
             node_id: node.id,
             at: self.clock.now(),
             processes_json: "[]".to_owned(),

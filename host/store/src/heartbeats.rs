@@ -2,25 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use host_domain::heartbeat::NodeBeat;
 use host_domain::ids::NodeId;
 use host_domain::time::Millis;
 
 use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, Value, sql};
-
-/// One beat of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BeatRow {
-    /// The node.
-    pub node_id: NodeId,
-    /// When it was received.
-    pub at: Millis,
-    /// The node's processes, as JSON.
-    pub processes_json: String,
-    /// Whether each of them runs.
-    pub processes_run: bool,
-}
 
 /// What is known of a node's beats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +60,7 @@ impl Reader {
 
 impl Tx {
     /// Counts beats and keeps the newest of each node. A beat that is older than what is kept is counted only.
-    pub async fn record_beats(&mut self, beats: &[BeatRow]) -> Result<(), StoreError> {
+    pub async fn record_beats(&mut self, beats: &[NodeBeat]) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO node_heartbeats (node_id, last_heartbeat, beats, processes, processes_run)
             VALUES {} ON CONFLICT (node_id) DO UPDATE SET
@@ -84,7 +72,7 @@ impl Tx {
                 last_heartbeat = CASE WHEN excluded.last_heartbeat >= node_heartbeats.last_heartbeat
                     THEN excluded.last_heartbeat ELSE node_heartbeats.last_heartbeat END";
         // PostgreSQL refuses a statement that touches a row twice; the order by id keeps two writers from a deadlock.
-        let mut of_node: BTreeMap<NodeId, (i64, &BeatRow)> = BTreeMap::new();
+        let mut of_node: BTreeMap<NodeId, (i64, &NodeBeat)> = BTreeMap::new();
         for beat in beats {
             let (count, newest) = of_node.entry(beat.node_id).or_insert((0, beat));
             *count += 1;
@@ -92,7 +80,7 @@ impl Tx {
                 *newest = beat;
             }
         }
-        let row = |(id, (count, newest)): (NodeId, (i64, &BeatRow))| -> Vec<Value> {
+        let row = |(id, (count, newest)): (NodeId, (i64, &NodeBeat))| -> Vec<Value> {
             let processes = Value::from(&newest.processes_json);
             vec![
                 id.into(),

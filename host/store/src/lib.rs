@@ -41,6 +41,8 @@ mod pools;
 mod retry;
 mod subscriptions;
 
+pub use host_domain::node_event::NodeEventEntry;
+
 pub use api_keys::ApiKey;
 pub use audit_log::AuditEntry;
 pub use bus_outbox::BusEvent;
@@ -50,13 +52,12 @@ pub use db::{Changes, Db, Reader, Tx};
 pub use error::StoreError;
 pub use event_log::{LogEntry, NewLogEntry};
 pub use health::{CountedMisses, FoundHealth, HealthRow, JudgedNode};
-pub use heartbeats::{BeatRow, Heartbeat};
+pub use heartbeats::Heartbeat;
 pub use idempotency_keys::{IdempotentAnswer, UNANSWERED};
 pub use incidents::{IncidentFilter, IncidentHistoryEntry};
 pub use leader_epochs::{Fence, LeaderEpoch};
 pub use leader_lock::Contender;
 pub use migrate::PendingMigration;
-pub use node_events::NodeEventEntry;
 pub use nodes::{NewCondition, NodeFilter};
 pub use operations::OperationFilter;
 pub use outbox::{ClaimedEvent, DeadLetter, OutboxLag};

@@ -3,26 +3,11 @@
 use std::collections::BTreeSet;
 
 use host_domain::ids::NodeId;
-use host_domain::time::Millis;
+use host_domain::node_event::NodeEventEntry;
 
 use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
-
-/// Something that happened to a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeEventEntry {
-    /// UUID v7.
-    pub id: String,
-    /// The node.
-    pub node_id: NodeId,
-    /// When.
-    pub at: Millis,
-    /// Stable kind, such as `process_restarted`.
-    pub kind: String,
-    /// For people.
-    pub message: String,
-}
 
 impl FromRow for NodeEventEntry {
     const TABLE: &'static str = "node_events";

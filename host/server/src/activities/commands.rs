@@ -7,6 +7,7 @@ use host_domain::config::render_recipe;
 use host_domain::config::step::{RenderedStep, TemplateValues};
 use host_domain::ids::{AgentId, NodeId};
 use host_domain::node::Node;
+use host_gateway::{Order, encode_command};
 use host_workflows::node_activities::{
     CommandAction, CommandRef, CommandRequest, CommandState, Sent,
 };
@@ -14,7 +15,6 @@ use host_workflows::node_activities::{
 use super::nodes::read_in;
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::gateway::{Order, encode_command};
 use crate::ops::OpError;
 use host_store::Tx;
 

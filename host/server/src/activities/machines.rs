@@ -293,7 +293,7 @@ async fn cut_agents_off(app: &App, machine_id: MachineId) -> Result<(), OpError>
     }
     tx.commit().await?;
     for agent in cut_off {
-        app.sessions.cut_off(agent);
+        app.sessions.disconnect(agent);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use host_domain::migration::{Candidate, NodeMigration, fence_ends, may_move};
 use host_domain::node::{Node, NodeEvent, NodeState, Placement, Reason};
 use host_domain::operation::OperationState;
 use host_domain::time::Millis;
+use host_gateway::{Order, encode_command};
 use host_workflows::migrate_activities::{Fenced, Moving, SettledQuery};
 use host_workflows::migrate_node::RELEASE_SOURCE;
 use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
@@ -21,7 +22,6 @@ use super::nodes::{CANCELLED, read, read_in, summary};
 use super::operations::{edit_in, fail_running, finish_running, say};
 use super::targets::is_own;
 use crate::app::App;
-use crate::gateway::{Order, encode_command};
 use crate::ops::{Change, OpError, Subject, candidate, change_node, health_of, raise, resolve};
 use host_store::Tx;
 
@@ -239,7 +239,7 @@ pub(super) async fn release_source(app: App, moving: Moving) -> Result<bool, OpE
         let cut_off = revoke_agents(&mut tx, moving.route.source, now).await?;
         tx.commit().await?;
         for agent in cut_off {
-            app.sessions.cut_off(agent);
+            app.sessions.disconnect(agent);
         }
         return Ok(true);
     }

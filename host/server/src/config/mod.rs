@@ -16,6 +16,7 @@ use host_domain::migration::MigrationConfig;
 use host_domain::subscription::SubscriptionConfig;
 use host_domain::time::duration_text;
 use host_engine::WorkflowsConfig;
+use host_gateway::GatewayConfig;
 use host_keys::KeysConfig;
 use host_machines::MachineProvidersConfig;
 use host_store::DatabaseConfig;
@@ -88,29 +89,6 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-        }
-    }
-}
-
-/// Where agents connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GatewayConfig {
-    /// Address to listen on; port 0 means any free one.
-    pub listen: SocketAddr,
-    /// Names and addresses under which agents reach it, beside `localhost`, `127.0.0.1` and `::1`.
-    pub names: Vec<String>,
-    /// How often an agent's session looks by itself for commands that no wake-up told.
-    #[serde(with = "duration_text")]
-    pub look_interval: Duration,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
-            names: Vec::new(),
-            look_interval: Duration::from_secs(15),
         }
     }
 }

@@ -3,17 +3,17 @@
 use async_trait::async_trait;
 use host_domain::command::Command;
 use host_domain::ids::{AgentId, CommandId, NodeId};
+use host_domain::node_event::NodeEventEntry;
 use host_domain::operation::{OperationKind, OperationState, StepState};
+use host_gateway::{
+    AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
+    ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate,
+};
 use host_workflows::provision_node;
 
 use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, save_operation};
 use crate::app::App;
-use crate::gateway::{
-    AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
-    ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
-};
 use host_bus::Wake;
-use host_store::NodeEventEntry;
 
 #[async_trait]
 impl GatewayEvents for App {
@@ -96,7 +96,10 @@ impl AssignmentSource for App {
             let rows = self.db.list_nodes(&filter, after, PAGE_MAX).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.id);
-            for node in rows.iter().filter(|node| is_measured(node.condition.state)) {
+            for node in rows
+                .iter()
+                .filter(|node| node.condition.state.is_measured())
+            {
                 let collectors = catalogue
                     .collectors
                     .get(&node.chain_profile_id)

@@ -59,7 +59,7 @@ impl App {
     pub async fn revoke_agent(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
         let now = self.clock.now();
         if who.effect_on("agent") == Some(id) {
-            self.sessions.cut_off(id);
+            self.sessions.disconnect(id);
             return Ok(());
         }
         let revoke = || async {
@@ -71,7 +71,7 @@ impl App {
             Ok(tx.commit().await?)
         };
         retried(revoke).await?;
-        self.sessions.cut_off(id);
+        self.sessions.disconnect(id);
         Ok(())
     }
 

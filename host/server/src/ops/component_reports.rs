@@ -5,10 +5,10 @@
 use host_domain::ids::AgentId;
 use host_domain::incident::{Cause, IncidentState, Severity, category};
 use host_domain::node::Reason;
+use host_gateway::ComponentReport;
 
 use super::{OpError, Subject, raise, resolve};
 use crate::app::App;
-use crate::gateway::ComponentReport;
 
 impl App {
     /// Keeps what an agent says of a component that some collector uses.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host_domain::config::ChainConfig;
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::ids::{NodeId, OperationId, SubscriptionId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
@@ -22,7 +23,7 @@ use super::operations::log_operation;
 use super::subscriptions::{open_ended, tell_of_new};
 use super::{
     CreateNode, NodeDetails, NodeFilter, OpError, OperationFilter, PAGE_MAX, Page, PageRequest,
-    Principal, ProcessView,
+    Principal,
 };
 use crate::app::App;
 use crate::catalogue::Catalogue;
@@ -259,7 +260,7 @@ fn details(
 }
 
 /// Reads what the gateway wrote of a node's processes; a form of another version shows none.
-pub(crate) fn read_processes(text: &str) -> Vec<ProcessView> {
+pub(crate) fn read_processes(text: &str) -> Vec<ProcessStatus> {
     serde_json::from_str(text).unwrap_or_default()
 }
 

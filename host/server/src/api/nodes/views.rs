@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use host_domain::command::Command;
 use host_domain::health::Sample;
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::time::Millis;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -145,11 +146,11 @@ pub struct ProcessView {
     pub started_at: Timestamp,
 }
 
-impl From<crate::ops::ProcessView> for ProcessView {
-    fn from(process: crate::ops::ProcessView) -> Self {
+impl From<ProcessStatus> for ProcessView {
+    fn from(process: ProcessStatus) -> Self {
         Self {
             name: process.name,
-            state: process.state,
+            state: process.state.to_string(),
             pid: process.pid,
             restarts: process.restarts,
             started_at: wire::time(Millis(process.started_at_ms)),
