@@ -17,7 +17,7 @@ pub use config::{
     AppRole, BackupConfig, BackupPlace, KeysConfig, S3Config, VaultConfig, WrappedBy,
 };
 pub use envelope::SealScope;
-pub use exchange::{EXPORT_INFO, Recipient, SUITE, SealedExport, seal_to};
+pub use exchange::{SealedExport, seal_to};
 pub use generate::{generate, import};
 pub use keyring::Keyring;
 

@@ -1,17 +1,17 @@
-//! The host: API, store, workflows, health, gateway, console and the `bellwether` command (design: architecture.md).
+//! The host: API, store, workflows, health, gateway, console, and the commands that run a host or open its database.
 //!
-//! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
+//! **Entry points:** [`commands`] for the program `bellwether`; [`host::Host`] for whoever runs a host in its own process.
+//!
+//! **Invariant:** `commands` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
 pub mod api;
 pub mod app;
 pub mod chains;
-pub mod cli;
+pub mod commands;
 pub mod config;
-pub mod dev;
 pub mod gateway_store;
 pub mod host;
 pub mod ops;
-pub mod serve;
 
 mod activities;
 mod catalogue;

@@ -20,6 +20,7 @@ use host_gateway::GatewayConfig;
 use host_keys::KeysConfig;
 use host_machines::MachineProvidersConfig;
 use host_store::DatabaseConfig;
+use host_wire::state_folder::STATE_FOLDER;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set in `bellwether.yaml` or by `BELLWETHER_…` variables.
@@ -59,7 +60,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            state_dir: PathBuf::from(".bellwether"),
+            state_dir: PathBuf::from(STATE_FOLDER),
             http: HttpConfig::default(),
             gateway: GatewayConfig::default(),
             database: DatabaseConfig::default(),
