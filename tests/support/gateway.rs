@@ -35,7 +35,7 @@ struct State {
     n_sessions: usize,
     /// Answers are left out.
     is_deaf: bool,
-    /// How long processes with keys may run after an answer; zero: the host counts no leases.
+    /// How long processes with keys may run after an answer. The gateway confirms no beats when this is zero.
     lease: Duration,
     /// How long certificates live.
     life: Option<Duration>,

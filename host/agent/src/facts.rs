@@ -1,11 +1,11 @@
-//! What the agent says about itself and its machine.
+//! Facts about the agent and its machine.
 
 use std::path::Path;
 
 use proto::v1 as pb;
 use sysinfo::System;
 
-/// The agent and its machine, as told once a session.
+/// The agent and its machine, as each session reports them once.
 pub(crate) fn agent_facts(name: &str) -> pb::AgentFacts {
     let (_, memory_bytes) = memory();
     pb::AgentFacts {
@@ -18,12 +18,12 @@ pub(crate) fn agent_facts(name: &str) -> pb::AgentFacts {
     }
 }
 
-/// How many processors there are.
+/// The number of processors.
 pub(crate) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(0, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// How loaded the machine is; the disk is the one that holds `folder`.
+/// The load of the machine. The disk is the one that holds `folder`.
 pub(crate) fn machine_load(folder: &Path) -> pb::MachineLoad {
     let (memory_used_bytes, memory_total_bytes) = memory();
     let disk = std::fs::File::open(folder)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use host_domain::config::profile::KeyEncoding;
 use host_domain::config::recipe::PackageManager;
-use host_domain::config::runtime::RestartPolicy;
+use host_domain::config::runtime::{Adapter, RestartPolicy};
 use host_domain::config::step::{RenderedAction, RenderedProcess, RenderedStep, WaitTarget};
 use proto::v1;
 
@@ -139,5 +139,13 @@ fn process(process: RenderedProcess) -> v1::Process {
         stop_grace_ms: millis(process.stop_grace),
         log_bytes_max: process.log.max_size.0,
         log_files: process.log.files,
+        adapter: adapter_name(process.adapter).to_owned(),
+    }
+}
+
+/// The name by which the agent selects the runtime adapter.
+fn adapter_name(adapter: Adapter) -> &'static str {
+    match adapter {
+        Adapter::Process => "process",
     }
 }
