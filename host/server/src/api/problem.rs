@@ -55,33 +55,33 @@ codes! {
     /// The body is no JSON.
     MalformedBody = BAD_REQUEST "malformed_body" "The body is not valid JSON",
     /// A field, a parameter or a header can't be used.
-    InvalidRequest = BAD_REQUEST "invalid_request" "The request has values that can't be used",
+    InvalidRequest = BAD_REQUEST "invalid_request" "The request has invalid values",
     /// No key, or one that nobody has.
     Unauthenticated = UNAUTHORIZED "unauthenticated" "The request has no valid API key",
     /// The key lacks the scope.
-    MissingScope = FORBIDDEN "missing_scope" "The API key may not do this",
+    MissingScope = FORBIDDEN "missing_scope" "The API key lacks the required scope",
     /// There is no such thing, or it belongs to somebody else.
-    NotFound = NOT_FOUND "not_found" "There is no such thing",
+    NotFound = NOT_FOUND "not_found" "The object was not found",
     /// There is no such path.
-    NoSuchRoute = NOT_FOUND "no_such_route" "There is no such path",
+    NoSuchRoute = NOT_FOUND "no_such_route" "The path does not exist",
     /// The path exists, the method does not.
-    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not know this method",
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not support this method",
     /// The state does not allow it.
-    Conflict = CONFLICT "conflict" "The present state does not allow this",
+    Conflict = CONFLICT "conflict" "The current state does not allow this request",
     /// The key was used with another request.
     IdempotencyMismatch = CONFLICT "idempotency_mismatch" "The idempotency key was used for another request",
     /// The first request with the key is still at work.
-    IdempotencyInProgress = CONFLICT "idempotency_in_progress" "The first request with this idempotency key is still at work",
+    IdempotencyInProgress = CONFLICT "idempotency_in_progress" "The first request with this idempotency key is still running",
     /// Somebody else was faster.
-    VersionMismatch = PRECONDITION_FAILED "version_mismatch" "It changed in the meantime",
+    VersionMismatch = PRECONDITION_FAILED "version_mismatch" "The object has changed since you read it",
     /// The body is too large.
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
     /// The body is not declared as JSON.
-    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body has to be JSON",
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be JSON",
     /// A bug or a broken machine.
-    Internal = INTERNAL_SERVER_ERROR "internal" "Something broke in the host",
+    Internal = INTERNAL_SERVER_ERROR "internal" "The host failed to process the request",
     /// Something that is needed is away.
-    Unavailable = SERVICE_UNAVAILABLE "unavailable" "Something that is needed is away",
+    Unavailable = SERVICE_UNAVAILABLE "unavailable" "A service that the host needs is unavailable",
     /// The request took too long.
     TimedOut = SERVICE_UNAVAILABLE "timed_out" "The request took too long",
 }
