@@ -1,5 +1,6 @@
 //! The house rules that no compiler checks. Each rule is a function over files, and each is shown a violation that it must find.
 
+mod docs;
 mod proofs;
 mod sources;
 

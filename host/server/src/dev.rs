@@ -39,7 +39,7 @@ pub struct DevArgs {
     /// Address for agents; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:9090")]
     gateway: SocketAddr,
-    /// Settings beyond these flags, as in docs/operator.md.
+    /// Settings file for everything beyond these flags; docs/configuration.md lists every key.
     #[arg(long)]
     config: Option<PathBuf>,
     /// The chain of the first node; the first devnet when absent.

@@ -27,7 +27,7 @@ const SETTINGS: &str = "bellwether.yaml";
 /// Where the settings are. Secrets never come as arguments, which every user of the machine can read.
 #[derive(Args, Clone, Debug)]
 pub struct SettingsArgs {
-    /// Settings, as in docs/operator.md; `bellwether.yaml` of this folder when absent.
+    /// Settings file; default: `bellwether.yaml` in the current directory. docs/configuration.md lists every key.
     #[arg(long)]
     config: Option<PathBuf>,
 }

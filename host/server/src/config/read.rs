@@ -37,7 +37,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key is unknown or its value can't be used.
-    #[error("configuration key `{key}`: {message}; docs/operator.md lists every key")]
+    #[error("configuration key `{key}`: {message}; docs/configuration.md lists every key")]
     Key {
         /// The key, `http.listen`.
         key: String,
