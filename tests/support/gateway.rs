@@ -271,7 +271,7 @@ impl AgentGateway for Service {
                 .sign(&request.csr_der, &agent_id, self.life());
         Ok(Response::new(pb::EnrollResponse {
             agent_id,
-            host_id: uuid::Uuid::now_v7().to_string(),
+            machine_id: uuid::Uuid::now_v7().to_string(),
             certificate_der,
             ca_der: self.authority.der.clone(),
             not_after_ms,

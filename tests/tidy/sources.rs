@@ -52,12 +52,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["host/server/src/api/", "tests/"]),
     (
         "tonic",
-        &[
-            "host/server/src/gateway/",
-            "host/agent/",
-            "proto/",
-            "tests/",
-        ],
+        &["host/gateway/", "host/agent/", "proto/", "tests/"],
     ),
     ("async_nats", &["host/server/src/bus", "tests/"]),
     ("duroxide", &["host/server/src/engine/", "tests/"]),
@@ -119,18 +114,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     (
         "host/server/src/store/",
-        &[
-            "crate::api",
-            "crate::ops",
-            "crate::engine",
-            "crate::gateway",
-        ],
-    ),
-    ("host/server/src/ops/", &["crate::api", "crate::reconcile"]),
-    (
-        "host/server/src/gateway/",
         &["crate::api", "crate::ops", "crate::engine"],
     ),
+    ("host/server/src/ops/", &["crate::api", "crate::reconcile"]),
 ];
 
 #[test]

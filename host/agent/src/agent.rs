@@ -154,7 +154,7 @@ impl Agent {
         pb::Beat {
             at_ms: time::now().0,
             nodes: statuses.into_iter().map(node).collect(),
-            load: Some(facts::host_load(&self.layout.nodes())),
+            load: Some(facts::machine_load(&self.layout.nodes())),
             sequence,
         }
     }

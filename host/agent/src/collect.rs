@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_runtime::{
-    CompileMode, FactSource, HostFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
+    CompileMode, FactSource, MachineFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
 };
 use prost::Message as _;
 use proto::v1 as pb;
@@ -98,7 +98,7 @@ impl Collectors {
             running: Mutex::default(),
             slots: Slots::new(host, layout.components(), gateway, tell, tasks.clone()),
             observations,
-            facts: Arc::new(MachineFacts {
+            facts: Arc::new(FactReader {
                 folder: layout.nodes(),
             }),
             tasks,
@@ -194,14 +194,14 @@ fn read(path: &Path) -> io::Result<pb::Assignments> {
 }
 
 /// The machine, as plugins see it.
-struct MachineFacts {
+struct FactReader {
     folder: PathBuf,
 }
 
-impl FactSource for MachineFacts {
-    fn read(&self) -> Result<HostFacts, String> {
-        let load = facts::host_load(&self.folder);
-        Ok(HostFacts {
+impl FactSource for FactReader {
+    fn read(&self) -> Result<MachineFacts, String> {
+        let load = facts::machine_load(&self.folder);
+        Ok(MachineFacts {
             cpus: facts::cpus(),
             load1: load.load1,
             memory_used_bytes: load.memory_used_bytes,

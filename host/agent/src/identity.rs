@@ -34,7 +34,7 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) agent_id: String,
-    pub(crate) host_id: String,
+    pub(crate) machine_id: String,
     key_pem: String,
     certificate_pem: String,
     ca_pem: String,
@@ -111,7 +111,7 @@ impl Identity {
             .into_inner();
         let renewed = Self {
             agent_id: self.agent_id.clone(),
-            host_id: self.host_id.clone(),
+            machine_id: self.machine_id.clone(),
             key_pem: key.serialize_pem(),
             certificate_pem: certificate_pem(&answer.certificate_der),
             ca_pem: certificate_pem(&answer.ca_der),
@@ -144,7 +144,7 @@ async fn enrol(
         let answer = answer.into_inner();
         Identity {
             agent_id: answer.agent_id,
-            host_id: answer.host_id,
+            machine_id: answer.machine_id,
             key_pem: key.serialize_pem(),
             certificate_pem: certificate_pem(&answer.certificate_der),
             ca_pem: certificate_pem(&answer.ca_der),
@@ -248,7 +248,7 @@ mod tests {
     fn renewal_is_due_at_two_thirds() {
         let identity = Identity {
             agent_id: String::new(),
-            host_id: String::new(),
+            machine_id: String::new(),
             key_pem: String::new(),
             certificate_pem: String::new(),
             ca_pem: String::new(),

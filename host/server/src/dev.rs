@@ -14,12 +14,14 @@ use host_runtime::CompileMode;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema};
-use crate::ops::{CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_host};
-use crate::providers::LOCAL;
+use crate::ops::{
+    CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_machine,
+};
 use crate::serve::{open_house, say};
+use host_machines::LOCAL;
+use host_system::SystemClock;
 
 /// How long a node's removal may take when the host ends.
 const TERMINATE_MAX: Duration = Duration::from_mins(1);
@@ -80,7 +82,7 @@ pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<(
     )
     .await?;
     let state_dir = host.app.config.state_dir.clone();
-    let machine = ensure_machine(&host.app).await?;
+    let machine = ensure_local_machine(&host.app).await?;
     open_house(&host).await?;
     let agent_shutdown = CancellationToken::new();
     let agent = async {
@@ -128,9 +130,10 @@ fn admin() -> Principal {
 }
 
 /// The record of this machine, on which provider `local` puts its nodes.
-async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
+async fn ensure_local_machine(app: &App) -> anyhow::Result<host_domain::agent::Machine> {
     let mut tx = app.db.begin().await?;
-    let machine = ensure_host(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
+    let machine =
+        ensure_machine(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
     tx.commit().await?;
     Ok(machine)
 }
@@ -138,7 +141,7 @@ async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
 /// What the agent in this process needs; the token counts until it has a certificate.
 async fn prepare_agent(
     host: &Host,
-    machine: &host_domain::agent::Host,
+    machine: &host_domain::agent::Machine,
     agent_dir: &Path,
 ) -> anyhow::Result<AgentConfig> {
     let app = &host.app;

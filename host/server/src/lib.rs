@@ -4,28 +4,21 @@
 
 pub mod api;
 pub mod app;
-pub mod bus;
 pub mod chains;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod dev;
-pub mod engine;
-pub mod gateway;
+pub mod gateway_store;
 pub mod host;
-pub mod keys;
 pub mod ops;
 pub mod serve;
-pub mod store;
 
 mod activities;
 mod catalogue;
-mod databases;
 mod guard;
 mod installation;
 mod loops;
 mod orchestration;
-mod providers;
 mod reconcile;
 mod reload;
 mod wakes;

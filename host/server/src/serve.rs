@@ -12,10 +12,10 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema, write_private};
 use crate::ops::Scope;
+use host_system::SystemClock;
 
 /// File with the admin's API key.
 const ADMIN_KEY: &str = "admin-key";

@@ -101,7 +101,6 @@ async fn fetch_once(
     let mut request = tonic::Request::new(pb::FetchKeyRequest {
         node_id: ctx.root.id.to_string(),
         name: name.to_owned(),
-        keeps_leases: true,
     });
     request.set_timeout(FETCH_MAX);
     let channel = channel.context("the host can't be reached")?;

@@ -48,7 +48,7 @@ async fn list_agents(
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentTokenRequest {
     /// Name of the machine; it is recorded if it is new.
-    pub host: String,
+    pub machine: String,
 }
 
 /// A one-time token, shown this once.
@@ -57,7 +57,7 @@ pub struct EnrolmentTokenView {
     /// The token; it can't be shown again.
     pub token: String,
     /// The machine that it is for.
-    pub host: String,
+    pub machine: String,
     /// When it ends.
     pub expires_at: Timestamp,
 }
@@ -77,10 +77,10 @@ async fn create_enrolment_token(
     ),
     Problem,
 > {
-    let issued = app.issue_enrolment_token(&who.0, &wanted.host).await?;
+    let issued = app.issue_enrolment_token(&who.0, &wanted.machine).await?;
     let view = EnrolmentTokenView {
         token: issued.token.expose_secret().to_owned(),
-        host: issued.host,
+        machine: issued.machine,
         expires_at: wire::time(issued.expires_at),
     };
     // Also keeps it out of the answers that are kept for repeats.
@@ -111,7 +111,7 @@ pub struct AgentView {
     /// The subject of its certificate.
     pub id: Uuid,
     /// The machine that it runs on.
-    pub host_id: Uuid,
+    pub machine_id: Uuid,
     /// For people.
     pub name: String,
     /// Its version.
@@ -132,7 +132,7 @@ impl AgentView {
     fn of(agent: Agent, is_connected: bool) -> Self {
         Self {
             id: agent.id.0,
-            host_id: agent.host_id.0,
+            machine_id: agent.machine_id.0,
             name: agent.name,
             version: agent.version,
             is_connected,

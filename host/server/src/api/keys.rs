@@ -20,8 +20,8 @@ use super::extract::{At, Valid};
 use super::problem::Problem;
 use super::wire::{self, KeyAlgorithm, KeySource};
 use crate::app::App;
-use crate::keys::SUITE;
 use crate::ops::{ExportedKey, KeyInfo};
+use host_keys::SUITE;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -176,7 +176,7 @@ impl From<ExportedKey> for ExportedKeyView {
     fn from(exported: ExportedKey) -> Self {
         Self {
             suite: SUITE.to_owned(),
-            info: crate::keys::EXPORT_INFO.to_owned(),
+            info: host_keys::EXPORT_INFO.to_owned(),
             aad: format!("{}/{}", exported.node_id, exported.key.name),
             encapsulated_key: STANDARD.encode(&exported.sealed.encapsulated_key),
             ciphertext: STANDARD.encode(&exported.sealed.ciphertext),

@@ -74,7 +74,7 @@ async fn list(session: &Session) -> Result<(), CliError> {
 }
 
 async fn token(machine: &str, session: &Session) -> Result<(), CliError> {
-    let body = serde_json::json!({ "host": machine });
+    let body = serde_json::json!({ "machine": machine });
     let value = session
         .client()?
         .post("/api/v1/agents/enrolment-tokens", Some(&body))
@@ -87,7 +87,7 @@ async fn token(machine: &str, session: &Session) -> Result<(), CliError> {
     // The token alone goes to standard output, so that it can be piped into a file.
     eprintln!(
         "For one agent on {}, until {}. It can't be shown again.",
-        plain(&issued.host),
+        plain(&issued.machine),
         issued.expires_at
     );
     Ok(())

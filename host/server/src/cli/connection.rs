@@ -61,7 +61,7 @@ impl Global {
         let state = find_state_dir(&here);
         let host = match (&self.host, &state) {
             (Some(host), _) => host.clone(),
-            (None, Some(state)) => read_host(&state.join("host"))?,
+            (None, Some(state)) => read_machine(&state.join("host"))?,
             (None, None) => return Err(nothing_here("host", "--host or BELLWETHER_HOST")),
         };
         let key_file = match (&self.key_file, &state) {
@@ -99,7 +99,7 @@ fn find_state_dir(here: &Path) -> Option<PathBuf> {
     None
 }
 
-fn read_host(file: &Path) -> anyhow::Result<Url> {
+fn read_machine(file: &Path) -> anyhow::Result<Url> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("the file {} can't be read", file.display()))?;
     Url::parse(text.trim()).with_context(|| format!("{} holds no URL", file.display()))

@@ -10,10 +10,10 @@ use tempfile::NamedTempFile;
 
 use super::error::CliError;
 use crate::config::Config;
-use crate::engine::duroxide::EngineLock;
 use crate::host::open_database;
 use crate::serve::{SettingsArgs, say};
-use crate::store::{Db, DbOptions, TableSum};
+use host_engine::duroxide::EngineLock;
+use host_store::{Db, DbOptions, TableSum};
 
 /// Moves an installation's data, for example from the embedded database to PostgreSQL.
 #[derive(Debug, Subcommand)]

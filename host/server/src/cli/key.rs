@@ -18,15 +18,15 @@ use super::client::typed;
 use super::error::CliError;
 use super::output::{self, plain, word};
 use crate::api::{ExportedKeyView, NodeKeyView};
-use crate::clock::SystemClock;
-use crate::config::{BackupConfig, WrappedBy};
 use crate::host::open_database;
-use crate::keys::{KeyBackup, Keyring, Recipient, SealScope, SealedExport};
 use crate::ops::restore_keys;
 use crate::serve::SettingsArgs;
-use crate::store::DbOptions;
 use host_domain::ids::NodeId;
 use host_domain::time::Clock;
+use host_keys::{BackupConfig, WrappedBy};
+use host_keys::{KeyBackup, Keyring, Recipient, SealScope, SealedExport};
+use host_store::DbOptions;
+use host_system::SystemClock;
 
 /// Bytes of every key.
 const KEY_BYTES: usize = 32;

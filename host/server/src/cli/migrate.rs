@@ -5,7 +5,7 @@ use clap::Args;
 use super::error::CliError;
 use crate::host::{open_database, private_folder};
 use crate::serve::{SettingsArgs, say};
-use crate::store::DbOptions;
+use host_store::DbOptions;
 
 /// Brings the database's schema to this program's version.
 #[derive(Args, Clone, Debug)]

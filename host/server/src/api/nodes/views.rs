@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use host_domain::command::Command;
 use host_domain::health::Sample;
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::time::Millis;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -112,9 +113,9 @@ pub struct PlacementView {
     /// The provider's region.
     pub region: String,
     /// The host, when there is one.
-    pub host_id: Option<Uuid>,
+    pub machine_id: Option<Uuid>,
     /// Its address.
-    pub host_ip: Option<String>,
+    pub machine_ip: Option<String>,
 }
 
 impl From<host_domain::node::Placement> for PlacementView {
@@ -123,8 +124,8 @@ impl From<host_domain::node::Placement> for PlacementView {
             provider: placement.provider,
             instance_type: placement.instance_type,
             region: placement.region,
-            host_id: placement.host_id.map(|id| id.0),
-            host_ip: placement.host_ip,
+            machine_id: placement.machine_id.map(|id| id.0),
+            machine_ip: placement.machine_ip,
         }
     }
 }
@@ -145,11 +146,11 @@ pub struct ProcessView {
     pub started_at: Timestamp,
 }
 
-impl From<crate::ops::ProcessView> for ProcessView {
-    fn from(process: crate::ops::ProcessView) -> Self {
+impl From<ProcessStatus> for ProcessView {
+    fn from(process: ProcessStatus) -> Self {
         Self {
             name: process.name,
-            state: process.state,
+            state: process.state.to_string(),
             pid: process.pid,
             restarts: process.restarts,
             started_at: wire::time(Millis(process.started_at_ms)),
