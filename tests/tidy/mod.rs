@@ -3,7 +3,6 @@
 mod crates;
 mod docs;
 mod proofs;
-mod proofs;
 mod sources;
 
 use std::path::{Path, PathBuf};
