@@ -43,8 +43,8 @@ on_both_kinds!(
 
 async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) {
     let sample = OneIn {
-        embedded: 7,
-        scaled: 11,
+        embedded: 11,
+        scaled: 23,
     };
     let mut fleet = Fleet::start(scene, "", sample).await;
     let all = [HARMLESS.as_slice(), &FAILING].concat();
@@ -54,8 +54,8 @@ async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) 
 
 async fn every_activity_of_a_nodes_life_may_be_the_last_of_a_process(scene: Scene) {
     let sample = OneIn {
-        embedded: 13,
-        scaled: 17,
+        embedded: 17,
+        scaled: 41,
     };
     let mut fleet = Fleet::start(scene, "", sample).await;
     let living = provision(&mut fleet, &KILLING, &KILLING).await;
@@ -80,9 +80,8 @@ async fn provision(fleet: &mut Fleet, mishaps: &[Mishap], undoing: &[Mishap]) ->
     let expected: BTreeSet<&str> = expected.copied().collect();
     assert_eq!(names(&[&forward, &back]), expected);
 
-    let mut wanted = cases(&forward, mishaps, None);
-    wanted.extend(cases(&back, undoing, Some(&refused)));
-    let wanted = fleet.some_of(wanted);
+    let mut wanted = fleet.some_of(cases(&forward, mishaps, None));
+    wanted.extend(fleet.some_of(cases(&back, undoing, Some(&refused))));
     let mut all = fleet.provision(wanted).await;
     fleet.ended("provision-", &all).await;
     all.extend(scouts);

@@ -37,8 +37,8 @@ async fn every_activity_of_a_migration_may_fail_be_done_twice_or_be_the_last_of_
     scene: Scene,
 ) {
     let sample = OneIn {
-        embedded: 29,
-        scaled: 31,
+        embedded: 41,
+        scaled: 97,
     };
     let mut fleet = Fleet::start(scene, SETTINGS, sample).await;
     let undoing = [HARMLESS.as_slice(), &KILLING].concat();
@@ -75,10 +75,9 @@ async fn migrate(fleet: &mut Fleet, mishaps: &[Mishap], undoing: &[Mishap]) {
     assert_eq!(names(&[&forward, &back, &concluded]), expected);
     all_is_where_it_belongs(fleet, &all).await;
 
-    let mut wanted = cases(&forward, mishaps, None);
-    wanted.extend(cases(&back, undoing, Some(&refused)));
-    wanted.extend(cases(&concluded, undoing, Some(&lost)));
-    let wanted = fleet.some_of(wanted);
+    let mut wanted = fleet.some_of(cases(&forward, mishaps, None));
+    wanted.extend(fleet.some_of(cases(&back, undoing, Some(&refused))));
+    wanted.extend(fleet.some_of(cases(&concluded, undoing, Some(&lost))));
     all.extend(leave_the_source(fleet, wanted).await);
     all_is_where_it_belongs(fleet, &all).await;
 }
