@@ -12,6 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyId, NodeId};
 use crate::time::Millis;
 
+/// The HPKE suite (RFC 9180) that seals an exported key, as an answer of the API names it.
+pub const EXPORT_SUITE: &str = "DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM";
+/// HPKE's `info` of an exported key.
+pub const EXPORT_INFO: &str = "bellwether key export 1";
+
+/// HPKE's `aad` of an exported key, `<node id>/<name>`: an export that is taken for another key does not open.
+pub fn export_aad(node_id: NodeId, name: &str) -> String {
+    format!("{node_id}/{name}")
+}
+
 /// What a key is for the chain; each is 32 bytes of secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

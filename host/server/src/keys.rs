@@ -13,7 +13,7 @@ mod vault;
 
 pub use backup::{BackupError, KeyBackup};
 pub use envelope::SealScope;
-pub use exchange::{EXPORT_INFO, Recipient, SUITE, SealedExport, seal_to};
+pub use exchange::{SealedExport, seal_to};
 pub use generate::{generate, import};
 pub use keyring::Keyring;
 

@@ -1,21 +1,21 @@
-//! The host: API, store, workflows, health, gateway, console and the `bellwether` command (design: architecture.md).
+//! The host: API, store, workflows, health, gateway, console, and the commands that run a host or open its database.
 //!
-//! Inside, `main` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
+//! **Entry points:** [`commands`] for the program `bellwether`; [`host::Host`] for whoever runs a host in its own process.
+//!
+//! **Invariant:** `commands` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
 
 pub mod api;
 pub mod app;
 pub mod bus;
 pub mod chains;
-pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
-pub mod dev;
 pub mod engine;
 pub mod gateway;
 pub mod host;
 pub mod keys;
 pub mod ops;
-pub mod serve;
 pub mod store;
 
 mod activities;

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use host_runtime::CompileMode;
 use host_server::clock::SystemClock;
+use host_server::commands::serve;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
-use host_server::serve;
 use host_workflows::{Activities, ActivityContext, ActivityError, Handler};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};

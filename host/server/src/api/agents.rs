@@ -4,20 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use host_domain::agent::Agent;
 use host_domain::ids::AgentId;
+use host_wire::values::time;
+use host_wire::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView, PageView, PartQuery};
 use http::{HeaderName, StatusCode, header};
-use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List, Valid};
-use super::page::{PageView, PartQuery};
+use super::page::page_view;
 use super::problem::Problem;
-use super::wire;
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -40,26 +38,7 @@ async fn list_agents(
         let is_connected = app.is_connected(agent.id);
         AgentView::of(agent, is_connected)
     };
-    Ok(Json(PageView::of(agents, view)))
-}
-
-/// Whom the token is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EnrolmentTokenRequest {
-    /// Name of the machine; it is recorded if it is new.
-    pub host: String,
-}
-
-/// A one-time token, shown this once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EnrolmentTokenView {
-    /// The token; it can't be shown again.
-    pub token: String,
-    /// The machine that it is for.
-    pub host: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
+    Ok(Json(page_view(agents, view)))
 }
 
 /// Issues a token by which one agent can enrol, once.
@@ -81,7 +60,7 @@ async fn create_enrolment_token(
     let view = EnrolmentTokenView {
         token: issued.token.expose_secret().to_owned(),
         host: issued.host,
-        expires_at: wire::time(issued.expires_at),
+        expires_at: time(issued.expires_at),
     };
     // Also keeps it out of the answers that are kept for repeats.
     Ok((
@@ -102,44 +81,4 @@ async fn revoke_agent(
 ) -> Result<StatusCode, Problem> {
     app.revoke_agent(&who.0, id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// An agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Agent)]
-pub struct AgentView {
-    /// The subject of its certificate.
-    pub id: Uuid,
-    /// The machine that it runs on.
-    pub host_id: Uuid,
-    /// For people.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Whether its stream is open.
-    pub is_connected: bool,
-    /// When its certificate ends.
-    pub certificate_not_after: Timestamp,
-    /// When it was last heard of.
-    pub last_seen_at: Option<Timestamp>,
-    /// When it was cut off for good.
-    pub revoked_at: Option<Timestamp>,
-    /// When it enrolled.
-    pub created_at: Timestamp,
-}
-
-impl AgentView {
-    fn of(agent: Agent, is_connected: bool) -> Self {
-        Self {
-            id: agent.id.0,
-            host_id: agent.host_id.0,
-            name: agent.name,
-            version: agent.version,
-            is_connected,
-            certificate_not_after: wire::time(agent.certificate_not_after),
-            last_seen_at: agent.last_seen_at.map(wire::time),
-            revoked_at: agent.revoked_at.map(wire::time),
-            created_at: wire::time(agent.created_at),
-        }
-    }
 }

@@ -8,11 +8,12 @@ use std::marker::PhantomData;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use host_wire::Code;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use secrecy::SecretString;
 
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::app::App;
 use crate::ops::{Principal, Scope};
 

@@ -4,18 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use host_domain::ids::EventId;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use host_wire::values::time;
+use host_wire::{DeadLetterView, PageView, PartQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List};
-use super::page::{PageView, PartQuery};
+use super::page::page_view;
 use super::problem::Problem;
-use super::wire;
 use crate::app::App;
 use crate::ops::DeadLetter;
 
@@ -34,7 +32,7 @@ async fn list_dead_letters(
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<DeadLetterView>>, Problem> {
     let letters = app.list_dead_letters(&part).await?;
-    Ok(Json(PageView::of(letters, Into::into)))
+    Ok(Json(page_view(letters, dead_letter_view)))
 }
 
 /// Puts a transition back to be handled, in its place among its node's.
@@ -50,43 +48,17 @@ async fn requeue_dead_letter(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A transition of a node that could not be handled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = DeadLetter)]
-pub struct DeadLetterView {
-    /// Its id, UUID v7.
-    pub id: Uuid,
-    /// The node.
-    pub node_id: Uuid,
-    /// The node's name at that time.
-    pub node_name: String,
-    /// What moved: `state`, `application_health` or `sync_status`.
-    pub dimension: String,
-    /// What moved it.
-    pub cause: String,
-    /// When the node moved.
-    pub at: Timestamp,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// What the last try brought.
-    pub error: String,
-    /// When it was put aside.
-    pub failed_at: Timestamp,
-}
-
-impl From<DeadLetter> for DeadLetterView {
-    fn from(letter: DeadLetter) -> Self {
-        let event = letter.event;
-        Self {
-            id: event.id.0,
-            node_id: event.node_id.0,
-            node_name: event.node_name,
-            dimension: event.dimension.as_str().to_owned(),
-            cause: event.cause,
-            at: wire::time(event.at),
-            attempts: letter.attempts,
-            error: letter.error,
-            failed_at: wire::time(letter.failed_at),
-        }
+fn dead_letter_view(letter: DeadLetter) -> DeadLetterView {
+    let event = letter.event;
+    DeadLetterView {
+        id: event.id.0,
+        node_id: event.node_id.0,
+        node_name: event.node_name,
+        dimension: event.dimension.as_str().to_owned(),
+        cause: event.cause,
+        at: time(event.at),
+        attempts: letter.attempts,
+        error: letter.error,
+        failed_at: time(letter.failed_at),
     }
 }

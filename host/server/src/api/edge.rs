@@ -7,12 +7,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use host_wire::Code;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use super::problem::{Code, Problem, RETRY_SOON};
+use super::problem::{Problem, RETRY_SOON};
 use crate::app::App;
 
 /// Names a request in answers and in the log.

@@ -11,12 +11,10 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use host_domain::ids::NodeId;
+use host_wire::{CONNECTED, CUT, EventView, EventsQuery, KINDS, LAST_EVENT_ID, StreamCut};
 use http::HeaderMap;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{Allowed, NodesRead};
 use super::extract::Params;
@@ -26,43 +24,13 @@ use crate::ops::{LiveEvent, LiveFilter, LiveItem};
 
 mod views;
 
-pub use views::{
-    EventData, EventView, IncidentMoved, IncidentSubject, NodeMoved, OperationMoved, RevisionMoved,
-    SubscriptionMoved,
-};
-
 /// A comment keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
-/// The kinds that a client can ask for.
-pub const KINDS: [&str; 7] = [
-    "node_transition",
-    "node_event",
-    "incident",
-    "operation",
-    "plugin",
-    "subscription",
-    "observation",
-];
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(stream_events))
-}
-
-/// Which events, and after which.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct EventsQuery {
-    /// Of one node, by its id.
-    node: Option<Uuid>,
-    /// Of one chain.
-    chain: Option<String>,
-    /// Of these kinds, separated by commas: `node_transition`, `node_event`, `incident`, `operation`, `plugin`, `subscription`, `observation`.
-    kind: Option<String>,
-    /// Begin after this number; the header `Last-Event-ID` goes before it.
-    after: Option<i64>,
 }
 
 /// Streams what happens.
@@ -117,13 +85,13 @@ fn written(sent: Sent) -> Event {
         // Carries a number, so that a client that is cut before anything happens can resume too.
         Sent::Began(seq) => Event::default()
             .retry(COME_AGAIN)
-            .event("connected")
+            .event(CONNECTED)
             .id(seq.to_string())
             .data("{}"),
         Sent::Event(event) => {
             let seq = event.seq;
             let kind = event.what.kind();
-            let view = EventView::from(*event);
+            let view = views::event_view(*event);
             // JSON escapes line breaks, so the data is always one line.
             let json = serde_json::to_string(&view).unwrap_or_default();
             let written = Event::default().event(kind).data(json);
@@ -133,14 +101,17 @@ fn written(sent: Sent) -> Event {
             }
         }
         Sent::Cut(reason) => {
-            let json = serde_json::json!({ "reason": reason }).to_string();
-            Event::default().event("cut").data(json)
+            let cut = StreamCut {
+                reason: reason.to_owned(),
+            };
+            let json = serde_json::to_string(&cut).unwrap_or_default();
+            Event::default().event(CUT).data(json)
         }
     }
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let Some(value) = headers.get("last-event-id") else {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
     };
     let number = value

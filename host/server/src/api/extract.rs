@@ -8,6 +8,7 @@ use std::error::Error as _;
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use host_wire::{Code, PartQuery};
 use http::request::Parts;
 use http::{HeaderMap, Uri, header};
 use serde::Deserialize;
@@ -16,8 +17,8 @@ use serde_path_to_error::Segment;
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
-use super::page::{PartQuery, page};
-use super::problem::{Code, Problem};
+use super::page::page;
+use super::problem::Problem;
 use crate::ops::PageRequest;
 
 /// Largest body of a request.

@@ -11,16 +11,17 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use host_wire::Code;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::extract::read_body;
-use super::problem::{Code, Problem, RETRY_SOON};
+use super::problem::{Problem, RETRY_SOON};
 use crate::app::App;
 use crate::ops::{Kept, Principal, RequestKey};
 
 /// Chosen by the client, unique for each thing that it wants done once.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(host_wire::IDEMPOTENCY_KEY);
 /// Tells that an answer is a repeat.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Longest key.

@@ -1,8 +1,7 @@
 //! `/api/v1/me`: who the key belongs to, and what it may do.
 
 use axum::Json;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use host_wire::MeView;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,14 +25,4 @@ async fn get_me(Caller(who): Caller) -> Json<MeView> {
         name: who.name,
         scopes,
     })
-}
-
-/// The caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Me)]
-pub struct MeView {
-    /// The key's name.
-    pub name: String,
-    /// What the key may do; `admin` means everything.
-    pub scopes: Vec<String>,
 }

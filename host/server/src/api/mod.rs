@@ -1,4 +1,4 @@
-//! The HTTP API: parses, calls a use-case, shapes the answer. It decides nothing (design: api.md).
+//! The HTTP API: parses, calls a use-case, shapes the answer. It decides nothing.
 //!
 //! Routes and their description come from the same attribute, so that the document can't promise what is not served.
 
@@ -21,12 +21,12 @@ mod plugins;
 mod problem;
 mod subscriptions;
 mod system;
-mod wire;
 mod workflows;
 
 use std::future::Future;
 
 use axum::{Json, Router, middleware};
+use host_wire::{FieldError, PROBLEM_JSON, ProblemBody};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -37,31 +37,6 @@ use utoipa::openapi::{
     ResponseBuilder,
 };
 use utoipa_axum::router::OpenApiRouter;
-
-pub use agents::{AgentView, EnrolmentTokenRequest, EnrolmentTokenView};
-pub use chains::ChainView;
-pub use dead_letters::DeadLetterView;
-pub use events::{
-    EventData, EventView, IncidentMoved, IncidentSubject, KINDS, NodeMoved, OperationMoved,
-    RevisionMoved, SubscriptionMoved,
-};
-pub use incidents::{IncidentDetails, IncidentHistoryView, IncidentView, NotificationView};
-pub use keys::{ExportKeyRequest, ExportedKeyView, NodeKeyView};
-pub use me::MeView;
-pub use nodes::{
-    CommandView, CreateNodeRequest, HealthView, MigrateNodeRequest, NodeAccepted, NodeEventView,
-    NodeView, PendingHealth, PlacementView, ProcessView, SampleView,
-};
-pub use operations::{OperationView, StepView};
-pub use page::PageView;
-pub use plugins::{PluginView, RevisionView};
-pub use problem::{Code, FieldError, PROBLEM_JSON, ProblemBody};
-pub use subscriptions::{
-    CreateSubscriptionRequest, PaymentRecorded, RecordPaymentRequest, SubscriptionView,
-};
-pub use system::{ComponentView, ReadinessView};
-pub use wire::*;
-pub use workflows::{HistoryView, WorkflowDetailsView, WorkflowState, WorkflowView};
 
 use crate::app::App;
 

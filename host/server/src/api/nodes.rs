@@ -2,36 +2,32 @@
 //!
 //! A node is addressed by its id or by its name, because people know names.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use host_domain::node::Node;
 use host_domain::operation::Operation;
 use host_domain::time::Millis;
+use host_wire::values::millis;
+use host_wire::{
+    CommandView, CreateNodeRequest, HealthView, MigrateNodeRequest, NodeAccepted, NodeEventView,
+    NodeView, NodesQuery, PageView, PartQuery, SampleView, SeriesQuery, TerminateQuery,
+};
 use http::{HeaderValue, StatusCode, header};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Admin, Allowed, NodesRead, NodesWrite};
 use super::edge::Tagged;
 use super::extract::{At, Everything, IfMatch, IfMatchHeader, List, Params, Valid};
-use super::operations::OperationView;
-use super::page::{PageView, PartQuery};
+use super::page::page_view;
 use super::problem::Problem;
-use super::wire::{self, NodeState};
 use crate::app::App;
 use crate::ops::{CreateNode, NodeFilter, Scope};
 
 mod views;
 
-pub use views::{
-    CommandView, HealthView, NodeEventView, NodeView, PendingHealth, PlacementView, ProcessView,
-    SampleView,
-};
+use views::{health_view, node_event_view, node_view};
 
 /// Points of a series when the client does not say how many.
 const SAMPLES_DEFAULT: u32 = 500;
@@ -61,22 +57,6 @@ struct NodePath {
     node: String,
 }
 
-/// Which nodes.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct NodesQuery {
-    /// Chain profile id.
-    chain: Option<String>,
-    /// Infrastructure state.
-    #[param(inline)]
-    state: Option<NodeState>,
-    /// What is shown, such as `critical`.
-    display: Option<String>,
-    /// Exact name.
-    name: Option<String>,
-}
-
 /// Lists nodes.
 #[utoipa::path(get, path = "/nodes", tag = "nodes", params(NodesQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<NodeView>)))]
@@ -95,43 +75,7 @@ async fn list_nodes(
     };
     let nodes = app.list_nodes(&filter, &part).await?;
     let is_admin = who.0.may(Scope::Admin);
-    Ok(Json(PageView::of(nodes, |node| {
-        NodeView::of(node, is_admin)
-    })))
-}
-
-/// What a new node shall be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateNodeRequest {
-    /// Chain profile id, such as `anvil-devnet`.
-    pub chain: String,
-    /// One of the profile's node types; the only one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_type: Option<String>,
-    /// For people, unique among living nodes; made up when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// One of the node type's providers; its first when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// One of the provider's regions; its default when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// Values of the profile's inputs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub inputs: BTreeMap<String, String>,
-}
-
-/// The node, and the operation that works on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct NodeAccepted {
-    /// The node.
-    pub node_id: uuid::Uuid,
-    /// Its name.
-    pub name: String,
-    /// The operation to wait for.
-    pub operation: OperationView,
+    Ok(Json(page_view(nodes, |node| node_view(node, is_admin))))
 }
 
 /// 202, where to look, and what was begun.
@@ -188,18 +132,8 @@ async fn get_node(
     let version = found.node.state_version;
     Ok(Tagged::new(
         version,
-        NodeView::of(found, who.0.may(Scope::Admin)),
+        node_view(found, who.0.may(Scope::Admin)),
     ))
-}
-
-/// How a node is removed.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct TerminateQuery {
-    /// Whether its keys are copied once more before anything is done to it; it stays as it is when that fails.
-    #[serde(default)]
-    backup_keys: bool,
 }
 
 /// Begins to remove a node.
@@ -217,15 +151,6 @@ async fn terminate_node(
     let begun = app.terminate_node(&who.0, node.id, version, query.backup_keys);
     let operation = begun.await?;
     Ok(accepted(node, operation))
-}
-
-/// How a node is moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MigrateNodeRequest {
-    /// Whether it is moved although its region's breaker is open or it was moved a moment ago.
-    #[serde(default)]
-    pub force: bool,
 }
 
 /// Begins to move a node that is down to another host.
@@ -253,7 +178,7 @@ async fn explain_node_health(
     At(node): At<String>,
 ) -> Result<Json<HealthView>, Problem> {
     let node = app.find_node(&node).await?.node;
-    Ok(Json(app.node_health(node.id).await?.into()))
+    Ok(Json(health_view(app.node_health(node.id).await?)))
 }
 
 /// Lists what happened to a node, newest first.
@@ -268,7 +193,7 @@ async fn list_node_events(
 ) -> Result<Json<PageView<NodeEventView>>, Problem> {
     let node = app.find_node(&node).await?.node;
     let events = app.node_events(node.id, &part).await?;
-    Ok(Json(PageView::of(events, Into::into)))
+    Ok(Json(page_view(events, node_event_view)))
 }
 
 /// Lists the commands that a node's agent got, newest first.
@@ -283,22 +208,7 @@ async fn list_node_commands(
 ) -> Result<Json<PageView<CommandView>>, Problem> {
     let node = app.find_node(&node).await?.node;
     let commands = app.node_commands(node.id, &part).await?;
-    Ok(Json(PageView::of(commands, Into::into)))
-}
-
-/// Which values, and from when.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct SeriesQuery {
-    /// Dotted name, such as `node.height`.
-    name: String,
-    /// Not before; an hour before `to` when absent.
-    from: Option<Timestamp>,
-    /// Not after; now when absent.
-    to: Option<Timestamp>,
-    /// At most so many of the newest values, 1 to 5,000; 500 when absent.
-    limit: Option<u32>,
+    Ok(Json(page_view(commands, Into::into)))
 }
 
 /// Reads one of a node's observations over time, oldest first.
@@ -320,10 +230,10 @@ async fn list_node_observations(
 }
 
 fn series_bounds(query: &SeriesQuery, now: Millis) -> Result<(Millis, Millis, u32), Problem> {
-    let to = query.to.map_or(now, wire::millis);
+    let to = query.to.map_or(now, millis);
     let from = query
         .from
-        .map_or(Millis(to.0.saturating_sub(WINDOW_DEFAULT_MS)), wire::millis);
+        .map_or(Millis(to.0.saturating_sub(WINDOW_DEFAULT_MS)), millis);
     if from > to {
         return Err(Problem::parameter("from", "lies after `to`; swap them"));
     }

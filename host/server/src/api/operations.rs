@@ -5,21 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use host_domain::ids::{NodeId, OperationId};
-use host_domain::operation::{Operation, OperationStep};
 use host_domain::time::parse_duration;
+use host_wire::{OperationView, OperationsQuery, PageView, PartQuery, WaitQuery};
 use http::HeaderValue;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{Allowed, NodesRead, NodesWrite};
 use super::extract::{At, List, Params};
-use super::page::{PageView, PartQuery};
+use super::page::page_view;
 use super::problem::Problem;
-use super::wire::{self, OperationKind, OperationState, StepState};
 use crate::app::App;
 use crate::ops::OperationFilter;
 
@@ -40,18 +36,6 @@ pub(super) fn location(id: OperationId) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("/api/v1/operations"))
 }
 
-/// Which operations.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct OperationsQuery {
-    /// The operations of one node, by its id.
-    node: Option<Uuid>,
-    /// One state.
-    #[param(inline)]
-    state: Option<OperationState>,
-}
-
 /// Lists operations, newest first.
 #[utoipa::path(get, path = "/operations", tag = "operations", params(OperationsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<OperationView>)))]
@@ -66,17 +50,7 @@ async fn list_operations(
         state,
     };
     let operations = app.list_operations(&filter, &part).await?;
-    Ok(Json(PageView::of(operations, Into::into)))
-}
-
-/// How long to wait.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct WaitQuery {
-    /// Answer when the operation is over, or after this time, at most `30s`; at once when absent.
-    #[param(example = "30s")]
-    wait: Option<String>,
+    Ok(Json(page_view(operations, Into::into)))
 }
 
 /// Reads an operation, and waits for its end if asked to.
@@ -116,82 +90,4 @@ async fn cancel_operation(
     At(id): At<OperationId>,
 ) -> Result<Json<OperationView>, Problem> {
     Ok(Json(app.cancel_operation(&who.0, id).await?.into()))
-}
-
-/// Long work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Operation)]
-pub struct OperationView {
-    /// UUID v7.
-    pub id: Uuid,
-    /// What it does.
-    pub kind: OperationKind,
-    /// The node that it works on.
-    pub node_id: Uuid,
-    /// Where it stands.
-    pub state: OperationState,
-    /// 0 to 1 over all steps.
-    pub progress: f64,
-    /// Its steps in order.
-    pub steps: Vec<StepView>,
-    /// What went wrong and what to do next.
-    pub error: Option<String>,
-    /// When it was asked for.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-}
-
-impl OperationView {
-    /// Whether nothing more will happen.
-    pub fn is_over(&self) -> bool {
-        host_domain::operation::OperationState::from(self.state).is_over()
-    }
-}
-
-impl From<Operation> for OperationView {
-    fn from(operation: Operation) -> Self {
-        Self {
-            progress: operation.progress(),
-            id: operation.id.0,
-            kind: operation.kind.into(),
-            node_id: operation.node_id.0,
-            state: operation.state.into(),
-            steps: operation.steps.into_iter().map(Into::into).collect(),
-            error: operation.error,
-            created_at: wire::time(operation.created_at),
-            updated_at: wire::time(operation.updated_at),
-        }
-    }
-}
-
-/// One step of an operation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Step)]
-pub struct StepView {
-    /// Its name.
-    pub name: String,
-    /// Where it stands.
-    pub state: StepState,
-    /// What it is doing, or what went wrong.
-    pub message: String,
-    /// What its programs said, such as a plan; empty when nothing.
-    pub output: String,
-    /// 0 to 1 within the step, when it can tell.
-    pub fraction: Option<f64>,
-    /// When it last changed.
-    pub at: Option<Timestamp>,
-}
-
-impl From<OperationStep> for StepView {
-    fn from(step: OperationStep) -> Self {
-        Self {
-            name: step.name,
-            state: step.state.into(),
-            message: step.message,
-            output: step.output,
-            fraction: step.fraction,
-            at: step.at.map(wire::time),
-        }
-    }
 }

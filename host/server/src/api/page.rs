@@ -1,9 +1,8 @@
-//! Lists in parts: at most 200 items, and a cursor that only the server can read.
+//! Lists in pages: at most 200 items each, and a cursor that only the host can read.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use host_wire::{PageView, PartQuery};
 
 use super::problem::Problem;
 use crate::ops::{Page, PageRequest};
@@ -15,48 +14,15 @@ const LIMIT_MAX: u32 = 200;
 /// First characters of what a cursor hides; a change of meaning takes another letter.
 const CURSOR_MARK: &str = "a:";
 
-/// One part of a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PageView<T> {
-    /// The items, in a stable order.
-    pub items: Vec<T>,
-    /// `cursor` of the next part; absent at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-impl<T> PageView<T> {
-    /// The part as it is sent.
-    pub(crate) fn of<U>(page: Page<U>, view: impl FnMut(U) -> T) -> Self {
-        let next = page
-            .next
-            .map(|next| URL_SAFE_NO_PAD.encode(format!("{CURSOR_MARK}{next}")));
-        Self {
-            items: page.items.into_iter().map(view).collect(),
-            next,
-        }
+/// The page as it is sent.
+pub(crate) fn page_view<T, U>(page: Page<U>, view: impl FnMut(U) -> T) -> PageView<T> {
+    let next = page
+        .next
+        .map(|next| URL_SAFE_NO_PAD.encode(format!("{CURSOR_MARK}{next}")));
+    PageView {
+        items: page.items.into_iter().map(view).collect(),
+        next,
     }
-
-    /// A list that is short by nature.
-    pub(crate) fn whole(items: Vec<T>) -> Self {
-        Self { items, next: None }
-    }
-}
-
-/// Which part of a list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct PartQuery {
-    /// At most so many items, 1 to 200; 50 when absent.
-    limit: Option<u32>,
-    /// `next` of the part before.
-    cursor: Option<String>,
-}
-
-impl PartQuery {
-    /// The names of the parameters.
-    pub(crate) const NAMES: [&str; 2] = ["limit", "cursor"];
 }
 
 /// Checks the two parameters that every list has.
@@ -90,7 +56,7 @@ mod tests {
             items: vec![1],
             next: Some("0190/ü".to_owned()),
         };
-        let view = PageView::of(sent, |item| item);
+        let view = page_view(sent, |item| item);
         let part = PartQuery {
             limit: None,
             cursor: view.next,

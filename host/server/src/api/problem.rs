@@ -1,131 +1,16 @@
-//! What the API says when it can't do something: RFC 9457, and the one table of codes.
+//! What the API answers when it can't do what a request asks for: RFC 9457, with the codes of [`host_wire::Code`].
 //!
-//! Only this file knows status codes. A problem travels as an extension of its response, and the edge renders it with the
+//! A problem travels as an extension of its response, and the edge renders it with the
 //! request's id, so that no handler has to know that id.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use host_wire::{Code, FieldError, PROBLEM_JSON, ProblemBody};
 use http::{HeaderValue, StatusCode, header};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::ops::OpError;
-
-/// The media type of problems.
-pub const PROBLEM_JSON: &str = "application/problem+json";
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $status:ident $code:literal $title:literal),+ $(,)?) => {
-        /// The kinds of problems; each has a page in `docs/problems/`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $($(#[$doc])* $name),+ }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The last part of the problem's `type`.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code),+ }
-            }
-
-            /// One line for people, the same for every problem of the code.
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$name => $title),+ }
-            }
-
-            /// The HTTP status.
-            pub const fn status(self) -> StatusCode {
-                match self { $(Self::$name => StatusCode::$status),+ }
-            }
-
-            /// The page that explains the code.
-            pub const fn page(self) -> &'static str {
-                match self {
-                    $(Self::$name => include_str!(concat!("../../../../docs/problems/", $code, ".md"))),+
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The body is no JSON.
-    MalformedBody = BAD_REQUEST "malformed_body" "The body is not valid JSON",
-    /// A field, a parameter or a header can't be used.
-    InvalidRequest = BAD_REQUEST "invalid_request" "The request has values that can't be used",
-    /// No key, or one that nobody has.
-    Unauthenticated = UNAUTHORIZED "unauthenticated" "The request has no valid API key",
-    /// The key lacks the scope.
-    MissingScope = FORBIDDEN "missing_scope" "The API key may not do this",
-    /// There is no such thing, or it belongs to somebody else.
-    NotFound = NOT_FOUND "not_found" "There is no such thing",
-    /// There is no such path.
-    NoSuchRoute = NOT_FOUND "no_such_route" "There is no such path",
-    /// The path exists, the method does not.
-    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The path does not know this method",
-    /// The state does not allow it.
-    Conflict = CONFLICT "conflict" "The present state does not allow this",
-    /// The key was used with another request.
-    IdempotencyMismatch = CONFLICT "idempotency_mismatch" "The idempotency key was used for another request",
-    /// The first request with the key is still at work.
-    IdempotencyInProgress = CONFLICT "idempotency_in_progress" "The first request with this idempotency key is still at work",
-    /// Somebody else was faster.
-    VersionMismatch = PRECONDITION_FAILED "version_mismatch" "It changed in the meantime",
-    /// The body is too large.
-    BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
-    /// The body is not declared as JSON.
-    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body has to be JSON",
-    /// A bug or a broken machine.
-    Internal = INTERNAL_SERVER_ERROR "internal" "Something broke in the host",
-    /// Something that is needed is away.
-    Unavailable = SERVICE_UNAVAILABLE "unavailable" "Something that is needed is away",
-    /// The request took too long.
-    TimedOut = SERVICE_UNAVAILABLE "timed_out" "The request took too long",
-}
-
-/// What is wrong with one value of the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FieldError {
-    /// JSON pointer into the body, such as `/chain`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pointer: Option<String>,
-    /// The parameter or header, when the value is not in the body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<String>,
-    /// What is wrong, and what would be right.
-    pub detail: String,
-}
-
-/// A problem as it is sent (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Problem)]
-pub struct ProblemBody {
-    /// The page that explains this kind of problem.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// One line for people, the same for every problem of the kind.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened this time, and what to do next.
-    pub detail: String,
-    /// The id of the request; the host's log has the rest of the story under it.
-    #[serde(default)]
-    pub instance: String,
-    /// Values of the request that can't be used.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-}
-
-impl ProblemBody {
-    /// The code, as in `docs/problems/<code>.md`.
-    pub fn code(&self) -> &str {
-        self.kind.rsplit('/').next().unwrap_or_default()
-    }
-}
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
@@ -217,7 +102,7 @@ impl Problem {
         ProblemBody {
             kind: format!("/problems/{}", self.code.as_str()),
             title: self.code.title().to_owned(),
-            status: self.code.status().as_u16(),
+            status: self.code.status(),
             detail: self.detail.clone(),
             instance: instance.to_owned(),
             errors: self.errors.clone(),
@@ -228,7 +113,7 @@ impl Problem {
     pub(crate) fn render(&self, instance: &str) -> Response {
         // A struct of texts and numbers always serialises.
         let body = serde_json::to_vec(&self.body(instance)).unwrap_or_default();
-        let mut response = (self.code.status(), body).into_response();
+        let mut response = (status_code(self.code), body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -244,6 +129,11 @@ impl Problem {
         }
         response
     }
+}
+
+/// The table holds statuses of the standard only.
+fn status_code(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl IntoResponse for Problem {
@@ -287,37 +177,7 @@ pub(crate) const RETRY_SOON: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn every_code_has_its_own_page_and_every_page_its_code() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/problems");
-        let pages: BTreeSet<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        let codes: BTreeSet<String> = Code::ALL
-            .iter()
-            .map(|code| format!("{}.md", code.as_str()))
-            .collect();
-        assert_eq!(pages, codes);
-        for code in Code::ALL {
-            let page = code.page();
-            let head = format!("# {}: {}", code.status().as_u16(), code.title());
-            assert!(
-                page.starts_with(&head),
-                "{} should begin with `{head}`",
-                code.as_str()
-            );
-            assert!(
-                page.contains("## What to do"),
-                "{} says what to do",
-                code.as_str()
-            );
-        }
-    }
 
     #[test]
     fn the_cause_of_an_internal_failure_is_not_sent() {

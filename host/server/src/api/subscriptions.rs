@@ -1,15 +1,16 @@
 //! `/api/v1/subscriptions`: what nodes are paid by. A caller sees and moves their own; an admin everybody's.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use host_domain::ids::SubscriptionId;
 use host_domain::time::{format_duration, parse_duration};
+use host_wire::values::time;
+use host_wire::{
+    CreateSubscriptionRequest, PageView, PartQuery, PaymentRecorded, PlaceView,
+    RecordPaymentRequest, SubscriptionView, SubscriptionsQuery,
+};
 use http::StatusCode;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -17,10 +18,8 @@ use uuid::Uuid;
 use super::auth::{Admin, Allowed, SubscriptionsRead, SubscriptionsWrite};
 use super::edge::Tagged;
 use super::extract::{At, IfMatch, IfMatchHeader, List, Valid};
-use super::operations::OperationView;
-use super::page::{PageView, PartQuery};
+use super::page::page_view;
 use super::problem::Problem;
-use super::wire::{self, SubscriptionState};
 use crate::app::App;
 use crate::ops::{
     CreateNode, CreateSubscription, PaidSubscription, Principal, Scope, SubscriptionDetails,
@@ -47,20 +46,6 @@ struct SubscriptionPath {
     id: Uuid,
 }
 
-/// Which subscriptions.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct SubscriptionsQuery {
-    /// One state.
-    #[param(inline)]
-    state: Option<SubscriptionState>,
-    /// Chain profile id.
-    chain: Option<String>,
-    /// Of one owner; only an admin sees those of others.
-    owner: Option<String>,
-}
-
 /// Lists subscriptions, newest first.
 #[utoipa::path(get, path = "/subscriptions", tag = "subscriptions", params(SubscriptionsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<SubscriptionView>)))]
@@ -75,31 +60,7 @@ async fn list_subscriptions(
         state: query.state.map(Into::into),
     };
     let found = app.list_subscriptions(&who.0, &filter, &part).await?;
-    Ok(Json(PageView::of(found, |one| {
-        SubscriptionView::of(one, &who.0)
-    })))
-}
-
-/// What a new subscription shall be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateSubscriptionRequest {
-    /// Chain profile id, such as `anvil-devnet`.
-    pub chain: String,
-    /// What one payment buys, such as `30d`; one of the node type's prices where it has any.
-    pub duration: String,
-    /// One of the profile's node types; the only one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_type: Option<String>,
-    /// One of the node type's providers; its first when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// One of the provider's regions; its default when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// Values of the profile's inputs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub inputs: BTreeMap<String, String>,
+    Ok(Json(page_view(found, |one| subscription_view(one, &who.0))))
 }
 
 /// Makes a subscription that waits for its payment, or finds the equal one that does.
@@ -162,23 +123,6 @@ async fn cancel_subscription(
     Ok(tagged(moved, &who.0))
 }
 
-/// A payment that was received elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RecordPaymentRequest {
-    /// Its name where it was received, such as an invoice's number; it counts once.
-    pub payment_id: String,
-}
-
-/// A subscription that was paid.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PaymentRecorded {
-    /// As it is now.
-    pub subscription: SubscriptionView,
-    /// The operation that makes its node, or has made it.
-    pub operation: Option<OperationView>,
-}
-
 /// Records a payment that was received elsewhere.
 ///
 /// The first payment of a subscription makes its node, a further one prolongs its term; one that comes again changes nothing.
@@ -194,7 +138,7 @@ async fn record_payment(
     let recorded = app.complete_payment(&who.0, id, &payment.payment_id);
     let PaidSubscription { paid, making } = recorded.await?;
     Ok(Json(PaymentRecorded {
-        subscription: SubscriptionView::of(paid, &who.0),
+        subscription: subscription_view(paid, &who.0),
         operation: making.map(Into::into),
     }))
 }
@@ -241,85 +185,34 @@ async fn end_subscription(
     Ok(tagged(moved, &who.0))
 }
 
-/// A subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Subscription)]
-pub struct SubscriptionView {
-    /// UUID v7.
-    pub id: Uuid,
-    /// The name of the key that made it.
-    pub owner: String,
-    /// Chain profile id.
-    pub chain: String,
-    /// One of the chain's node types.
-    pub node_type: String,
-    /// What one payment buys; `null` for one without a term, which takes no payment and ends with its node.
-    pub duration: Option<String>,
-    /// Where it stands.
-    pub state: SubscriptionState,
-    /// Its node; `null` before the first payment.
-    pub node_id: Option<Uuid>,
-    /// Values of the profile's inputs.
-    pub inputs: BTreeMap<String, String>,
-    /// The payment that was recorded last.
-    pub payment_id: Option<String>,
-    /// Until when it is paid.
-    pub expires_at: Option<Timestamp>,
-    /// Where its node runs; for admins only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<PlaceView>,
-    /// Rises with each change; the same as in the `ETag`.
-    pub version: i64,
-    /// When it came into its state.
-    pub entered_at: Timestamp,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-}
-
-/// Where the node of a subscription runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = SubscriptionPlace)]
-pub struct PlaceView {
-    /// Provider.
-    pub provider: String,
-    /// The provider's region.
-    pub region: String,
-    /// The provider's instance type for this term.
-    pub instance_type: String,
-}
-
 fn tagged(details: SubscriptionDetails, who: &Principal) -> Tagged<SubscriptionView> {
     let version = details.subscription.version;
-    Tagged::new(version, SubscriptionView::of(details, who))
+    Tagged::new(version, subscription_view(details, who))
 }
 
-impl SubscriptionView {
-    /// The subscription as a caller may see it.
-    fn of(details: SubscriptionDetails, who: &Principal) -> Self {
-        let SubscriptionDetails { subscription, node } = details;
-        let place = PlaceView {
-            provider: subscription.provider,
-            region: subscription.region,
-            instance_type: subscription.instance_type,
-        };
-        Self {
-            id: subscription.id.0,
-            owner: subscription.owner,
-            chain: subscription.chain_profile_id,
-            node_type: subscription.node_type,
-            duration: subscription.duration.map(format_duration),
-            state: subscription.state.into(),
-            node_id: node.map(|node| node.0),
-            inputs: subscription.inputs,
-            payment_id: subscription.payment_id,
-            expires_at: subscription.expires_at.map(wire::time),
-            place: who.may(Scope::Admin).then_some(place),
-            version: subscription.version,
-            entered_at: wire::time(subscription.entered_at),
-            created_at: wire::time(subscription.created_at),
-            updated_at: wire::time(subscription.updated_at),
-        }
+/// The subscription as a caller may see it.
+fn subscription_view(details: SubscriptionDetails, who: &Principal) -> SubscriptionView {
+    let SubscriptionDetails { subscription, node } = details;
+    let place = PlaceView {
+        provider: subscription.provider,
+        region: subscription.region,
+        instance_type: subscription.instance_type,
+    };
+    SubscriptionView {
+        id: subscription.id.0,
+        owner: subscription.owner,
+        chain: subscription.chain_profile_id,
+        node_type: subscription.node_type,
+        duration: subscription.duration.map(format_duration),
+        state: subscription.state.into(),
+        node_id: node.map(|node| node.0),
+        inputs: subscription.inputs,
+        payment_id: subscription.payment_id,
+        expires_at: subscription.expires_at.map(time),
+        place: who.may(Scope::Admin).then_some(place),
+        version: subscription.version,
+        entered_at: time(subscription.entered_at),
+        created_at: time(subscription.created_at),
+        updated_at: time(subscription.updated_at),
     }
 }

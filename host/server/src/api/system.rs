@@ -5,15 +5,14 @@ use std::sync::OnceLock;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use host_wire::{Code, ComponentView, LivenessView, ReadinessView};
 use http::{HeaderValue, StatusCode, header};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::At;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -24,47 +23,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .route("/problems/{code}", axum::routing::get(get_problem_page))
 }
 
-/// The process is alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Health)]
-pub(crate) struct HealthView {
-    /// Always `ok`: a process that can't say so says nothing.
-    pub status: String,
-    /// The version of the program.
-    pub version: String,
-}
-
 /// Says that the process is alive.
 #[utoipa::path(get, path = "/health", tag = "system", security(()),
-    responses((status = OK, description = "It is", body = HealthView)))]
-async fn get_health() -> Json<HealthView> {
+    responses((status = OK, description = "It is", body = LivenessView)))]
+async fn get_health() -> Json<LivenessView> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Json(HealthView {
+    Json(LivenessView {
         status: "ok".to_owned(),
         version,
     })
-}
-
-/// Whether requests can be served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Readiness)]
-pub struct ReadinessView {
-    /// `ready`, or `degraded` when a part is not.
-    pub status: String,
-    /// Part by part.
-    pub components: Vec<ComponentView>,
-}
-
-/// How one part does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Component)]
-pub struct ComponentView {
-    /// The part.
-    pub name: String,
-    /// Whether it does its work.
-    pub is_ready: bool,
-    /// What it does, or what is wrong and what to do.
-    pub detail: String,
 }
 
 /// Says whether requests can be served, part by part.
@@ -120,8 +87,8 @@ pub(super) fn recorder() -> Result<&'static PrometheusHandle, Problem> {
 
 /// The page of a kind of problem: what `type` in a problem leads to.
 async fn get_problem_page(At(code): At<String>) -> Result<Response, Problem> {
-    let found = Code::ALL.iter().find(|known| known.as_str() == code);
-    let page = found.map(|code| typed("text/markdown; charset=utf-8", code.page().to_owned()));
+    let page = Code::parse(&code)
+        .map(|code| typed("text/markdown; charset=utf-8", code.page().to_owned()));
     page.ok_or_else(|| Problem::new(Code::NotFound, format!("There is no problem `{code}`.")))
 }
 

@@ -1,0 +1,84 @@
+//! `bellwether serve`: runs a host with the given settings, without an agent.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use host_runtime::CompileMode;
+use host_wire::state_folder::{ADMIN_KEY, HOST_URL};
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+use super::output::say;
+use super::settings::SettingsArgs;
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::host::{Host, HostOptions, Schema, write_private};
+use crate::ops::Scope;
+
+/// Arguments of `bellwether serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Take over the workflows of another host, which is lost for good
+    #[arg(long)]
+    take_over_workflows: bool,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = args.settings.read()?;
+    // A SQLite file belongs to this process, so no other process can migrate it.
+    let is_embedded = config.database.address(&config.state_dir)?.is_sqlite();
+    let options = HostOptions {
+        compile: CompileMode::this_binary().context("the path of this program is unknown")?,
+        clock: Arc::new(SystemClock),
+        schema: if is_embedded {
+            Schema::Migrate
+        } else {
+            Schema::Require
+        },
+        take_over_workflows: args.take_over_workflows,
+    };
+    until(Host::start(config, options).await?, shutdown).await
+}
+
+/// Lets a started host serve until `shutdown`, and stops it.
+pub async fn until(host: Host, shutdown: CancellationToken) -> anyhow::Result<()> {
+    announce(&host).await?;
+    shutdown.cancelled().await;
+    say("Stopping. Nodes keep running; the host finds them at its next start.")?;
+    host.stop().await;
+    Ok(())
+}
+
+/// Writes the files by which the CLI finds and authenticates to the host, and shows the addresses.
+pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
+    let state_dir = &host.app.config.state_dir;
+    // The key first: a client that finds the URL must find the key, too.
+    ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
+    let url = format!("http://{}\n", host.http);
+    write_private(&state_dir.join(HOST_URL), url.as_bytes())?;
+    let state = state_dir.display();
+    say(&format!(
+        "Bellwether is running.\n  console  http://{}/\n  API      http://{}/api/v1  (docs at /docs)\n  agents   https://{}\n  key      {state}/{ADMIN_KEY}\nPress Ctrl-C to stop.",
+        host.http, host.http, host.gateway
+    ))
+}
+
+/// Creates the admin key once; a valid key in the file stays.
+async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        let key = secrecy::SecretString::from(text.trim());
+        if app.authenticate(&key).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let key = app
+        .create_api_key("admin", &BTreeSet::from([Scope::Admin]))
+        .await?;
+    write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
+}
