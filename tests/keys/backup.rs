@@ -121,7 +121,7 @@ async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database
     let restore = ["key", "restore", "--config", "bellwether.yaml"];
     let (is_done, said) = dev.command(&restore);
     assert!(
-        is_done && said.contains("0 keys restored, 1 were there"),
+        is_done && said.contains("0 keys restored, 1 were in the database"),
         "{said}"
     );
     let url = format!(
@@ -134,7 +134,7 @@ async fn a_copy_is_there_before_a_key_is_used_and_brings_it_back_into_a_database
     database.close().await.unwrap();
     let (is_done, said) = dev.command(&restore);
     assert!(
-        is_done && said.contains("1 keys restored, 0 were there"),
+        is_done && said.contains("1 keys restored, 0 were in the database"),
         "{said}"
     );
 

@@ -51,6 +51,16 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["host/server/src/store/", "tests/"]),
     ("axum", &["host/server/src/api/", "tests/"]),
     (
+        "clap",
+        &[
+            "host/cli/",
+            "host/server/src/commands/",
+            "host/bellwether/",
+            "host/agent/src/main.rs",
+        ],
+    ),
+    ("wit_component", &["host/cli/src/plugin_tools/", "tests/"]),
+    (
         "tonic",
         &[
             "host/server/src/gateway/",
@@ -126,6 +136,8 @@ const NEVER: &[(&str, &[&str])] = &[
             "crate::gateway",
         ],
     ),
+    ("host/server/src/ops/", &["crate::commands"]),
+    ("host/server/src/api/", &["crate::commands"]),
     ("host/server/src/ops/", &["crate::api", "crate::reconcile"]),
     (
         "host/server/src/gateway/",
@@ -179,12 +191,65 @@ fn the_pure_crates_depend_on_nothing_that_can_wait_or_write() {
     let pure = [
         manifest("host/domain/Cargo.toml"),
         manifest("host/workflows/Cargo.toml"),
+        manifest("host/wire/Cargo.toml"),
     ];
     check(
         rule,
         &pure,
         &File::new("x/Cargo.toml", "[dependencies]\ntokio.workspace = true\n"),
     );
+}
+
+/// What the command line never needs, because it has only the public API.
+const HOST_ONLY: &[&str] = &[
+    "sqlx",
+    "axum",
+    "tonic",
+    "wasmtime",
+    "duroxide",
+    "async-nats",
+    "object_store",
+];
+
+#[test]
+fn the_cli_reaches_a_host_by_http_only() {
+    let tree = |package: &str| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let listed = std::process::Command::new(cargo)
+            .args([
+                "tree",
+                "--offline",
+                "--locked",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+            ])
+            .args(["--format", "{p}", "--package", package])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        assert!(
+            text.contains(package),
+            "cargo tree lists nothing: {listed:?}"
+        );
+        File::new(package, &text)
+    };
+    let rule = |file: &File| {
+        let lines = file.text.lines();
+        let names = lines.filter_map(|line| line.split(' ').next());
+        let is_ours = |name: &str| name.starts_with("host-");
+        let allowed = [file.path.as_str(), "host-domain", "host-wire"];
+        let mut found: Vec<String> = names
+            .filter(|name| HOST_ONLY.contains(name) || is_ours(name) && !allowed.contains(name))
+            .map(|name| format!("reaches `{name}`"))
+            .collect();
+        found.dedup();
+        found
+    };
+    let violation = File::new("host-cli", "host-cli v0.1.0\nsqlx v0.9.0\n");
+    check(rule, &[tree("host-cli"), tree("host-wire")], &violation);
 }
 
 #[test]

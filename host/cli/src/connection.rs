@@ -10,6 +10,9 @@ use url::Url;
 
 use super::error::CliError;
 
+/// Heading of these flags in every help text.
+const HEADING: &str = "Global options";
+
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct GlobalArgs {
@@ -19,7 +22,7 @@ pub struct GlobalArgs {
         global = true,
         env = "BELLWETHER_HOST",
         value_name = "URL",
-        help_heading = "Connection"
+        help_heading = HEADING
     )]
     host: Option<Url>,
     /// File with the API key; default: the one in the nearest .bellwether folder
@@ -28,11 +31,17 @@ pub struct GlobalArgs {
         global = true,
         env = "BELLWETHER_KEY_FILE",
         value_name = "FILE",
-        help_heading = "Connection"
+        help_heading = HEADING
     )]
     key_file: Option<PathBuf>,
     /// Form of the output
-    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Table,
+        help_heading = HEADING
+    )]
     pub(crate) output: Output,
 }
 

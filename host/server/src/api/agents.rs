@@ -10,7 +10,6 @@ use http::{HeaderName, StatusCode, header};
 use secrecy::ExposeSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List, Valid};

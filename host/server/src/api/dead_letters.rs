@@ -8,7 +8,6 @@ use host_wire::values::time;
 use host_wire::{DeadLetterView, PageView, PartQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List};

@@ -109,7 +109,7 @@ async fn resolve_incident(
 }
 
 fn history_view(row: IncidentHistoryRow) -> IncidentHistoryView {
-    let (event, at) = (row.event.into(), wire::time(row.at));
+    let (event, at) = (row.event.into(), time(row.at));
     IncidentHistoryView {
         event,
         actor: row.actor,

@@ -10,7 +10,6 @@ use host_wire::{OperationView, OperationsQuery, PageView, PartQuery, WaitQuery};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{Allowed, NodesRead, NodesWrite};
 use super::extract::{At, List, Params};

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use host_agent::AgentConfig;
 use host_domain::node::Node;
 use host_runtime::CompileMode;
+use host_wire::state_folder::STATE_FOLDER;
 use tokio_util::sync::CancellationToken;
 
 use super::output::say;
@@ -29,19 +30,19 @@ const TERMINATE_MAX: Duration = Duration::from_mins(1);
 #[derive(Args, Clone, Debug)]
 pub struct DevArgs {
     /// Folder of the chain configurations
-    #[arg(long, default_value = "chain-configs")]
+    #[arg(long, value_name = "DIR", default_value = "chain-configs")]
     chains: PathBuf,
     /// Folder of all state
-    #[arg(long, default_value = ".bellwether")]
+    #[arg(long, value_name = "DIR", default_value = STATE_FOLDER)]
     state_dir: PathBuf,
     /// Address of the HTTP API and the console; port 0 selects a free one
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
     /// Address for agents; port 0 selects a free one
-    #[arg(long, default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     gateway: SocketAddr,
     /// File with further settings
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Chain of the first node; default: the first devnet
     #[arg(long)]

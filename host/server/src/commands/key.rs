@@ -27,7 +27,7 @@ pub enum KeyCommand {
 #[derive(Args, Clone, Debug)]
 pub struct RestoreArgs {
     /// Place of the backups, `file:///FOLDER` or `s3://BUCKET/PREFIX`; default: the setting `keys.backup.url`
-    #[arg(long)]
+    #[arg(long, value_name = "URL")]
     from: Option<Url>,
     #[command(flatten)]
     settings: SettingsArgs,

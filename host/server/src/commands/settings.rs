@@ -11,9 +11,9 @@ const SETTINGS: &str = "bellwether.yaml";
 
 /// Where the settings are.
 #[derive(Args, Clone, Debug)]
-pub struct SettingsArgs {
+pub(super) struct SettingsArgs {
     /// File with the settings; default: `bellwether.yaml` in the current directory, if it exists
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 

@@ -26,6 +26,7 @@ use host_domain::health::HeartbeatConfig;
 use host_domain::migration::MigrationConfig;
 use host_domain::subscription::SubscriptionConfig;
 use host_domain::time::duration_text;
+use host_wire::state_folder::STATE_FOLDER;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set in `bellwether.yaml` or by `BELLWETHER_…` variables.
@@ -65,7 +66,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            state_dir: PathBuf::from(".bellwether"),
+            state_dir: PathBuf::from(STATE_FOLDER),
             http: HttpConfig::default(),
             gateway: GatewayConfig::default(),
             database: DatabaseConfig::default(),
