@@ -17,7 +17,7 @@ use duroxide::runtime::registry::{ActivityRegistry, OrchestrationRegistry};
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{ActivityContext as BareActivity, Client, OrchestrationContext};
 use futures_util::future::join_all;
-use host_server::engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions};
 use host_workflows::{
     Activities, Activity, Engine, Failure, Flow, Outcome, Workflow, Workflows, start,
 };

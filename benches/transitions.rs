@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use host_bus::{Bus, Consumer, Wake};
+use host_bus::{EventsConfig, NatsUrl};
 use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::ids::{EventId, NodeId, SubscriptionId};
 use host_domain::node::{Condition, Node, Placement, SyncStatus};
 use host_domain::time::Millis;
-use host_server::bus::{Bus, Consumer, Wake};
-use host_server::config::{EventsConfig, NatsUrl};
 use host_server::ops::{Change, change_nodes};
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

@@ -6,6 +6,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .skip_debug([".bellwether.agent.v1.KeyMaterial"])
+        // Agents store processes as JSON that a person can read.
+        .message_attribute(
+            ".bellwether.agent.v1.Process",
+            "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
+        )
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ CREATE TABLE leader_epochs (
     taken_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE hosts (
+CREATE TABLE machines (
     id         TEXT    NOT NULL PRIMARY KEY,
     name       TEXT    NOT NULL,
     provider   TEXT    NOT NULL,
@@ -21,11 +21,11 @@ CREATE TABLE hosts (
     ip         TEXT,
     created_at INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX hosts_name ON hosts (name);
+CREATE UNIQUE INDEX machines_name ON machines (name);
 
 CREATE TABLE agents (
     id                    TEXT    NOT NULL PRIMARY KEY,
-    host_id               TEXT    NOT NULL REFERENCES hosts (id),
+    machine_id               TEXT    NOT NULL REFERENCES machines (id),
     name                  TEXT    NOT NULL,
     version               TEXT    NOT NULL,
     certificate_not_after INTEGER NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE agents (
     revoked_at            INTEGER,
     created_at            INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX agents_host ON agents (host_id);
+CREATE INDEX agents_machine ON agents (machine_id);
 
 CREATE TABLE nodes (
     id                 TEXT    NOT NULL PRIMARY KEY,
@@ -46,7 +46,7 @@ CREATE TABLE nodes (
     application_health TEXT    NOT NULL CHECK (application_health IN ('unknown', 'ok', 'degraded', 'critical')),
     display_state      TEXT    NOT NULL,
     reasons            TEXT    NOT NULL,
-    host_id            TEXT    REFERENCES hosts (id),
+    machine_id            TEXT    REFERENCES machines (id),
     placement          TEXT    NOT NULL,
     ports              TEXT    NOT NULL,
     binary_versions    TEXT    NOT NULL,
@@ -59,11 +59,11 @@ CREATE TABLE nodes (
 CREATE UNIQUE INDEX nodes_live_name ON nodes (name) WHERE state NOT IN ('terminated', 'failed');
 CREATE INDEX nodes_chain ON nodes (chain_profile_id, id);
 CREATE INDEX nodes_state ON nodes (state, id);
-CREATE INDEX nodes_host ON nodes (host_id);
+CREATE INDEX nodes_machine ON nodes (machine_id);
 
 CREATE TABLE enrolment_tokens (
     hash       TEXT    NOT NULL PRIMARY KEY,
-    host_id    TEXT    NOT NULL REFERENCES hosts (id),
+    machine_id    TEXT    NOT NULL REFERENCES machines (id),
     node_id    TEXT    REFERENCES nodes (id),
     expires_at INTEGER NOT NULL,
     used_at    INTEGER,
@@ -142,7 +142,7 @@ CREATE INDEX event_log_at ON event_log (at);
 
 CREATE TABLE incidents (
     id              TEXT    NOT NULL PRIMARY KEY,
-    subject_kind    TEXT    NOT NULL CHECK (subject_kind IN ('node', 'plugin', 'host')),
+    subject_kind    TEXT    NOT NULL CHECK (subject_kind IN ('node', 'plugin', 'machine')),
     subject_id      TEXT    NOT NULL,
     category        TEXT    NOT NULL,
     subject_name    TEXT    NOT NULL,

@@ -1,12 +1,12 @@
--- Moves of nodes between hosts: what is on its way, and when a node was last moved.
+-- Moves of nodes between machines: what is on its way, and when a node was last moved.
 CREATE TABLE node_migrations (
     operation_id   TEXT    NOT NULL PRIMARY KEY REFERENCES operations (id),
     node_id        TEXT    NOT NULL REFERENCES nodes (id),
-    source_host_id TEXT    NOT NULL REFERENCES hosts (id),
-    target_host_id TEXT    REFERENCES hosts (id),
+    source_machine_id TEXT    NOT NULL REFERENCES machines (id),
+    target_machine_id TEXT    REFERENCES machines (id),
     is_forced      INTEGER NOT NULL CHECK (is_forced IN (0, 1)),
     triggered_at   INTEGER NOT NULL,
-    fenced_host_id TEXT    REFERENCES hosts (id),
+    fenced_machine_id TEXT    REFERENCES machines (id),
     fenced_at      INTEGER,
     ended_at       INTEGER,
     has_moved      INTEGER NOT NULL CHECK (has_moved IN (0, 1)),

@@ -3,9 +3,9 @@
 use crate::Failure;
 use crate::bindings::shared::bellwether::host::facts;
 
-pub use facts::HostFacts;
+pub use facts::MachineFacts;
 
 /// Reads the facts now.
-pub fn read() -> Result<HostFacts, Failure> {
+pub fn read() -> Result<MachineFacts, Failure> {
     facts::read()
 }

@@ -253,6 +253,7 @@ pub(super) fn wait_for(path: &str) -> pb::Step {
 pub(super) fn process(name: &str, script: &str) -> pb::Process {
     pb::Process {
         name: name.to_owned(),
+        adapter: "process".to_owned(),
         command: "/bin/sh".to_owned(),
         args: vec!["-c".to_owned(), script.to_owned()],
         restart: pb::process::RestartPolicy::Always.into(),

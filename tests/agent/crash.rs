@@ -133,7 +133,7 @@ async fn a_command_whose_time_passed_while_the_agent_was_away_is_undone() {
     bed.start_agent();
     let result = bed.gateway.result(&command.id).await;
     assert_eq!(result.outcome(), Outcome::Failed, "{result:?}");
-    assert!(result.error.contains("time is over"), "{result:?}");
+    assert!(result.error.contains("deadline has passed"), "{result:?}");
     assert!(
         bed.pids().is_empty() && bed.files().is_empty(),
         "{:?}",

@@ -59,7 +59,7 @@ async fn a_process_with_keys_ends_when_the_host_falls_silent_and_runs_again_when
     is_gone(&bed, "the process ends without an answer").await;
     let log = std::fs::read_to_string(bed.root().join("logs/p.log")).unwrap();
     assert!(
-        log.contains("the process is told to end") && log.contains("ended"),
+        log.contains("sends SIGTERM to the process") && log.contains("ended"),
         "{log}"
     );
     assert!(!log.contains("killed"), "it had time to end: {log}");
@@ -122,11 +122,11 @@ async fn a_start_that_comes_without_a_lease_starts_every_process_as_soon_as_ther
     bed.gateway.run_well(stop).await;
     is_gone(&bed, "both are stopped").await;
     bed.gateway.set_deaf(true);
-    eventually("the lease is over", FENCED, async || {
+    eventually("the lease has expired", FENCED, async || {
         let lease = std::fs::read(bed.root().join("run/lease")).unwrap();
         let lease: serde_json::Value = serde_json::from_slice(&lease).unwrap();
         let now = clock_gettime(ClockId::Boottime).tv_sec * 1_000;
-        (lease["over"].as_i64().unwrap() < now).then_some(())
+        (lease["expired"].as_i64().unwrap() < now).then_some(())
     })
     .await;
     let start = bed.command(Action::Start(pb::Start {}));

@@ -185,7 +185,7 @@ async fn a_step_is_tried_as_often_as_its_recipe_says() {
     let (result, ()) = tokio::join!(bed.gateway.run_well(command), async {
         let second_try = |message: &proto::v1::agent_message::Message| match message {
             proto::v1::agent_message::Message::Progress(p) => {
-                p.message.contains("try 2").then_some(())
+                p.message.contains("attempt 2").then_some(())
             }
             _ => None,
         };

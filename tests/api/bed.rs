@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use host_runtime::CompileMode;
-use host_server::clock::SystemClock;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::Scope;
+use host_system::SystemClock;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -51,7 +51,7 @@ impl Bed {
 
     /// Records the machine of the provider `local`: without it making a node fails at once.
     async fn know_local_machine(&self) {
-        let body = serde_json::json!({ "host": "local" });
+        let body = serde_json::json!({ "machine": "local" });
         let request = self.request(Method::POST, "/api/v1/agents/enrolment-tokens");
         let response = request.json(&body).send().await.unwrap();
         assert_eq!(response.status(), 201);

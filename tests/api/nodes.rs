@@ -162,7 +162,7 @@ async fn a_repeat_with_the_same_key_gets_the_first_answer_and_does_nothing() {
 async fn a_token_is_shown_once_and_never_kept_for_repeats() {
     let bed = Bed::start().await;
     let post = || {
-        let body = json!({ "host": "machine-1" });
+        let body = json!({ "machine": "machine-1" });
         let request = bed.request(Method::POST, "/api/v1/agents/enrolment-tokens");
         request.header("idempotency-key", "k-1").json(&body).send()
     };

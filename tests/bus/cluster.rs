@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_nats::jetstream::stream::{ClusterInfo, Config, PeerInfo};
+use host_bus::Consumer as _;
 use host_domain::event::HealthTransitionEvent;
 use host_domain::node::Node;
-use host_server::bus::Consumer as _;
 
 use super::contract::{LIMIT, arrived, events, give};
 use super::{Audit, Running, run};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use host_bus::{Bus, BusError, Wake};
 use host_domain::event::HealthTransitionEvent;
-use host_server::bus::{Bus, BusError, Wake};
 
 use super::{Audit, run};
 use crate::store::builders::{event, node};

@@ -7,7 +7,7 @@ use host_domain::event::HealthTransitionEvent;
 use host_domain::ids::EventId;
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Millis;
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 
 use super::{Audit, run};
 use crate::store::builders::{event, node};

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use host_bus::{Bus, Consumer};
+use host_bus::{EventsConfig, NatsUrl};
 use host_domain::event::HealthTransitionEvent;
 use host_domain::ids::{EventId, NodeId};
-use host_server::bus::{Bus, Consumer};
-use host_server::config::{EventsConfig, NatsUrl};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::eventually;

@@ -1,21 +1,23 @@
-//! A gateway on a free port with its own database, clock and authority, and what its hooks were told.
+//! A gateway on a free port with its own database, clock and authority, and a record of the events it reported.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host_domain::agent::{EnrolmentToken, Host};
+use host_domain::agent::{EnrolmentToken, Machine};
 use host_domain::command::{Command, CommandState};
-use host_domain::ids::{AgentId, CommandId, HostId, NodeId, SubscriptionId};
+use host_domain::ids::{AgentId, CommandId, MachineId, NodeId, SubscriptionId};
 use host_domain::node::{Condition, Node, Placement};
+use host_domain::node_event::NodeEventEntry;
 use host_domain::time::Clock;
-use host_server::gateway::{
+use host_gateway::{
     AgentAssignments, AssignmentSource, CertificateAuthority, CollectorFailure, CommandProgress,
-    Gateway, GatewayConfig, GatewayEvents, GatewayParts, ObservationFeed, Order, Sessions,
-    encode_command,
+    Gateway, GatewayConfig, GatewayEvents, GatewayOptions, GatewayParts, ObservationUpdate, Order,
+    Sessions, encode_command,
 };
-use host_server::store::{Db, DbOptions, NodeEventEntry};
+use host_server::gateway_store::GatewayDb;
+use host_store::{Db, DbOptions};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -33,16 +35,15 @@ pub(crate) struct Bed {
     pub(crate) gateway: Gateway,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) sessions: Sessions,
-    pub(crate) feed: ObservationFeed,
-    pub(crate) told: Arc<Told>,
+    pub(crate) events: Arc<RecordedEvents>,
     pub(crate) source: Arc<Source>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
-/// What the hooks were told, one line each.
+/// The events that the gateway reported, one line each.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<Vec<String>>);
+pub(crate) struct RecordedEvents(Mutex<Vec<String>>);
 
 /// Assignments that a test sets.
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl Bed {
         Self::start_with(|_| {}).await
     }
 
-    pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let db = Db::open(&url, &DbOptions::default()).await.unwrap();
@@ -61,33 +62,35 @@ impl Bed {
         let clock = FakeClock::new();
         let state = folder.path().join("gateway");
         let authority = Arc::new(CertificateAuthority::open(&state, &clock).unwrap());
-        let mut config = GatewayConfig {
+        let config = GatewayConfig {
             listen: ([127, 0, 0, 1], 0).into(),
-            beat_flush_interval: Duration::from_millis(10),
-            stop_grace: Duration::from_secs(2),
             ..GatewayConfig::default()
         };
-        change(&mut config);
-        let (sessions, feed) = (Sessions::new(), ObservationFeed::new());
-        let (told, source) = (Arc::<Told>::default(), Arc::<Source>::default());
+        let mut options = GatewayOptions {
+            beat_flush_interval: Duration::from_millis(10),
+            stop_grace: Duration::from_secs(2),
+            ..GatewayOptions::default()
+        };
+        change(&mut options);
+        let sessions = Sessions::new();
+        let (events, source) = (Arc::<RecordedEvents>::default(), Arc::<Source>::default());
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let components = folder.path().join("components");
         let parts = GatewayParts {
-            db: db.clone(),
+            store: Arc::new(GatewayDb::new(db.clone())),
             clock: Arc::new(clock.clone()),
             authority: Arc::clone(&authority),
             sessions: sessions.clone(),
-            observations: feed.clone(),
-            events: told.clone(),
+            events: events.clone(),
             assignments: source.clone(),
             components: Arc::new(move |digest| Some(components.join(digest))),
-            // What the host does here is a test of its own; the gateway only hands on.
-            keys: Arc::new(|key| Box::pin(async move { Ok(key.sealed.material) })),
-            is_key_awaited: Arc::new(|_, name| name == "brought"),
+            // The host's tests cover how it opens keys; the gateway only sends them.
+            keys: Arc::new(|key| Box::pin(async move { Ok(key.sealed.material.into()) })),
+            awaits_key_import: Arc::new(|_, name| name == "brought"),
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),
         };
-        let gateway = Gateway::start(config, parts).await.unwrap();
+        let gateway = Gateway::start(config, options, parts).await.unwrap();
         Self {
             folder,
             db,
@@ -95,17 +98,16 @@ impl Bed {
             gateway,
             authority,
             sessions,
-            feed,
-            told,
+            events,
             source,
             shutdown,
             tasks,
         }
     }
 
-    pub(crate) async fn host(&self, name: &str) -> HostId {
-        let host = Host {
-            id: HostId(Uuid::now_v7()),
+    pub(crate) async fn host(&self, name: &str) -> MachineId {
+        let host = Machine {
+            id: MachineId(Uuid::now_v7()),
             name: name.to_owned(),
             provider: "local".to_owned(),
             region: "here".to_owned(),
@@ -113,12 +115,12 @@ impl Bed {
             created_at: self.clock.now(),
         };
         let mut tx = self.db.begin().await.unwrap();
-        tx.insert_host(&host).await.unwrap();
+        tx.insert_machine(&host).await.unwrap();
         tx.commit().await.unwrap();
         host.id
     }
 
-    pub(crate) async fn node(&self, host: HostId) -> NodeId {
+    pub(crate) async fn node(&self, host: MachineId) -> NodeId {
         let id = NodeId(Uuid::now_v7());
         let node = Node {
             id,
@@ -129,7 +131,7 @@ impl Bed {
             condition: Condition::NEW,
             reasons: Vec::new(),
             placement: Placement {
-                host_id: Some(host),
+                machine_id: Some(host),
                 ..Placement::default()
             },
             ports: BTreeMap::new(),
@@ -147,12 +149,12 @@ impl Bed {
     }
 
     /// A token for the host's agent, good for 15 minutes.
-    pub(crate) async fn token(&self, host: HostId) -> String {
+    pub(crate) async fn token(&self, host: MachineId) -> String {
         let token = format!("token-{}", Uuid::now_v7());
         let mut tx = self.db.begin().await.unwrap();
         tx.insert_enrolment_token(&EnrolmentToken {
             hash: token_hash(&token),
-            host_id: host,
+            machine_id: host,
             node_id: None,
             expires_at: self.clock.now().plus(Duration::from_mins(15)),
             used_at: None,
@@ -245,46 +247,51 @@ impl AssignmentSource for Source {
     }
 }
 
-impl Told {
+impl RecordedEvents {
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    fn note(&self, line: String) {
+    fn record(&self, line: String) {
         self.0.lock().unwrap().push(line);
     }
 }
 
 #[async_trait]
-impl GatewayEvents for Told {
+impl GatewayEvents for RecordedEvents {
     async fn agent_connected(&self, agent_id: AgentId) {
-        self.note(format!("connected {agent_id}"));
+        self.record(format!("connected {agent_id}"));
     }
 
     async fn agent_disconnected(&self, agent_id: AgentId) {
-        self.note(format!("disconnected {agent_id}"));
+        self.record(format!("disconnected {agent_id}"));
     }
 
     async fn command_progress(&self, id: CommandId, progress: CommandProgress) {
-        self.note(format!(
+        self.record(format!(
             "progress {id} {} {:?}",
             progress.step, progress.fraction
         ));
     }
 
     async fn command_finished(&self, command: Command) {
-        self.note(format!("finished {} {}", command.id, command.state));
+        self.record(format!("finished {} {}", command.id, command.state));
     }
 
     async fn collector_failed(&self, failure: CollectorFailure) {
-        self.note(format!(
+        self.record(format!(
             "collector {} {} {}",
             failure.collector, failure.plugin_fault, failure.error
         ));
     }
 
     async fn node_event(&self, event: NodeEventEntry) {
-        self.note(format!("event {} {}", event.id, event.kind));
+        self.record(format!("event {} {}", event.id, event.kind));
+    }
+
+    async fn observations_stored(&self, update: &ObservationUpdate) {
+        let n_observations = update.observations.len();
+        self.record(format!("observed {} {n_observations}", update.node_id));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_domain::command::CommandState;
-use host_server::gateway::Order;
+use host_gateway::Order;
 use proto::v1;
 use proto::v1::agent_message::Message as Say;
 use proto::v1::command_result::Outcome;
@@ -66,7 +66,7 @@ async fn a_result_is_stored_once_though_it_is_sent_twice() {
     // Told twice, because the host can't know whether the first telling was heard; both times what is stored.
     let told = format!("finished {id} succeeded");
     assert_eq!(
-        bed.told
+        bed.events
             .lines()
             .iter()
             .filter(|line| **line == told)
@@ -112,7 +112,7 @@ async fn an_agent_can_not_finish_the_command_of_another() {
     assert_eq!(session.hear_result_stored().await, id);
     assert_eq!(bed.command(id).await.state, CommandState::Queued);
     assert!(
-        !bed.told
+        !bed.events
             .lines()
             .iter()
             .any(|line| line.starts_with("finished"))
@@ -136,7 +136,7 @@ async fn progress_is_told() {
     session.say(Say::Progress(progress)).await;
     let expected = format!("progress {id} download Some(1.0)");
     until("the progress", async || {
-        bed.told.lines().contains(&expected)
+        bed.events.lines().contains(&expected)
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use host_domain::agent::EnrolmentToken;
 use host_domain::ids::AgentId;
 use host_domain::time::Clock;
-use host_server::gateway::{CertificateAuthority, Order};
+use host_gateway::{CertificateAuthority, Order};
 use proto::v1;
 use proto::v1::agent_gateway_client::AgentGatewayClient;
 use tonic::{Code, Status};
@@ -21,7 +21,7 @@ async fn an_agent_enrols_with_its_token_and_may_connect() {
     let agent = bed.enrol(&bed.token(host).await).await.unwrap();
     let row = bed.db.agent(agent.id).await.unwrap().unwrap();
     assert_eq!(
-        (row.host_id, row.name.as_str(), row.revoked_at),
+        (row.machine_id, row.name.as_str(), row.revoked_at),
         (host, "fake", None)
     );
     assert_eq!(
@@ -160,7 +160,10 @@ async fn a_certificate_of_nobody_or_of_the_past_is_refused() {
     let known = agent.client();
     agent.show(&issued.der);
     let status = agent.connect().await.err().unwrap();
-    assert!(status.message().contains("not known here"), "{status}");
+    assert!(
+        status.message().contains("does not know the agent"),
+        "{status}"
+    );
 
     bed.clock.advance(Duration::from_hours(744));
     let status = known
@@ -170,7 +173,7 @@ async fn a_certificate_of_nobody_or_of_the_past_is_refused() {
         .err()
         .unwrap();
     assert_eq!(status.code(), Code::Unauthenticated);
-    assert!(status.message().contains("has ended"), "{status}");
+    assert!(status.message().contains("has expired"), "{status}");
 }
 
 #[tokio::test]
@@ -216,7 +219,7 @@ async fn a_host_that_enrols_again_has_the_new_agent_only() {
     );
     assert_eq!(newer.connect().await.unwrap().hear_command().await, waiting);
     assert_eq!(
-        bed.db.agent_of_host(host).await.unwrap().unwrap().id,
+        bed.db.agent_of_machine(host).await.unwrap().unwrap().id,
         newer.id
     );
 }
@@ -229,7 +232,7 @@ async fn a_token_is_bound_to_its_host() {
     let mut tx = bed.db.begin().await.unwrap();
     tx.insert_enrolment_token(&EnrolmentToken {
         hash: token_hash(&token),
-        host_id: two,
+        machine_id: two,
         node_id: None,
         expires_at: bed.clock.now().plus(Duration::from_secs(1)),
         used_at: None,
@@ -239,9 +242,9 @@ async fn a_token_is_bound_to_its_host() {
     .unwrap();
     tx.commit().await.unwrap();
     let agent = bed.enrol(&token).await.unwrap();
-    assert_eq!(bed.db.agent_of_host(one).await.unwrap(), None);
+    assert_eq!(bed.db.agent_of_machine(one).await.unwrap(), None);
     assert_eq!(
-        bed.db.agent_of_host(two).await.unwrap().unwrap().id,
+        bed.db.agent_of_machine(two).await.unwrap().unwrap().id,
         agent.id
     );
 }

@@ -5,7 +5,7 @@ use host_domain::key::{KeyAlgorithm, NodeKey, SealedKey};
 use host_domain::migration::view_of;
 use host_domain::node::Placement;
 use host_domain::time::Clock as _;
-use host_server::gateway::GatewayConfig;
+use host_gateway::GatewayOptions;
 use proto::v1;
 use proto::v1::host_message::Message as Hear;
 use tonic::Code;
@@ -44,7 +44,6 @@ async fn an_agent_gets_the_keys_of_its_own_nodes_only() {
     let ask = |node_id: String, name: &str| v1::FetchKeyRequest {
         node_id,
         name: name.to_owned(),
-        keeps_leases: true,
     };
     let given = own.client().fetch_key(ask(node.to_string(), "p2p")).await;
     assert_eq!(given.unwrap().into_inner().material, b"sealed");
@@ -68,20 +67,6 @@ async fn an_agent_gets_the_keys_of_its_own_nodes_only() {
     );
 }
 
-#[tokio::test]
-async fn an_agent_that_keeps_no_leases_gets_no_keys() {
-    let bed = Bed::start().await;
-    let (own, node) = bed.agent("one").await;
-    keep_key(&bed, node, "p2p").await;
-    let ask = v1::FetchKeyRequest {
-        node_id: node.to_string(),
-        name: "p2p".to_owned(),
-        keeps_leases: false,
-    };
-    let refused = own.client().fetch_key(ask).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-}
-
 /// The nodes of the next confirmation, if the beat before this question got one.
 async fn confirmed(
     session: &mut crate::support::fake_agent::Session,
@@ -93,7 +78,7 @@ async fn confirmed(
     session
         .say(v1::agent_message::Message::Events(marker))
         .await;
-    let lease = u64::try_from(GatewayConfig::default().lease.as_millis()).unwrap();
+    let lease = u64::try_from(GatewayOptions::default().lease.as_millis()).unwrap();
     let mut found = None;
     loop {
         match session.hear_else().await {
@@ -134,7 +119,7 @@ async fn leases_are_prolonged_for_nodes_with_keys_until_they_are_taken_away() {
     );
     tx.commit().await.unwrap();
     // What the gateway has read it may believe for so long, and the fence allows for it.
-    bed.clock.advance(view_of(GatewayConfig::default().lease));
+    bed.clock.advance(view_of(GatewayOptions::default().lease));
     assert_eq!(confirmed(&mut session, &bed, &both).await, None);
     // Several beats may be written as one, so the newest one's time tells that it came.
     until("the other node still beats", async || {
@@ -152,7 +137,6 @@ async fn a_key_that_a_person_has_to_bring_is_waited_for() {
     let wanted = v1::FetchKeyRequest {
         node_id: node.to_string(),
         name: "brought".to_owned(),
-        keeps_leases: true,
     };
     let waits = own.client().fetch_key(wanted.clone()).await.unwrap_err();
     assert_eq!(waits.code(), Code::NotFound, "{waits:?}");

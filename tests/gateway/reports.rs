@@ -6,7 +6,7 @@ use std::time::Duration;
 use host_domain::observation::Scalar;
 use host_domain::plugin::{Grants, Limits};
 use host_domain::time::{Clock, Millis};
-use host_server::gateway::{AgentAssignments, CollectorAssignment, NodeAssignment};
+use host_gateway::{AgentAssignments, CollectorAssignment, NodeAssignment};
 use proto::v1;
 use proto::v1::agent_message::Message as Say;
 use proto::v1::host_message::Message as Hear;
@@ -40,7 +40,6 @@ fn batch(sequence: u64, node: &str, at: Millis, items: &[(&str, Value)]) -> Say 
 async fn observations_are_stored_once_acknowledged_and_shown_live() {
     let bed = Bed::start().await;
     let (agent, node) = bed.agent("one").await;
-    let mut live = bed.feed.subscribe();
     let mut session = agent.connect().await.unwrap();
     let now = bed.clock.now();
     let items = [
@@ -48,15 +47,19 @@ async fn observations_are_stored_once_acknowledged_and_shown_live() {
         ("Bad Name", Value::Integer(7)),
         ("node.load", Value::Real(f64::NAN)),
     ];
-    for _ in 0..2 {
+    let shown = format!("observed {node} 1");
+    for n_shown in 1..=2 {
         session.say(batch(3, &node.to_string(), now, &items)).await;
         assert_eq!(session.hear_stored().await, 3);
         let latest = bed.db.latest_observations(&[node]).await.unwrap();
         let of_node = &latest[&node];
         assert_eq!(of_node.len(), 1, "{of_node:?}");
         assert_eq!(of_node["node.height"].value, Scalar::Int(7));
-        let shown = live.recv().await.unwrap();
-        assert_eq!((shown.node_id, shown.observations.len()), (node, 1));
+        until("the live observation", async || {
+            let lines = bed.events.lines();
+            lines.iter().filter(|line| **line == shown).count() == n_shown
+        })
+        .await;
     }
     let (from, to) = (now.minus(Duration::from_mins(1)), now);
     let samples = bed
@@ -88,7 +91,7 @@ async fn a_failing_collector_is_told_with_whose_fault_it_is() {
     session.say(Say::Observations(batch)).await;
     assert_eq!(session.hear_stored().await, 1);
     assert!(
-        bed.told
+        bed.events
             .lines()
             .contains(&"collector evm true ran out of time".to_owned())
     );
@@ -146,7 +149,7 @@ async fn an_event_is_stored_once_by_its_id() {
     assert_eq!(entries[0].entry.node_id, Some(node));
     assert_eq!(entries[0].entry.chain.as_deref(), Some("chain-a"));
     until("the hook", async || {
-        bed.told
+        bed.events
             .lines()
             .contains(&format!("event {} process_exited", ids[0]))
     })

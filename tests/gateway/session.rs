@@ -6,8 +6,8 @@ use host_domain::command::CommandState;
 use host_domain::config::recipe::Retry;
 use host_domain::config::step::{RenderedAction, RenderedStep};
 use host_domain::time::Clock;
-use host_server::gateway::{AgentAssignments, NodeAssignment, Order};
-use host_server::store::{Db, DbOptions};
+use host_gateway::{AgentAssignments, NodeAssignment, Order};
+use host_store::{Db, DbOptions};
 use proto::v1;
 use proto::v1::agent_message::Message as Say;
 use tonic::Code;
@@ -73,7 +73,7 @@ async fn an_agent_speaks_for_the_nodes_of_its_own_host_only() {
             .is_empty()
     );
     assert!(
-        !bed.told
+        !bed.events
             .lines()
             .iter()
             .any(|line| line.starts_with("collector"))
@@ -153,7 +153,7 @@ async fn a_session_ends_when_the_certificate_does() {
     bed.clock.advance(Duration::from_hours(744));
     session.beat(&[node]).await;
     let status = session.end().await;
-    assert!(status.message().contains("has ended"), "{status}");
+    assert!(status.message().contains("has expired"), "{status}");
 }
 
 #[tokio::test]
@@ -171,10 +171,10 @@ async fn a_second_session_replaces_the_first() {
     drop(second);
     let gone = format!("disconnected {}", agent.id);
     until("the end of the second", async || {
-        bed.told.lines().contains(&gone)
+        bed.events.lines().contains(&gone)
     })
     .await;
-    let told = bed.told.lines();
+    let told = bed.events.lines();
     assert_eq!(
         told.iter().filter(|line| **line == gone).count(),
         1,
@@ -265,7 +265,7 @@ async fn an_agent_that_does_not_read_fills_a_bounded_queue_and_is_dropped() {
     let session = agent.connect().await.unwrap();
     let gone = format!("disconnected {}", agent.id);
     until("the end of the session", async || {
-        bed.told.lines().contains(&gone)
+        bed.events.lines().contains(&gone)
     })
     .await;
     let mut n_sent = 0;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use host_domain::ids::{KeyId, NodeId};
 use host_domain::key::{KeyAlgorithm, NodeKey, SealedKey};
 use host_domain::time::Millis;
-use host_server::config::{BackupConfig, S3Config};
-use host_server::keys::{BackupError, KeyBackup};
+use host_keys::{BackupConfig, S3Config};
+use host_keys::{BackupError, KeyBackup};
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 

@@ -12,8 +12,8 @@ use host_domain::node::Reason;
 use host_domain::observation::Scalar;
 use host_domain::plugin::PluginKind;
 use host_runtime::{
-    FactSource, HostFacts, IncidentView, LabelView, NodeContext, Notification, NotificationStatus,
-    SecretSource, Services,
+    FactSource, IncidentView, LabelView, MachineFacts, NodeContext, Notification,
+    NotificationStatus, SecretSource, Services,
 };
 use serde_json::{Value, json};
 
@@ -74,8 +74,8 @@ async fn evm_measures_a_node_that_lacks_a_method() {
 struct Facts;
 
 impl FactSource for Facts {
-    fn read(&self) -> Result<HostFacts, String> {
-        Ok(HostFacts {
+    fn read(&self) -> Result<MachineFacts, String> {
+        Ok(MachineFacts {
             cpus: 2,
             load1: 0.5,
             memory_used_bytes: 1 << 30,

@@ -28,7 +28,7 @@ struct Machines {
 }
 
 impl Machines {
-    /// `known_of_two` is the host key that the second one is held to.
+    /// `known_of_two` is the machine key that the second one is held to.
     fn declared(one: Sshd, two: Sshd, known_of_two: &str) -> Self {
         let mut dev = Dev::new(&["--no-agent", "--no-node"]);
         let gateway = dev.fix_gateway();
@@ -42,7 +42,7 @@ impl Machines {
             ("one", &one, known_of_one.as_str()),
             ("two", &two, known_of_two),
         ];
-        let hosts = machines.map(|(name, sshd, known_host)| {
+        let declared = machines.map(|(name, sshd, known_host)| {
             json!({
                 "name": name,
                 "address": "127.0.0.1",
@@ -56,7 +56,7 @@ impl Machines {
         let racks = json!({
             "kind": "ssh",
             "gateway": format!("https://127.0.0.1:{gateway}"),
-            "hosts": hosts,
+            "machines": declared,
         });
         dev.configure(&format!(
             "providers: {}\n{MIGRATION}",
@@ -80,7 +80,7 @@ impl Machines {
         node
     }
 
-    /// Leads the first machine's way to the host through a network that can fail.
+    /// Leads the first machine's way to the machine through a network that can fail.
     async fn detour(&self) -> Proxy {
         let proxy = Proxy::to(&format!("127.0.0.1:{}", self.gateway)).await;
         let run = self.one.path("machine/agent/run");
@@ -163,8 +163,8 @@ async fn a_node_with_a_key_moves_to_another_machine_and_the_old_one_is_free_when
     let after = machines.dev.get("nodes/mover").await;
     assert_eq!(after["display_state"], "healthy", "{after:#}");
     assert_ne!(
-        after["placement"]["host_id"],
-        before["placement"]["host_id"]
+        after["placement"]["machine_id"],
+        before["placement"]["machine_id"]
     );
     assert_eq!(agents_on(&machines.two).len(), 1);
     let steps = operation["steps"].as_array().unwrap();
@@ -202,7 +202,7 @@ async fn a_node_with_a_key_moves_to_another_machine_and_the_old_one_is_free_when
     machines.dev.post("nodes", &wanted).await;
     eventually("another node has it", Duration::from_secs(30), async || {
         let next = machines.dev.try_get("nodes/next").await?;
-        (next["placement"]["host_id"] == before["placement"]["host_id"]).then_some(())
+        (next["placement"]["machine_id"] == before["placement"]["machine_id"]).then_some(())
     })
     .await;
 }
@@ -220,7 +220,7 @@ async fn a_machine_that_can_not_be_used_leaves_a_moving_node_where_it_is() {
     let operation = machines.moved().await;
     let error = operation["error"].as_str().unwrap();
     assert!(
-        error.contains("host key is not the declared one"),
+        error.contains("machine key is not the declared one"),
         "{error}"
     );
     assert!(!error.contains("not undone"), "{error}");

@@ -108,16 +108,16 @@ async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
         "{operation:#}\n{}",
         dev.log()
     );
-    let plan = output(&operation, "plan_host");
+    let plan = output(&operation, "plan_machine");
     assert!(
         plan.contains("Plan: 2 to add, 0 to change, 0 to destroy."),
         "{plan}"
     );
     assert!(plan.contains("The plan is sha256:"), "{plan}");
-    let applied = output(&operation, "create_host");
+    let applied = output(&operation, "create_machine");
     assert!(applied.contains("Apply complete!"), "{applied}");
     let node = dev.get("nodes/cloudy").await;
-    assert_eq!(node["placement"]["host_ip"], "127.0.0.1");
+    assert_eq!(node["placement"]["machine_ip"], "127.0.0.1");
 
     // The token went to the machine and nowhere else that is kept in the clear.
     let token_file = machines(&dev)[0].join("token");
@@ -131,7 +131,7 @@ async fn a_machine_is_planned_made_as_planned_and_destroyed_with_its_node() {
     let begun = dev.post("nodes/cloudy/terminate", &json!({})).await;
     let operation = ended(&dev, &begun, Duration::from_mins(1)).await;
     assert_eq!(operation["state"], "succeeded", "{operation:#}");
-    let destroyed = output(&operation, "destroy_host");
+    let destroyed = output(&operation, "destroy_machine");
     assert!(
         destroyed.contains("Destroy complete! Resources: 2 destroyed."),
         "{destroyed}"
@@ -150,7 +150,7 @@ async fn a_machine_that_is_made_in_part_is_destroyed_and_the_engine_quoted() {
     let operation = ended(&dev, &made, Duration::from_mins(1)).await;
     let error = operation["error"].as_str().unwrap();
     assert!(
-        error.starts_with("step `create_host`: `terraform apply`"),
+        error.starts_with("step `create_machine`: `terraform apply`"),
         "{error}"
     );
     assert!(
@@ -202,15 +202,18 @@ async fn a_node_that_moves_has_two_machines_and_in_the_end_the_new_one() {
         "{operation:#}\n{}",
         dev.log()
     );
-    let plan = output(&operation, "plan_host");
+    let plan = output(&operation, "plan_machine");
     assert!(
         plan.contains("Plan: 2 to add, 0 to change, 0 to destroy."),
         "{plan}"
     );
-    assert!(output(&operation, "create_host").contains("Apply complete!"));
+    assert!(output(&operation, "create_machine").contains("Apply complete!"));
     let node = dev.get("nodes/mover").await;
-    assert_ne!(node["placement"]["host_id"], before["placement"]["host_id"]);
-    assert_eq!(node["placement"]["host_ip"], "127.0.0.1");
+    assert_ne!(
+        node["placement"]["machine_id"],
+        before["placement"]["machine_id"]
+    );
+    assert_eq!(node["placement"]["machine_ip"], "127.0.0.1");
     assert_eq!(node["display_state"], "healthy", "{node:#}");
 
     // The old one is destroyed, with the agent that hangs, and nothing else is.
@@ -245,7 +248,7 @@ async fn a_machine_that_can_not_be_made_for_a_moving_node_leaves_it_where_it_is(
     assert_eq!(operation["state"], "failed", "{operation:#}");
     let error = operation["error"].as_str().unwrap();
     assert!(
-        error.starts_with("step `create_host`: `terraform apply`"),
+        error.starts_with("step `create_machine`: `terraform apply`"),
         "{error}"
     );
     assert!(error.contains("the quota is used up"), "{error}");
@@ -305,20 +308,24 @@ fn faulty() -> (Dev, PathBuf) {
 
 /// Where each fault ends a node, and words of its error.
 const ENDS: &[(&str, &str, &str)] = &[
-    ("hangs", "create_host", "can't be applied twice"),
-    ("lies", "create_host", "there is no output `address`"),
-    ("half-creates", "create_host", "out of quota, said (secret)"),
-    ("refuses", "plan_host", "Error: no such server type"),
-    ("babbles", "create_host", "what is not JSON"),
+    ("hangs", "create_machine", "can't be applied twice"),
+    ("lies", "create_machine", "there is no output `address`"),
+    (
+        "half-creates",
+        "create_machine",
+        "out of quota, said (secret)",
+    ),
+    ("refuses", "plan_machine", "Error: no such server type"),
+    ("babbles", "create_machine", "what is not JSON"),
     (
         "swaps",
-        "create_host",
+        "create_machine",
         "is not the one that the operation shows",
     ),
     (
         "clings",
-        "create_host",
-        "not undone: `destroy_host`: `destroy_host` failed: `tofu destroy`",
+        "create_machine",
+        "not undone: `destroy_machine`: `destroy_machine` failed: `tofu destroy`",
     ),
 ];
 

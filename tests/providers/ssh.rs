@@ -35,7 +35,7 @@ impl Racks {
             "    providers:\n      racks:\n        instance_type: any\n        default_region: default\n        regions: [default]\n",
         );
         dev.configure(&format!(
-            "providers:\n  racks:\n    kind: ssh\n    gateway: https://127.0.0.1:{gateway}\n{more}    hosts:\n      - name: one\n        address: 127.0.0.1\n        \
+            "providers:\n  racks:\n    kind: ssh\n    gateway: https://127.0.0.1:{gateway}\n{more}    machines:\n      - name: one\n        address: 127.0.0.1\n        \
              port: {}\n        user: {}\n        key_file: {}\n        known_host: {known_host}\n        dir: {}\n",
             sshd.port,
             user(),
@@ -108,7 +108,7 @@ impl Racks {
         assert!(!self.folder().exists(), "nothing is left on disk");
         let nodes = self.dev.get("nodes").await;
         for node in nodes["items"].as_array().unwrap() {
-            assert_eq!(node["placement"]["host_id"], Value::Null, "{node:#}");
+            assert_eq!(node["placement"]["machine_id"], Value::Null, "{node:#}");
         }
     }
 }
@@ -130,12 +130,14 @@ async fn an_agent_is_put_on_a_machine_keeps_running_and_is_gone_with_its_node() 
     let operation = racks
         .ended(&made["operation"]["id"], Duration::from_secs(30))
         .await;
-    let plan = step(&operation, "plan_host")["output"].as_str().unwrap();
+    let plan = step(&operation, "plan_machine")["output"].as_str().unwrap();
     assert!(
         plan.contains("machine one") && plan.contains("costs nothing"),
         "{plan}"
     );
-    let seen = step(&operation, "create_host")["output"].as_str().unwrap();
+    let seen = step(&operation, "create_machine")["output"]
+        .as_str()
+        .unwrap();
     assert!(
         seen.contains("Linux") && seen.contains("KiB free"),
         "{seen}"
@@ -175,7 +177,7 @@ async fn an_agent_is_put_on_a_machine_keeps_running_and_is_gone_with_its_node() 
         .ended(&ended["operation"]["id"], Duration::from_mins(1))
         .await;
     assert_eq!(ended["state"], "succeeded", "{ended:#}");
-    let said = step(&ended, "destroy_host")["output"].as_str().unwrap();
+    let said = step(&ended, "destroy_machine")["output"].as_str().unwrap();
     assert!(said.contains("nothing is left"), "{said}");
     racks.is_clean().await;
     let agents = racks.dev.get("agents").await;
@@ -198,11 +200,11 @@ async fn a_machine_with_another_host_key_is_refused_and_nothing_is_done_to_it() 
         .await;
     let error = failed["error"].as_str().unwrap();
     assert!(
-        error.starts_with("step `create_host`: the machine `one` can't be used"),
+        error.starts_with("step `create_machine`: the machine `one` can't be used"),
         "{error}"
     );
     assert!(
-        error.contains("host key is not the declared one"),
+        error.contains("machine key is not the declared one"),
         "{error}"
     );
     assert!(
@@ -246,7 +248,7 @@ async fn a_machine_that_is_away_is_tried_again_and_then_given_up() {
         async || {
             let log = racks.dev.log();
             let node = racks.dev.try_get("nodes/back").await?;
-            (!log.is_empty() && node["placement"]["host_id"].is_string()).then_some(())
+            (!log.is_empty() && node["placement"]["machine_id"].is_string()).then_some(())
         },
     )
     .await;

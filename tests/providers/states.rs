@@ -1,4 +1,4 @@
-//! States of machines: real Terraform with a real bucket, and a host that is killed while the engine is at work.
+//! States of machines: real Terraform with a real bucket, and a machine that is killed while the engine is at work.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -176,7 +176,7 @@ async fn a_state_in_a_bucket_is_locked_while_the_engine_works_and_gone_afterward
     let begun = dev.post("nodes/cloudy/terminate", &json!({})).await;
     let operation = ended(&dev, &begun, Duration::from_mins(1)).await;
     assert_eq!(operation["state"], "succeeded", "{operation:#}");
-    let destroyed = output(&operation, "destroy_host");
+    let destroyed = output(&operation, "destroy_machine");
     assert!(destroyed.contains("2 destroyed."), "{destroyed}");
     nothing_is_left(&dev, &weed).await;
 }

@@ -25,7 +25,11 @@ const HARMLESS: [Mishap; 2] = [Mishap::Twice, Mishap::AtOnce];
 const FAILING: [Mishap; 2] = [Mishap::Refused, Mishap::Lost];
 const KILLING: [Mishap; 2] = [Mishap::KilledBefore, Mishap::KilledAfter];
 /// Only versions that run no more call these.
-const OLD: [&str; 3] = ["reserve_host", "release_host", "issue_enrolment_token"];
+const OLD: [&str; 3] = [
+    "reserve_machine",
+    "release_machine",
+    "issue_enrolment_token",
+];
 /// Only who waits in vain, or is told to stop, calls this.
 const IMPATIENT: &str = "withdraw_command";
 /// Where a provisioning is let fail when it is its undoing that is looked at.
@@ -141,7 +145,7 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
     let living = living.collect();
     for case in &all {
         let node = nodes.iter().find(|node| id_of(node) == case.node).unwrap();
-        assert_eq!(node["placement"]["host_id"], Value::Null, "{node:#}");
+        assert_eq!(node["placement"]["machine_id"], Value::Null, "{node:#}");
         let operation = node["operation_id"].as_str().unwrap();
         let path = format!("operations/{operation}");
         let operation = fleet.scene.dev.get(&path).await;
@@ -154,7 +158,7 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
 /// Whether a termination has to fail: there are several tries at each command, and its last word counts once it is said.
 fn is_kept_from_ending(case: &Case) -> bool {
     case.faults.iter().any(|fault| match fault.call.as_str() {
-        "mark_terminating" | "back_up_keys" | "destroy_host" | "retire_keys" => {
+        "mark_terminating" | "back_up_keys" | "destroy_machine" | "retire_keys" => {
             FAILING.contains(&fault.mishap)
         }
         "mark_terminated" => fault.mishap == Mishap::Refused,

@@ -35,7 +35,7 @@ fn signed(agent: &Path) -> Vec<(u128, String)> {
 
 async fn host_of(dev: &Dev) -> Option<String> {
     let node = dev.node().await?;
-    node["placement"]["host_id"].as_str().map(str::to_owned)
+    node["placement"]["machine_id"].as_str().map(str::to_owned)
 }
 
 async fn kinds(dev: &Dev) -> Vec<Value> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use serde_json::{Value, json};
 
 use crate::plugins::support::guest;

@@ -1,7 +1,7 @@
 //! API keys, idempotent answers and the audit log.
 
 use host_domain::time::Millis;
-use host_server::store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError, UNANSWERED};
+use host_store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError, UNANSWERED};
 
 use crate::support::database::TestDb;
 

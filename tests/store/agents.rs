@@ -1,12 +1,12 @@
-//! Hosts, agents and the tokens by which they join.
+//! Machines, agents and the tokens by which they join.
 
 use host_domain::agent::{Agent, EnrolmentToken};
-use host_domain::ids::{AgentId, HostId};
+use host_domain::ids::{AgentId, MachineId};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
-use super::builders::{agent, host, stored_agent};
+use super::builders::{agent, machine, stored_agent};
 use crate::support::database::TestDb;
 
 pub(crate) async fn contract(test: &TestDb) {
@@ -18,38 +18,38 @@ pub(crate) async fn contract(test: &TestDb) {
 }
 
 async fn hosts_have_their_own_names(db: &Db) {
-    let (one, two) = (host("one"), host("two"));
+    let (one, two) = (machine("one"), machine("two"));
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.insert_host(&one).await.unwrap());
-    assert!(tx.insert_host(&two).await.unwrap());
+    assert!(tx.insert_machine(&one).await.unwrap());
+    assert!(tx.insert_machine(&two).await.unwrap());
     tx.commit().await.unwrap();
-    assert_eq!(db.host(one.id).await.unwrap(), Some(one.clone()));
-    assert_eq!(db.host_by_name("two").await.unwrap(), Some(two.clone()));
-    assert_eq!(db.host(HostId(Uuid::nil())).await.unwrap(), None);
+    assert_eq!(db.machine(one.id).await.unwrap(), Some(one.clone()));
+    assert_eq!(db.machine_by_name("two").await.unwrap(), Some(two.clone()));
+    assert_eq!(db.machine(MachineId(Uuid::nil())).await.unwrap(), None);
     assert_eq!(
-        db.list_hosts(None, 9).await.unwrap(),
+        db.list_machines(None, 9).await.unwrap(),
         [one.clone(), two.clone()]
     );
-    assert_eq!(db.list_hosts(Some(one.id), 9).await.unwrap(), [two]);
+    assert_eq!(db.list_machines(Some(one.id), 9).await.unwrap(), [two]);
     let mut tx = db.begin().await.unwrap();
-    assert!(!tx.insert_host(&host("one")).await.unwrap(), "its name is taken");
-    assert_eq!(tx.host_by_name("one").await.unwrap(), Some(one.clone()));
-    assert!(tx.set_host_ip(one.id, "10.0.0.1").await.unwrap());
-    assert!(!tx.set_host_ip(HostId(Uuid::nil()), "10.0.0.1").await.unwrap());
-    let moved = tx.host(one.id).await.unwrap().unwrap();
+    assert!(!tx.insert_machine(&machine("one")).await.unwrap(), "its name is taken");
+    assert_eq!(tx.machine_by_name("one").await.unwrap(), Some(one.clone()));
+    assert!(tx.set_machine_ip(one.id, "10.0.0.1").await.unwrap());
+    assert!(!tx.set_machine_ip(MachineId(Uuid::nil()), "10.0.0.1").await.unwrap());
+    let moved = tx.machine(one.id).await.unwrap().unwrap();
     assert_eq!(moved.ip.as_deref(), Some("10.0.0.1"));
 }
 
 async fn the_newest_agent_of_a_host_counts(db: &Db) {
     let first = stored_agent(db, "machine").await;
-    let machine = db.host(first.host_id).await.unwrap().unwrap();
+    let machine = db.machine(first.machine_id).await.unwrap().unwrap();
     let second = agent(&machine);
     let mut tx = db.begin().await.unwrap();
     tx.insert_agent(&second).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(db.agent(second.id).await.unwrap(), Some(second.clone()));
     assert_eq!(
-        db.agent_of_host(machine.id).await.unwrap(),
+        db.agent_of_machine(machine.id).await.unwrap(),
         Some(second.clone())
     );
     let mut tx = db.begin().await.unwrap();
@@ -70,7 +70,7 @@ async fn the_newest_agent_of_a_host_counts(db: &Db) {
     };
     assert_eq!(db.agent(second.id).await.unwrap(), Some(revoked.clone()));
     assert_eq!(
-        db.agent_of_host(machine.id).await.unwrap(),
+        db.agent_of_machine(machine.id).await.unwrap(),
         Some(first.clone())
     );
     assert_eq!(
@@ -107,10 +107,10 @@ async fn agents_are_touched_together(db: &Db) {
 }
 
 async fn a_token_is_used_once(db: &Db) {
-    let machine = db.host_by_name("one").await.unwrap().unwrap();
+    let machine = db.machine_by_name("one").await.unwrap().unwrap();
     let token = |hash: &str| EnrolmentToken {
         hash: hash.to_owned(),
-        host_id: machine.id,
+        machine_id: machine.id,
         node_id: None,
         expires_at: Millis(100),
         used_at: None,
@@ -140,7 +140,7 @@ async fn a_token_is_used_once(db: &Db) {
     assert!(tx.node_has_enrolment_token(node, machine.id).await.unwrap());
     let other = host_domain::ids::NodeId(Uuid::nil());
     assert!(!tx.node_has_enrolment_token(other, machine.id).await.unwrap());
-    let elsewhere = db.host_by_name("two").await.unwrap().unwrap().id;
+    let elsewhere = db.machine_by_name("two").await.unwrap().unwrap().id;
     assert!(!tx.node_has_enrolment_token(node, elsewhere).await.unwrap());
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(3)).await.unwrap(), 2);
     assert_eq!(tx.revoke_node_enrolment_tokens(node, Millis(4)).await.unwrap(), 0);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use host_domain::agent::{Agent, Host};
+use host_domain::agent::{Agent, Machine};
 use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::ids::{
-    AgentId, EventId, HostId, IncidentId, NodeId, NotificationId, OperationId, RevisionId,
+    AgentId, EventId, IncidentId, MachineId, NodeId, NotificationId, OperationId, RevisionId,
     SubscriptionId,
 };
 use host_domain::incident::{Incident, IncidentKey, IncidentState, Severity, SubjectKind};
@@ -16,7 +16,7 @@ use host_domain::plugin::{Grants, Limits};
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
 use host_domain::subscription::{Subscription, SubscriptionState};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 pub(crate) fn node(name: &str) -> Node {
@@ -66,9 +66,9 @@ pub(crate) async fn stored_node_in(db: &Db, name: &str, state: NodeState) -> Nod
     node
 }
 
-pub(crate) fn host(name: &str) -> Host {
-    Host {
-        id: HostId(Uuid::now_v7()),
+pub(crate) fn machine(name: &str) -> Machine {
+    Machine {
+        id: MachineId(Uuid::now_v7()),
         name: name.to_owned(),
         provider: "local".to_owned(),
         region: "here".to_owned(),
@@ -77,10 +77,10 @@ pub(crate) fn host(name: &str) -> Host {
     }
 }
 
-pub(crate) fn agent(host: &Host) -> Agent {
+pub(crate) fn agent(machine: &Machine) -> Agent {
     Agent {
         id: AgentId(Uuid::now_v7()),
-        host_id: host.id,
+        machine_id: machine.id,
         name: "agent".to_owned(),
         version: "0.1.0".to_owned(),
         certificate_not_after: Millis(9_000),
@@ -90,12 +90,12 @@ pub(crate) fn agent(host: &Host) -> Agent {
     }
 }
 
-/// A stored agent on a stored host.
+/// A stored agent on a stored machine.
 pub(crate) async fn stored_agent(db: &Db, name: &str) -> Agent {
-    let host = host(name);
-    let agent = agent(&host);
+    let machine = machine(name);
+    let agent = agent(&machine);
     let mut tx = db.begin().await.unwrap();
-    tx.insert_host(&host).await.unwrap();
+    tx.insert_machine(&machine).await.unwrap();
     tx.insert_agent(&agent).await.unwrap();
     tx.commit().await.unwrap();
     agent

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_domain::time::Millis;
-use host_server::store::{BusEvent, Db, OutboxLag};
+use host_store::{BusEvent, Db, OutboxLag};
 
 use super::builders::{event, node};
 use crate::support::database::TestDb;

@@ -7,7 +7,7 @@ use host_domain::command::{Command, CommandKind, CommandOutcome, CommandState};
 use host_domain::ids::CommandId;
 use host_domain::node::Node;
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 use super::builders::{stored_agent, stored_node};

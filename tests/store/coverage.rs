@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Opened for another crate's tables; it has tests of its own.
-const NOT_SQL_OF_OURS: &[&str] = &["engine_file.rs"];
+/// Public functions here run no SQL; they have tests of their own.
+const NOT_SQL: &[&str] = &["config.rs", "databases.rs"];
 
 #[test]
 fn every_function_of_the_store_is_in_the_contract() {
@@ -15,8 +15,8 @@ fn every_function_of_the_store_is_in_the_contract() {
     }
     let mut missing = BTreeSet::new();
     let mut n_functions = 0;
-    for (file, text) in sources(&root.join("../host/server/src/store")) {
-        if NOT_SQL_OF_OURS.contains(&file.as_str()) {
+    for (file, text) in sources(&root.join("../host/store/src")) {
+        if NOT_SQL.contains(&file.as_str()) {
             continue;
         }
         for name in public_functions(&text) {

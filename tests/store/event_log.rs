@@ -2,7 +2,7 @@
 
 use host_domain::ids::NodeId;
 use host_domain::time::Millis;
-use host_server::store::{Db, NewLogEntry};
+use host_store::{Db, NewLogEntry};
 use uuid::Uuid;
 
 use crate::support::database::TestDb;

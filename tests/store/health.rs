@@ -1,10 +1,11 @@
 //! Heartbeats and health rows.
 
 use host_domain::health::HealthTrack;
+use host_domain::heartbeat::NodeBeat;
 use host_domain::ids::NodeId;
 use host_domain::node::{ApplicationHealth, NodeState, Reason};
 use host_domain::time::Millis;
-use host_server::store::{BeatRow, CountedMisses, Db, FoundHealth, StoreError};
+use host_store::{CountedMisses, Db, FoundHealth, StoreError};
 use uuid::Uuid;
 
 use super::builders::{stored_node, stored_node_in};
@@ -19,8 +20,8 @@ pub(crate) async fn contract(test: &TestDb) {
     policies_judge_only_some_states(db).await;
 }
 
-fn beat(node_id: NodeId, at: i64, processes_run: bool) -> BeatRow {
-    BeatRow {
+fn beat(node_id: NodeId, at: i64, processes_run: bool) -> NodeBeat {
+    NodeBeat {
         node_id,
         at: Millis(at),
         processes_json: format!("[{at}]"),
@@ -28,7 +29,7 @@ fn beat(node_id: NodeId, at: i64, processes_run: bool) -> BeatRow {
     }
 }
 
-async fn record(db: &Db, beats: &[BeatRow]) {
+async fn record(db: &Db, beats: &[NodeBeat]) {
     let mut tx = db.begin().await.unwrap();
     tx.record_beats(beats).await.unwrap();
     tx.commit().await.unwrap();

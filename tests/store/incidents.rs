@@ -2,7 +2,7 @@
 
 use host_domain::incident::{Incident, IncidentEvent, IncidentState, Severity};
 use host_domain::time::Millis;
-use host_server::store::{Db, IncidentFilter, IncidentHistoryEntry, StoreError};
+use host_store::{Db, IncidentFilter, IncidentHistoryEntry, StoreError};
 
 use super::builders::{incident, stored_incident};
 use crate::support::database::TestDb;

@@ -3,7 +3,7 @@
 use host_domain::ids::{KeyId, NodeId};
 use host_domain::key::{KeyAlgorithm, NodeKey, SealedKey};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 use super::builders::stored_node;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_domain::time::Millis;
-use host_server::store::{Db, Fence, StoreError};
+use host_store::{Db, Fence, StoreError};
 
 use crate::support::database::TestDb;
 use crate::support::wait::eventually;

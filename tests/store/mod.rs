@@ -47,7 +47,7 @@ contracts!(
     subscriptions,
     node_migrations,
     agents,
-    host_claims,
+    machine_claims,
     keys,
     plugin_revisions,
     access,

@@ -1,11 +1,11 @@
 //! Moves of nodes: changed by one writer at a time, found by node and while they are open.
 
-use host_domain::ids::HostId;
+use host_domain::ids::MachineId;
 use host_domain::migration::NodeMigration;
 use host_domain::node::Node;
 use host_domain::operation::{Operation, OperationKind, OperationState};
 use host_domain::time::Millis;
-use host_server::store::{Db, StoreError};
+use host_store::{Db, StoreError};
 
 use super::builders::{operation_id, stored_agent, stored_node};
 use crate::support::database::TestDb;
@@ -26,8 +26,8 @@ pub(crate) async fn contract(test: &TestDb) {
 }
 
 async fn begin(db: &Db, node: &Node, at: i64) -> NodeMigration {
-    let host = stored_agent(db, &format!("host-{at}")).await.host_id;
-    let migration = stored(db, node, (host, None), at).await;
+    let machine = stored_agent(db, &format!("machine-{at}")).await.machine_id;
+    let migration = stored(db, node, (machine, None), at).await;
     let workflow = format!("migrate-node-{}-{at}", node.id);
     let found = db.operation_of_workflow(&workflow).await.unwrap();
     assert_eq!(found.unwrap().id, migration.operation_id);
@@ -35,15 +35,15 @@ async fn begin(db: &Db, node: &Node, at: i64) -> NodeMigration {
     migration
 }
 
-/// A migration that is on its way between two hosts.
-pub(crate) async fn begin_migration(db: &Db, node: &Node, (from, to): (HostId, HostId)) -> NodeMigration {
+/// A migration that is on its way between two machines.
+pub(crate) async fn begin_migration(db: &Db, node: &Node, (from, to): (MachineId, MachineId)) -> NodeMigration {
     stored(db, node, (from, Some(to)), 5).await
 }
 
 async fn stored(
     db: &Db,
     node: &Node,
-    (source, target): (HostId, Option<HostId>),
+    (source, target): (MachineId, Option<MachineId>),
     at: i64,
 ) -> NodeMigration {
     let operation = Operation {

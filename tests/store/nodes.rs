@@ -7,9 +7,9 @@ use host_domain::node::{
     ApplicationHealth, Condition, Node, NodeState, Placement, Reason, SyncStatus,
 };
 use host_domain::time::Millis;
-use host_server::store::{Db, NewCondition, NodeEventEntry, NodeFilter, StoreError};
+use host_store::{Db, NewCondition, NodeEventEntry, NodeFilter, StoreError};
 
-use super::builders::{host, node, operation_id, stored_node};
+use super::builders::{machine, node, operation_id, stored_node};
 use crate::support::database::TestDb;
 
 pub(crate) async fn contract(test: &TestDb) {
@@ -121,18 +121,18 @@ async fn a_name_is_free_again_when_its_node_is_gone(db: &Db) {
 
 async fn details_change_without_a_new_version(db: &Db) {
     let made = stored_node(db, "details").await;
-    let machine = host("machine-of-details");
+    let machine = machine("machine-of-details");
     let placement = Placement {
         provider: "local".to_owned(),
-        host_id: Some(machine.id),
-        host_ip: Some("10.0.0.1".to_owned()),
+        machine_id: Some(machine.id),
+        machine_ip: Some("10.0.0.1".to_owned()),
         ..Placement::default()
     };
     let ports = BTreeMap::from([("rpc".to_owned(), 1), ("p2p".to_owned(), u16::MAX)]);
     let versions = BTreeMap::from([("anvil".to_owned(), "1.4.0".to_owned())]);
     let operation = operation_id();
     let mut tx = db.begin().await.unwrap();
-    tx.insert_host(&machine).await.unwrap();
+    tx.insert_machine(&machine).await.unwrap();
     assert!(tx.set_placement(made.id, &placement).await.unwrap());
     assert!(tx.set_ports(made.id, &ports).await.unwrap());
     assert!(tx.set_binary_versions(made.id, &versions).await.unwrap());
@@ -148,12 +148,12 @@ async fn details_change_without_a_new_version(db: &Db) {
         ..made
     };
     assert_eq!(after, expected);
-    let on_host = NodeFilter {
-        host_id: Some(machine.id),
+    let on_machine = NodeFilter {
+        machine_id: Some(machine.id),
         ..NodeFilter::default()
     };
     assert_eq!(
-        db.list_nodes(&on_host, None, 10).await.unwrap(),
+        db.list_nodes(&on_machine, None, 10).await.unwrap(),
         vec![expected]
     );
 }

@@ -6,7 +6,7 @@ use host_domain::ids::{IncidentId, NotificationId};
 use host_domain::incident::{Incident, IncidentState};
 use host_domain::notification::{DeliveryState, Notification, NotificationStatus};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 
 use super::builders::{notification, stored_incident};
 use crate::support::database::TestDb;

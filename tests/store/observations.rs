@@ -4,7 +4,7 @@ use host_domain::health::Sample;
 use host_domain::ids::NodeId;
 use host_domain::observation::{Observation, Scalar};
 use host_domain::time::Millis;
-use host_server::store::Db;
+use host_store::Db;
 use uuid::Uuid;
 
 use crate::support::database::TestDb;

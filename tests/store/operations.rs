@@ -3,7 +3,7 @@
 use host_domain::node::Node;
 use host_domain::operation::{Operation, OperationKind, OperationState, OperationStep, StepState};
 use host_domain::time::Millis;
-use host_server::store::{Db, OperationFilter, StoreError};
+use host_store::{Db, OperationFilter, StoreError};
 
 use super::builders::{operation_id, stored_node};
 use crate::support::database::TestDb;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use host_domain::event::HealthTransitionEvent;
 use host_domain::time::Millis;
-use host_server::store::{ClaimedEvent, Db, DeadLetter, OutboxLag};
+use host_store::{ClaimedEvent, Db, DeadLetter, OutboxLag};
 
 use super::builders::{event, node};
 use crate::support::database::TestDb;

@@ -6,7 +6,7 @@ use host_domain::ids::RevisionId;
 use host_domain::plugin::{Capability, Description, PluginKind};
 use host_domain::revision::{Revision, RevisionState};
 use host_domain::time::Millis;
-use host_server::store::{Db, StoreError};
+use host_store::{Db, StoreError};
 use uuid::Uuid;
 
 use super::builders::revision;

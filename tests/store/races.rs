@@ -5,7 +5,7 @@ use std::time::Duration;
 use host_domain::ids::NodeId;
 use host_domain::node::{Condition, Node, SyncStatus};
 use host_domain::time::Millis;
-use host_server::store::{Db, DbOptions, NewCondition, StoreError, Tx, Undone};
+use host_store::{Db, DbOptions, NewCondition, StoreError, Tx, Undone};
 use sqlx::Connection;
 
 use super::builders::{node, stored_node};
@@ -63,7 +63,7 @@ async fn every_writer_wins_in_the_end_and_no_write_is_lost(db: &Db) {
             let (db, id) = (db.clone(), node.id);
             tokio::spawn(async move {
                 for _ in 0..ROUNDS {
-                    while !host_server::store::retried(|| touch(&db, id)).await.unwrap() {}
+                    while !host_store::retried(|| touch(&db, id)).await.unwrap() {}
                 }
             })
         })
@@ -163,7 +163,7 @@ async fn a_file_that_another_process_writes_is_waited_for_and_tried_again(test: 
     assert!(refused.is_undone(), "{refused:?}");
     let node = node("after-the-other");
     let other = tokio::sync::Mutex::new(other);
-    let insert = host_server::store::retried(|| async {
+    let insert = host_store::retried(|| async {
         let mut tx = match db.begin().await {
             Ok(tx) => tx,
             Err(error) => {

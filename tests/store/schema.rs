@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use host_server::store::{Db, DbOptions, StoreError};
+use host_store::{Db, DbOptions, StoreError};
 
 use crate::support::database::TestDb;
 use crate::support::postgres::Postgres;
@@ -95,7 +95,7 @@ async fn refuses_an_empty_database(db: &Db) {
             (3, "node_migrations"),
             (4, "node_key_backups"),
             (5, "bus_outbox"),
-            (6, "host_claims"),
+            (6, "machine_claims"),
             (7, "dead_letters_return"),
             (8, "subscriptions")
         ]

@@ -8,7 +8,7 @@ use host_domain::subscription::{
     Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionState as S,
 };
 use host_domain::time::Millis;
-use host_server::store::{Db, StoreError, SubscriptionFilter, SubscriptionPayment};
+use host_store::{Db, StoreError, SubscriptionFilter, SubscriptionPayment};
 use uuid::Uuid;
 
 use super::builders::{node, stored_node, stored_node_in, subscription};
@@ -254,7 +254,7 @@ async fn nodes_of_before_there_were_subscriptions_get_one_each(test: &TestDb) {
     let live = stored_node(db, "live-before").await;
     let gone = stored_node_in(db, "gone-before", NodeState::Failed).await;
     let mut tx = db.begin().await.unwrap();
-    tx.append_audit(&host_server::store::AuditEntry {
+    tx.append_audit(&host_store::AuditEntry {
         seq: 0,
         at: Millis(1),
         actor: "alice".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_server::store::{Db, DbOptions, StoreError};
+use host_store::{Db, DbOptions, StoreError};
 
 use super::builders::{node, stored_node};
 use crate::support::database::TestDb;
@@ -78,7 +78,7 @@ async fn a_failure_says_what_to_do(db: &Db) {
     assert!(!error.is_retryable());
     drop(tx);
     let mut tx = db.begin().await.unwrap();
-    let event = host_server::store::NodeEventEntry {
+    let event = host_store::NodeEventEntry {
         id: "1".to_owned(),
         node_id: node("nowhere").id,
         at: host_domain::time::Millis(1),

@@ -2,9 +2,9 @@
 
 use host_domain::observation::{Observation, Scalar};
 use host_domain::time::Millis;
-use host_server::store::{Db, NodeFilter, SubscriptionPayment, TransferError};
+use host_store::{Db, NodeFilter, SubscriptionPayment, TransferError};
 
-use super::builders::{host, node, subscription};
+use super::builders::{machine, node, subscription};
 use crate::support::database::TestDb;
 use crate::support::postgres::Postgres;
 
@@ -28,7 +28,7 @@ async fn import(db: &Db, lines: &[String]) -> Result<u64, TransferError> {
 /// Rows of every type, more than a page of one table, and every kind of text.
 async fn fill(db: &Db) {
     let mut tx = db.begin().await.unwrap();
-    tx.insert_host(&host("machine")).await.unwrap();
+    tx.insert_machine(&machine("machine")).await.unwrap();
     let paid = subscription("alice");
     tx.insert_subscription(&paid).await.unwrap();
     let payment = SubscriptionPayment {
@@ -72,7 +72,7 @@ pub(super) async fn contract(source: &Db, target: &Db, back: &Db) {
     }
     // It counts on behind what came in.
     let mut tx = target.begin().await.unwrap();
-    tx.append_audit(&host_server::store::AuditEntry {
+    tx.append_audit(&host_store::AuditEntry {
         seq: 0,
         at: Millis(1),
         actor: "x".to_owned(),

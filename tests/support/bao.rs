@@ -14,7 +14,7 @@ use super::wait::eventually;
 
 /// Who may do everything; the server is told so at its start.
 const ROOT: &str = "root";
-/// What a host needs, as docs/operator.md says.
+/// The policy that a host needs, as in docs/operator/keys.md.
 pub(crate) const POLICY: &str = r#"
 path "transit/keys/bellwether"    { capabilities = ["read"] }
 path "transit/encrypt/bellwether" { capabilities = ["update"] }

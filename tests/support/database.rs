@@ -1,6 +1,6 @@
 //! A database that one test owns: migrated, empty, and gone afterwards.
 
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 

@@ -270,7 +270,7 @@ impl Dev {
         let state = self.path(folder);
         let token = self.path(&format!("{folder}.token"));
         if !state.exists() {
-            let wanted = serde_json::json!({ "host": host });
+            let wanted = serde_json::json!({ "machine": host });
             let issued = self.post("agents/enrolment-tokens", &wanted).await;
             std::fs::write(&token, issued["token"].as_str().unwrap()).unwrap();
         }

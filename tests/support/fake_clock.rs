@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use host_domain::time::{Clock, Millis};
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 
 /// Time that stands still until it is moved. Clones share it.
 #[derive(Clone)]

@@ -35,7 +35,7 @@ struct State {
     n_sessions: usize,
     /// Answers are left out.
     is_deaf: bool,
-    /// How long processes with keys may run after an answer; zero: the host counts no leases.
+    /// How long processes with keys may run after an answer. The gateway confirms no beats when this is zero.
     lease: Duration,
     /// How long certificates live.
     life: Option<Duration>,
@@ -271,7 +271,7 @@ impl AgentGateway for Service {
                 .sign(&request.csr_der, &agent_id, self.life());
         Ok(Response::new(pb::EnrollResponse {
             agent_id,
-            host_id: uuid::Uuid::now_v7().to_string(),
+            machine_id: uuid::Uuid::now_v7().to_string(),
             certificate_der,
             ca_der: self.authority.der.clone(),
             not_after_ms,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use host_server::engine::temporal::TemporalOptions;
+use host_engine::temporal::TemporalOptions;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,5 +1,7 @@
 //! The house rules that no compiler checks. Each rule is a function over files, and each is shown a violation that it must find.
 
+mod crates;
+mod docs;
 mod proofs;
 mod sources;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use host_agent::AgentConfig;
-use host_domain::ids::{HostId, NodeId, SubscriptionId};
+use host_domain::ids::{MachineId, NodeId, SubscriptionId};
 use host_domain::incident::Incident;
 use host_domain::node::{Condition, Node, NodeState, Placement};
 use host_domain::observation::{Observation, Scalar};
@@ -15,7 +15,7 @@ use host_runtime::CompileMode;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
 use host_server::ops::{IncidentFilter, OpError, PluginStats, Principal, Scope};
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -169,7 +169,7 @@ impl Bed {
     }
 
     /// A healthy node of a chain that nobody made.
-    pub(super) async fn node(&self, chain: &str, host: Option<HostId>) -> NodeId {
+    pub(super) async fn node(&self, chain: &str, host: Option<MachineId>) -> NodeId {
         let id = NodeId(Uuid::now_v7());
         let node = Node {
             id,
@@ -183,7 +183,7 @@ impl Bed {
             },
             reasons: Vec::new(),
             placement: Placement {
-                host_id: host,
+                machine_id: host,
                 ..Placement::default()
             },
             ports: BTreeMap::from([("rpc".to_owned(), 1)]),
@@ -257,8 +257,8 @@ impl Bed {
     }
 
     /// The machine that [`Self::agent`] runs on.
-    pub(super) async fn machine(&self) -> HostId {
-        self.db.host_by_name("local").await.unwrap().unwrap().id
+    pub(super) async fn machine(&self) -> MachineId {
+        self.db.machine_by_name("local").await.unwrap().unwrap().id
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use host_domain::breaker::{FAILURES_MAX, PAUSE};
 use host_domain::node::ApplicationHealth;
 use host_domain::notification::DeliveryState;
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, Folder, policies, policy_plugin};

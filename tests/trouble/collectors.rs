@@ -8,7 +8,7 @@ use host_domain::ids::NodeId;
 use host_domain::incident::{Incident, SubjectKind};
 use host_domain::node::ApplicationHealth;
 use host_domain::time::Millis;
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use host_domain::incident::SubjectKind;
 use host_domain::node::ApplicationHealth;
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, Folder, policies, policy_plugin};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use host_domain::ids::NodeId;
 use host_domain::incident::{IncidentState, SubjectKind};
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 use serde_json::json;
 
 use super::bed::{Bed, Folder, policies, policy_plugin};

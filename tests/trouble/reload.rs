@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use host_domain::health::Verdict;
 use host_domain::ids::NodeId;
 use host_server::app::App;
-use host_server::clock::SystemClock;
+use host_system::SystemClock;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, Folder, policies, policy_plugin};

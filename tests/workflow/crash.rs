@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use host_server::engine::duroxide::{DuroxideEngine, DuroxideOptions};
-use host_server::engine::temporal::TemporalEngine;
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use host_engine::temporal::TemporalEngine;
 use host_workflows::{
     Activities, Activity, ActivityError, Engine, Failure, Flow, Outcome, Retry, Workflow,
     Workflows, start,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::time::Millis;
-use host_server::engine::duroxide::{DuroxideEngine, DuroxideOptions, StartError};
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, StartError};
 use host_workflows::{Engine, Outcome, Started, Workflows, start};
 use tempfile::TempDir;
 

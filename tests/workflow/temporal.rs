@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_server::config::TemporalConfig;
-use host_server::engine::temporal::{StartError, TemporalEngine, TemporalOptions};
+use host_engine::TemporalConfig;
+use host_engine::temporal::{StartError, TemporalEngine, TemporalOptions};
 use host_workflows::{Engine, Outcome, Started, Workflows, start};
 
 use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, wait_for, workflows};

@@ -1,4 +1,4 @@
-# One node's machine at Hetzner Cloud. The key comes by the environment: HCLOUD_TOKEN.
+# One node's machine at Hetzner Cloud. Credentials come from the environment: HCLOUD_TOKEN.
 
 terraform {
   required_version = ">= 1.6"
@@ -46,12 +46,12 @@ resource "hcloud_server" "node" {
   })
 
   lifecycle {
-    # It holds a token that is worth nothing after the first start: a new one is no reason for a new machine.
+    # The token in here is worthless after the first start: a new token must not replace the machine.
     ignore_changes = [user_data]
   }
 }
 
-# By which people find the machine; the host wants it of every module.
+# The address that people find the machine by; the host requires this output from every module.
 output "address" {
   value = hcloud_server.node.ipv4_address
 }

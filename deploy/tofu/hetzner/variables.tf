@@ -1,4 +1,4 @@
-# Set by the host for each machine.
+# The host sets these for each machine.
 
 variable "name" {
   type        = string
@@ -17,30 +17,30 @@ variable "instance_type" {
 
 variable "gateway" {
   type        = string
-  description = "Where the agent reaches its host."
+  description = "URL of the gateway, where the agent connects to the host."
 }
 
 variable "ca_pem" {
   type        = string
-  description = "The authority that the agent trusts."
+  description = "Certificate of the authority that the agent trusts, in PEM."
 }
 
 variable "token" {
   type        = string
   sensitive   = true
-  description = "One-time token by which the agent enrols; empty when the machine is destroyed."
+  description = "One-time token that the agent enrols with; empty when the machine is destroyed."
 }
 
-# Set by the operator under `variables`.
+# The operator sets these in `variables` of the machine provider.
 
 variable "agent_url" {
   type        = string
-  description = "Where the machine fetches the agent's program."
+  description = "URL from which the machine downloads the agent."
 }
 
 variable "agent_sha256" {
   type        = string
-  description = "Digest of the agent's program, in hex."
+  description = "SHA-256 digest of the agent, in hex."
 }
 
 variable "image" {
@@ -52,5 +52,5 @@ variable "image" {
 variable "open_tcp_ports" {
   type        = list(string)
   default     = []
-  description = "Ports that anybody may reach, for the node's peers. The agent needs none."
+  description = "TCP ports that are open to everyone, for the node's peers. The agent needs none."
 }

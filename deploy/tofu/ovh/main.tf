@@ -1,4 +1,4 @@
-# One node's machine in OVHcloud's Public Cloud, by its OpenStack API. The keys come by the environment: OS_AUTH_URL,
+# One node's machine in OVHcloud's Public Cloud, through its OpenStack API. Credentials come from the environment: OS_AUTH_URL,
 # OS_USERNAME, OS_PASSWORD, OS_PROJECT_ID and so on, as in the project's openrc file.
 
 terraform {
@@ -18,7 +18,7 @@ provider "openstack" {
 
 resource "openstack_networking_secgroup_v2" "node" {
   name        = var.name
-  description = "Made by Bellwether"
+  description = "Created by Bellwether"
 }
 
 resource "openstack_networking_secgroup_rule_v2" "open" {
@@ -54,12 +54,12 @@ resource "openstack_compute_instance_v2" "node" {
   }
 
   lifecycle {
-    # It holds a token that is worth nothing after the first start: a new one is no reason for a new machine.
+    # The token in here is worthless after the first start: a new token must not replace the machine.
     ignore_changes = [user_data]
   }
 }
 
-# By which people find the machine; the host wants it of every module.
+# The address that people find the machine by; the host requires this output from every module.
 output "address" {
   value = openstack_compute_instance_v2.node.access_ip_v4
 }

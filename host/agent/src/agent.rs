@@ -1,4 +1,4 @@
-//! The agent put together: what its parts share, and its life from start to end.
+//! Assembles the agent, and runs it from start to shutdown.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::adapters::process::Supervisor;
+use crate::adapters::{AdapterParts, Adapters};
 use crate::collect::{CollectorParts, Collectors};
 use crate::config::{AgentConfig, AgentError};
 use crate::executor::{Executor, ExecutorParts};
@@ -25,26 +25,26 @@ use crate::outbox::observations::Observations;
 use crate::tasks::Tasks;
 use crate::{facts, session, time};
 
-/// Messages that wait beside the session: progress and reports, which may be lost.
-const ASIDE_MAX: usize = 256;
-/// How long a former agent on the same folder may take to end.
+/// Progress and reports that wait for the session. A full queue drops them.
+const LOSSY_MAX: usize = 256;
+/// How long the previous agent process may take to release the state folder.
 const LOCK_MAX: Duration = Duration::from_secs(10);
-/// How long a download may wait for its next bytes.
+/// How long a download may stall.
 const READ_MAX: Duration = Duration::from_mins(1);
 
-/// What the parts of an agent share.
+/// The parts of an agent.
 pub(crate) struct Agent {
     pub(crate) config: AgentConfig,
     pub(crate) layout: Layout,
     pub(crate) executor: Arc<Executor>,
-    pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) adapters: Arc<Adapters>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) observations: Arc<Observations>,
     pub(crate) collectors: Arc<Collectors>,
-    /// The channel to the gateway, while a session is kept.
-    pub(crate) link: watch::Sender<Option<Channel>>,
-    /// What may be lost on its way to the host; held by the session.
-    pub(crate) aside: Mutex<mpsc::Receiver<Out>>,
+    /// The channel to the gateway, while there is a session.
+    pub(crate) gateway: watch::Sender<Option<Channel>>,
+    /// Messages for the host that may be lost. The session holds the lock.
+    pub(crate) lossy: Mutex<mpsc::Receiver<Out>>,
     pub(crate) tasks: Tasks,
 }
 
@@ -60,7 +60,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let _lock = lock(&config, &layout).await?;
     let tasks = Tasks::new(shutdown.child_token());
     let agent = Arc::new(assemble(config.clone(), layout, tasks.clone())?);
-    // Nodes come first: they are cared for also when the host is never reached.
+    // Nodes come first, because they must run even if the host is unreachable.
     agent.resume().map_err(state)?;
     let identity = Identity::load_or_enrol(&agent.config, &agent.layout);
     let ended = match tasks.stop.run_until_cancelled(identity).await {
@@ -81,47 +81,49 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
     let events = Arc::new(EventLog::open(layout.events()).map_err(state)?);
     let observations = Observations::open(layout.observations(), config.spool_bytes_max);
     let observations = Arc::new(observations.map_err(state)?);
-    let supervisor = Supervisor::new(Arc::clone(&events), config.guard.clone(), tasks.clone());
-    let supervisor = Arc::new(supervisor);
-    let (tell, aside) = mpsc::channel(ASIDE_MAX);
-    let (link, gateway) = watch::channel(None);
+    let adapters = Arc::new(Adapters::new(&AdapterParts {
+        events: Arc::clone(&events),
+        guard: config.guard.clone(),
+        tasks: tasks.clone(),
+    }));
+    let (lossy, lossy_queue) = mpsc::channel(LOSSY_MAX);
+    let (gateway, gateway_channel) = watch::channel(None);
     let http = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(15))
         .read_timeout(READ_MAX);
-    // A proxy of the machine is not for questions to the machine itself.
+    // Requests to the machine itself must not go through a proxy.
     let local_http = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(5));
     let parts = ExecutorParts {
         layout: layout.clone(),
         artefact_bytes_max: config.artefact_bytes_max,
-        supervisor: Arc::clone(&supervisor),
+        adapters: Arc::clone(&adapters),
         http: http.build().map_err(AgentError::Http)?,
         local_http: local_http.build().map_err(AgentError::Http)?,
-        gateway: gateway.clone(),
-        tell: tell.clone(),
+        gateway: gateway_channel.clone(),
+        lossy: lossy.clone(),
         tasks: tasks.clone(),
     };
     let executor = Arc::new(Executor::open(parts).map_err(state)?);
     let parts = CollectorParts {
         observations: Arc::clone(&observations),
-        tell,
-        gateway,
+        lossy,
+        gateway: gateway_channel,
         compile: config.compile.clone(),
         tasks: tasks.clone(),
     };
     let collectors = Collectors::open(&layout, parts)?;
-    let aside = Mutex::new(aside);
     Ok(Agent {
         config,
         layout,
         executor,
-        supervisor,
+        adapters,
         events,
         observations,
         collectors,
-        link,
-        aside,
+        gateway,
+        lossy: Mutex::new(lossy_queue),
         tasks,
     })
 }
@@ -130,9 +132,10 @@ impl Agent {
     fn resume(&self) -> std::io::Result<()> {
         for id in self.nodes()? {
             if let Some(root) = NodeRoot::open(&self.layout, id)?
-                && let Err(error) = self.supervisor.resume(&root)
+                && let Err(error) = self.adapters.resume(&root)
             {
-                tracing::error!(node.id = %id, %error, "the node's processes can't be read; look at its folder");
+                let error = format!("{error:#}");
+                tracing::error!(node.id = %id, error, "the agent can't resume the node's processes; check the node's folder");
             }
         }
         self.executor.resume();
@@ -140,10 +143,10 @@ impl Agent {
         Ok(())
     }
 
-    /// What the host is told regularly.
+    /// The agent's regular message to the host.
     pub(crate) fn beat(&self, sequence: u64) -> pb::Beat {
-        let mut statuses: BTreeMap<_, _> = self.supervisor.statuses();
-        // A node without processes is one of this agent's all the same.
+        let mut statuses: BTreeMap<_, _> = self.adapters.statuses();
+        // A node may have no processes yet.
         for id in self.nodes().unwrap_or_default() {
             statuses.entry(id).or_default();
         }
@@ -154,7 +157,7 @@ impl Agent {
         pb::Beat {
             at_ms: time::now().0,
             nodes: statuses.into_iter().map(node).collect(),
-            load: Some(facts::host_load(&self.layout.nodes())),
+            load: Some(facts::machine_load(&self.layout.nodes())),
             sequence,
         }
     }
@@ -162,7 +165,7 @@ impl Agent {
     fn nodes(&self) -> std::io::Result<Vec<NodeId>> {
         let mut nodes = Vec::new();
         for entry in std::fs::read_dir(self.layout.nodes())? {
-            // Other names are folders on their way out.
+            // Folders with other names are being removed.
             nodes.extend(
                 entry?
                     .file_name()
@@ -174,7 +177,7 @@ impl Agent {
     }
 }
 
-/// Two agents on one folder would start everything twice.
+/// Locks the state folder, because two agents on it would start every process twice.
 async fn lock(config: &AgentConfig, layout: &Layout) -> Result<std::fs::File, AgentError> {
     let state = |source| AgentError::State {
         path: config.state_dir.clone(),

@@ -1,7 +1,7 @@
-//! Collectors: what the agent measures, by the assignments of the host.
+//! Runs the collectors that the host assigns to this agent.
 //!
-//! Assignments are kept on the disk, so that measuring goes on while the agent is cut off, and from its start.
-//! A new revision of a plugin is loaded beside the old one, which measures until the new one can.
+//! The agent stores the assignments on disk, so it collects from its start and while it is disconnected. It loads a new
+//! revision of a plugin next to the old one, which collects until the new one can.
 
 mod convert;
 mod load;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_runtime::{
-    CompileMode, FactSource, HostFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
+    CompileMode, FactSource, MachineFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
 };
 use prost::Message as _;
 use proto::v1 as pb;
@@ -32,14 +32,14 @@ use crate::{durable, facts};
 use convert::{Target, target};
 use load::Slots;
 
-/// Calls of collectors that run at once.
+/// The number of collectors that run in parallel.
 const CALLS_MAX: u32 = 32;
 
 /// The collectors of this agent.
 pub(crate) struct Collectors {
     path: PathBuf,
-    kept: Mutex<pb::Assignments>,
-    running: Mutex<BTreeMap<Key, Running>>,
+    assignments: Mutex<pb::Assignments>,
+    running: Mutex<BTreeMap<Key, CollectorTask>>,
     slots: Slots,
     observations: Arc<Observations>,
     facts: Arc<dyn FactSource>,
@@ -49,7 +49,8 @@ pub(crate) struct Collectors {
 /// A node and the name of one of its collectors.
 type Key = (String, String);
 
-struct Running {
+/// One running collector.
+struct CollectorTask {
     target: watch::Sender<Target>,
     stop: CancellationToken,
 }
@@ -57,15 +58,15 @@ struct Running {
 /// What collectors are made of.
 pub(crate) struct CollectorParts {
     pub(crate) observations: Arc<Observations>,
-    /// For reports, which may be lost.
-    pub(crate) tell: mpsc::Sender<Out>,
+    /// For reports. A full queue drops them.
+    pub(crate) lossy: mpsc::Sender<Out>,
     pub(crate) gateway: watch::Receiver<Option<Channel>>,
     pub(crate) compile: Option<CompileMode>,
     pub(crate) tasks: Tasks,
 }
 
 impl Collectors {
-    /// Starts the plugin host and reads what an earlier agent was to measure.
+    /// Starts the plugin host and reads the stored assignments.
     pub(crate) fn open(layout: &Layout, parts: CollectorParts) -> Result<Arc<Self>, AgentError> {
         let state = |source| AgentError::State {
             path: layout.components(),
@@ -73,7 +74,7 @@ impl Collectors {
         };
         let CollectorParts {
             observations,
-            tell,
+            lossy,
             gateway,
             compile,
             tasks,
@@ -91,64 +92,67 @@ impl Collectors {
             kv: Arc::new(MemoryKv::default()),
         };
         let host = PluginHost::new(runtime, services).map_err(AgentError::Runtime)?;
-        let kept = read(&layout.assignments()).map_err(state)?;
+        let assignments = read(&layout.assignments()).map_err(state)?;
         Ok(Arc::new(Self {
             path: layout.assignments(),
-            kept: Mutex::new(kept),
+            assignments: Mutex::new(assignments),
             running: Mutex::default(),
-            slots: Slots::new(host, layout.components(), gateway, tell, tasks.clone()),
+            slots: Slots::new(host, layout.components(), gateway, lossy, tasks.clone()),
             observations,
-            facts: Arc::new(MachineFacts {
+            facts: Arc::new(FactReader {
                 folder: layout.nodes(),
             }),
             tasks,
         }))
     }
 
-    /// Measures what an earlier agent was to measure.
+    /// Starts the collectors of the stored assignments.
     pub(crate) fn resume(&self) {
-        let kept = self
-            .kept
+        let assignments = self
+            .assignments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        self.apply(&kept);
+        self.apply(&assignments);
     }
 
-    /// Measures this and nothing else from now on.
+    /// Replaces the assignments.
     pub(crate) fn assign(&self, assignments: pb::Assignments) {
         tracing::info!(
             generation = assignments.generation,
             nodes = assignments.nodes.len(),
-            "assigned"
+            "the host assigned collectors"
         );
         if let Err(error) = durable::write(&self.path, &assignments.encode_to_vec()) {
-            tracing::warn!(%error, "the assignments can't be kept; check the disk");
+            tracing::warn!(%error, "the agent can't write its assignments, which a restart would lose; check the disk");
         }
         self.apply(&assignments);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = assignments;
+        *self
+            .assignments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = assignments;
         self.slots.report();
     }
 
     fn apply(&self, assignments: &pb::Assignments) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted = BTreeMap::new();
+        let mut targets = BTreeMap::new();
         for node in &assignments.nodes {
             for collector in &node.collectors {
-                wanted.insert(
+                targets.insert(
                     (node.node_id.clone(), collector.name.clone()),
                     target(node, collector),
                 );
             }
         }
         running.retain(|key, one| {
-            let stays = wanted.contains_key(key);
-            if !stays {
+            let is_assigned = targets.contains_key(key);
+            if !is_assigned {
                 one.stop.cancel();
             }
-            stays
+            is_assigned
         });
-        for (key, target) in wanted {
+        for (key, target) in targets {
             match running.get(&key) {
                 Some(one) => {
                     one.target.send_if_modified(|old| {
@@ -164,12 +168,12 @@ impl Collectors {
         }
     }
 
-    fn start(&self, key: Key, target: Target) -> Running {
+    fn start(&self, key: Key, target: Target) -> CollectorTask {
         let stop = self.tasks.stop.child_token();
-        let (sender, wanted) = watch::channel(target);
+        let (sender, targets) = watch::channel(target);
         let collector = run::Collector {
             key,
-            wanted,
+            targets,
             slots: self.slots.clone(),
             observations: Arc::clone(&self.observations),
             facts: Arc::clone(&self.facts),
@@ -178,7 +182,7 @@ impl Collectors {
         self.tasks.spawn(async move {
             let _ = stopped.run_until_cancelled(collector.run()).await;
         });
-        Running {
+        CollectorTask {
             target: sender,
             stop,
         }
@@ -186,22 +190,22 @@ impl Collectors {
 }
 
 fn read(path: &Path) -> io::Result<pb::Assignments> {
-    let kept = durable::read(path)?;
-    // What can't be read any more is sent by the host at the next session.
-    Ok(kept
+    let bytes = durable::read(path)?;
+    // The host sends its assignments again in the next session, so a damaged file costs little.
+    Ok(bytes
         .and_then(|bytes| pb::Assignments::decode(bytes.as_slice()).ok())
         .unwrap_or_default())
 }
 
-/// The machine, as plugins see it.
-struct MachineFacts {
+/// The facts of the machine, for plugins.
+struct FactReader {
     folder: PathBuf,
 }
 
-impl FactSource for MachineFacts {
-    fn read(&self) -> Result<HostFacts, String> {
-        let load = facts::host_load(&self.folder);
-        Ok(HostFacts {
+impl FactSource for FactReader {
+    fn read(&self) -> Result<MachineFacts, String> {
+        let load = facts::machine_load(&self.folder);
+        Ok(MachineFacts {
             cpus: facts::cpus(),
             load1: load.load1,
             memory_used_bytes: load.memory_used_bytes,

@@ -1,4 +1,4 @@
-//! What the agent is told at its start, and how starting can fail.
+//! The agent's configuration, and why an agent can't run.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use host_runtime::{CompileMode, RuntimeError};
 use secrecy::SecretString;
 
-/// What an agent needs to know.
+/// The configuration of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
-    /// Where it keeps everything; made when it is missing.
+    /// The folder for the agent's state and its nodes; created if missing.
     pub state_dir: PathBuf,
-    /// Where the gateway is, such as `https://gateway.example:9090`.
+    /// The URL of the gateway, such as `https://gateway.example:9090`.
     pub gateway_url: String,
-    /// PEM file with the authority that signs the gateway's certificate; read for enrolment.
+    /// PEM file of the certificate authority that signs the gateway's certificate; used for enrolment.
     pub ca_file: PathBuf,
-    /// The name that people see.
+    /// The agent's name in the console and the API.
     pub name: String,
-    /// The one-time token; needed until the agent is enrolled.
+    /// The one-time token; required until the agent is enrolled.
     pub enrolment_token: Option<SecretString>,
-    /// A file with the one-time token, read when there is no other.
+    /// A file with the one-time token; used when `enrolment_token` is `None`.
     pub token_file: Option<PathBuf>,
-    /// The time between beats when the host names none.
+    /// The time between beats, unless the host sets another one.
     pub beat_interval: Duration,
-    /// Disk for observations while the agent is cut off.
+    /// The disk space for observations while the agent is disconnected.
     pub spool_bytes_max: u64,
-    /// Disk for downloads that nodes share; what was not used for the longest time goes first.
+    /// The disk space for downloads that nodes share. The agent deletes the least recently used ones first.
     pub artefact_bytes_max: u64,
-    /// Where components are compiled; without it a child of the running binary, which must answer
+    /// How to compile components. `None` uses a child of the running program, which must handle
     /// [`host_runtime::COMPILE_COMMAND`].
     pub compile: Option<CompileMode>,
-    /// The program that guards processes with keys; without it the running one, which must ask [`crate::answer_guard`]
-    /// before anything else.
+    /// The program that enforces the leases of processes with keys. `None` uses the running program, which must call
+    /// [`crate::answer_guard`] before anything else.
     pub guard: Option<PathBuf>,
 }
 
 impl AgentConfig {
-    /// A configuration with the default numbers and without a token.
+    /// A configuration with default limits and without a token.
     pub fn new(state_dir: PathBuf, gateway_url: String, ca_file: PathBuf, name: String) -> Self {
         Self {
             state_dir,
@@ -58,53 +58,53 @@ impl AgentConfig {
 /// Why an agent can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Its state can't be read or written.
+    /// The agent can't read or write its state.
     #[error(
-        "the agent's state in `{path}` can't be read or written; check the path, its owner and the disk"
+        "the agent can't read or write its state in `{path}`; check the path, its owner and the disk"
     )]
     State {
         /// The state folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Another agent works on the folder.
-    #[error("another agent works on `{0}`; stop it, or give this one a folder of its own")]
+    /// Another agent uses the folder.
+    #[error("another agent uses `{0}`; stop that agent, or use another state folder for this one")]
     Locked(PathBuf),
     /// The agent is not enrolled and has no token.
     #[error(
-        "the agent is not enrolled; ask the host for a one-time token and give it as a token file"
+        "the agent is not enrolled and has no token; create a one-time token at the host and pass it in a token file"
     )]
     NoToken,
-    /// A file that it was pointed at can't be read.
-    #[error("`{path}` can't be read; check the path and its owner")]
+    /// The agent can't read a file of its configuration.
+    #[error("the agent can't read `{path}`; check the path and its owner")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// The host refused the token.
-    #[error("the host refused the enrolment ({0}); ask it for a new one-time token")]
+    #[error("the host refused the enrolment ({0}); create a new one-time token at the host")]
     Refused(String),
-    /// The gateway's address or the certificates are of no use.
-    #[error("the gateway `{url}` can't be addressed; check the URL and the CA file")]
+    /// The gateway's URL or a certificate is invalid.
+    #[error("the agent can't connect to the gateway `{url}`; check the URL and the CA file")]
     Gateway {
-        /// The address.
+        /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The error of the transport.
         #[source]
         source: tonic::transport::Error,
     },
-    /// A key or a signing request can't be made.
-    #[error("the agent's key can't be made")]
+    /// The agent can't create a key or a signing request.
+    #[error("the agent can't create its key")]
     Key(#[source] rcgen::Error),
-    /// The plugin host does not start.
-    #[error("plugins can't be run on this machine")]
+    /// The plugin host failed to start.
+    #[error("the agent can't run plugins on this machine")]
     Runtime(#[source] RuntimeError),
-    /// The HTTP client can't be made.
-    #[error("the HTTP client can't be set up")]
+    /// The agent can't create an HTTP client.
+    #[error("the agent can't create an HTTP client")]
     Http(#[source] reqwest::Error),
 }

@@ -1,7 +1,7 @@
-//! Writing the agent's own state so that a crash leaves the old file or the new one, never half of one.
+//! Writes the agent's own files atomically and durably: after a crash a file has its old content or its new one.
 //!
-//! These calls block, and what they write is on the disk when they return. A disk may take seconds for that, so what
-//! is called often goes through [`blocking`], away from the threads that keep the session and the processes.
+//! These functions block until the content is on disk, which may take seconds. Frequent callers use [`blocking`], so that
+//! the threads of the session and the processes never wait.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Runs `work` on a thread that may wait for the disk. It is done to its end, also when nobody waits for it any more.
+/// Runs `work` on a thread that may block. It runs to its end even if the caller stops waiting.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -18,24 +18,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(io::Error::other).flatten()
 }
 
-/// Replaces `path` by `bytes`, readable by this user only.
+/// Replaces the content of `path`. Only this user can read the file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temp = path.with_extension(format!("{}.tmp", uuid::Uuid::now_v7().simple()));
     let written = write_new(&temp, bytes).and_then(|()| fs::rename(&temp, path));
     if let Err(error) = written {
-        // The rename did not happen; what is left of the try would only take space.
+        // The temporary file would only take space.
         let _ = fs::remove_file(&temp);
         return Err(error);
     }
     sync_parent(path)
 }
 
-/// Replaces `path` by `value` as JSON.
+/// Replaces the content of `path` with `value` as JSON.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     write(path, &serde_json::to_vec_pretty(value)?)
 }
 
-/// Reads JSON; `None` when there is no such file.
+/// Reads JSON; `None` when the file does not exist.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match read(path)? {
         Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -43,7 +43,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     }
 }
 
-/// Reads a file; `None` when there is no such file.
+/// Reads a file; `None` when the file does not exist.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -52,7 +52,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes a file; that it is gone already is fine.
+/// Removes a file if it exists.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_parent(path),
@@ -61,7 +61,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder and its parents, open to this user only.
+/// Creates a folder and its parents. Only this user can open them.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_file_is_private_and_leaves_no_rest() {
+    fn a_written_file_is_private_and_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         write_json(&path, &[1, 2]).unwrap();

@@ -1,10 +1,10 @@
-//! Runs commands: one at a time per node, different nodes side by side, each written down before it is begun.
+//! Runs commands: one at a time for each node, and different nodes in parallel. The journal records each command first.
 //!
-//! A command that a crash cut off is taken up again at its first unfinished step, or undone when its time is over.
+//! After a crash, the executor resumes a command at its first unfinished step, or undoes it after its deadline.
 
 mod control;
-mod install;
 mod ports;
+mod sequence;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,83 +20,86 @@ use proto::v1::command_result::Outcome;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tonic::transport::Channel;
 
-use crate::adapters::process::Supervisor;
+use crate::adapters::Adapters;
 use crate::journal::{Failure, Journal, Phase, Record};
 use crate::layout::Layout;
 use crate::steps::Artefacts;
 use crate::tasks::Tasks;
 use crate::time;
 
-pub(crate) use ports::Ports;
+use ports::Ports;
 
-/// Commands that run side by side.
+/// Commands that run in parallel.
 const PARALLEL_MAX: usize = 4;
-/// Commands that wait for one node; the host queues less.
-const WAITING_MAX: usize = 200;
-/// The time of a command that names no deadline.
+/// Commands that wait for one node. The host queues fewer.
+const QUEUE_MAX: usize = 200;
+/// The time limit of a command without a deadline.
 const TIME_DEFAULT: Duration = Duration::from_hours(1);
 
-/// Why a command is not taken.
+/// Why the executor rejects a command.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
-    /// Its ids are not ids.
-    #[error("the command's ids are not UUIDs; the host and this agent don't fit together")]
+pub(crate) enum SubmitError {
+    /// Its ids are not UUIDs.
+    #[error(
+        "the ids of the command are not UUIDs; update the host and this agent to the same version"
+    )]
     BadId(#[source] uuid::Error),
-    /// The node has too many already.
-    #[error("{WAITING_MAX} commands wait for the node already; the host delivers it again later")]
+    /// The node's queue is full.
+    #[error("{QUEUE_MAX} commands already wait for the node; the host will deliver this one again")]
     Full,
-    /// It can't be written down.
-    #[error("the command can't be written down; check the disk")]
+    /// The agent can't record the command.
+    #[error("the agent can't write its journal; check the disk")]
     Journal(#[source] io::Error),
 }
 
-/// Everything that commands work with.
+/// Runs the commands of all nodes.
 pub(crate) struct Executor {
-    pub(crate) layout: Layout,
+    layout: Layout,
     pub(crate) journal: Journal,
-    pub(crate) supervisor: Arc<Supervisor>,
-    pub(crate) ports: Ports,
-    pub(crate) artefacts: Arc<Artefacts>,
-    pub(crate) http: reqwest::Client,
-    pub(crate) local_http: reqwest::Client,
-    /// The channel to the host, while there is a session.
-    pub(crate) gateway: watch::Receiver<Option<Channel>>,
-    /// For progress; what does not fit is not told.
-    pub(crate) tell: mpsc::Sender<Out>,
-    /// Woken when there is a new result.
+    adapters: Arc<Adapters>,
+    ports: Ports,
+    artefacts: Arc<Artefacts>,
+    http: reqwest::Client,
+    local_http: reqwest::Client,
+    gateway: watch::Receiver<Option<Channel>>,
+    lossy: mpsc::Sender<Out>,
+    /// Notified of each new result.
     pub(crate) finished: Notify,
-    pub(crate) tasks: Tasks,
-    pub(crate) queues: Mutex<BTreeMap<NodeId, VecDeque<CommandId>>>,
-    pub(crate) permits: Semaphore,
+    tasks: Tasks,
+    queues: Mutex<BTreeMap<NodeId, VecDeque<CommandId>>>,
+    permits: Semaphore,
 }
 
 /// What an executor is made of.
 pub(crate) struct ExecutorParts {
     pub(crate) layout: Layout,
     pub(crate) artefact_bytes_max: u64,
-    pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) adapters: Arc<Adapters>,
+    /// For downloads.
     pub(crate) http: reqwest::Client,
+    /// For requests to nodes on this machine.
     pub(crate) local_http: reqwest::Client,
     /// The channel to the host, while there is a session.
     pub(crate) gateway: watch::Receiver<Option<Channel>>,
-    pub(crate) tell: mpsc::Sender<Out>,
+    /// For progress. A full queue drops it.
+    pub(crate) lossy: mpsc::Sender<Out>,
     pub(crate) tasks: Tasks,
 }
 
-/// What an action came to.
-type Ended = Result<Option<pb::Prepared>, Failure>;
+/// The result of a command's action.
+type ActionResult = Result<Option<pb::Prepared>, Failure>;
 
 impl Executor {
-    /// Reads the journal and the ports of an earlier agent.
+    /// Reads the journal and the ports of the previous agent process.
     pub(crate) fn open(parts: ExecutorParts) -> io::Result<Self> {
         let ExecutorParts {
             layout,
             artefact_bytes_max,
-            supervisor,
+            adapters,
             http,
             local_http,
             gateway,
-            tell,
+            lossy,
             tasks,
         } = parts;
         Ok(Self {
@@ -104,11 +107,11 @@ impl Executor {
             ports: Ports::open(layout.ports())?,
             artefacts: Arc::new(Artefacts::open(layout.artefacts(), artefact_bytes_max)?),
             layout,
-            supervisor,
+            adapters,
             http,
             local_http,
             gateway,
-            tell,
+            lossy,
             finished: Notify::new(),
             tasks,
             queues: Mutex::default(),
@@ -116,40 +119,40 @@ impl Executor {
         })
     }
 
-    /// Takes up what an earlier agent left unfinished.
+    /// Resumes the unfinished commands of the previous agent process.
     pub(crate) fn resume(self: &Arc<Self>) {
         for (id, record) in self.journal.unfinished() {
-            tracing::info!(command.id = %id, "the command is taken up again");
+            tracing::info!(command.id = %id, "the agent resumes the command");
             if let Ok(node) = record.command.node_id.parse() {
                 self.enqueue(node, id);
             }
         }
     }
 
-    /// Takes a command that the host delivers, perhaps again.
-    pub(crate) async fn submit(self: &Arc<Self>, command: pb::Command) -> Result<(), Refused> {
-        let id: CommandId = command.id.parse().map_err(Refused::BadId)?;
-        let node: NodeId = command.node_id.parse().map_err(Refused::BadId)?;
+    /// Accepts a command. The host may deliver it more than once.
+    pub(crate) async fn submit(self: &Arc<Self>, command: pb::Command) -> Result<(), SubmitError> {
+        let id: CommandId = command.id.parse().map_err(SubmitError::BadId)?;
+        let node: NodeId = command.node_id.parse().map_err(SubmitError::BadId)?;
         if self
             .lock()
             .get(&node)
-            .is_some_and(|queue| queue.len() >= WAITING_MAX)
+            .is_some_and(|queue| queue.len() >= QUEUE_MAX)
         {
-            return Err(Refused::Full);
+            return Err(SubmitError::Full);
         }
         let accepted = self.journal.accept(id, command).await;
-        if accepted.map_err(Refused::Journal)? || self.is_forgotten(node, id) {
+        if accepted.map_err(SubmitError::Journal)? || self.is_orphaned(node, id) {
             self.enqueue(node, id);
         } else {
             let reopened = self.journal.reopen(id).await;
-            reopened.map_err(Refused::Journal)?;
+            reopened.map_err(SubmitError::Journal)?;
             self.finished.notify_one();
         }
         Ok(())
     }
 
-    /// Whether a command was written down and never queued: the session that brought it ended in between.
-    fn is_forgotten(&self, node: NodeId, id: CommandId) -> bool {
+    /// Whether the journal has a command that was never queued, because its session ended in between.
+    fn is_orphaned(&self, node: NodeId, id: CommandId) -> bool {
         let is_absent = |queue: &VecDeque<CommandId>| !queue.contains(&id);
         let is_queued_nowhere = self.lock().get(&node).is_none_or(is_absent);
         is_queued_nowhere && self.journal.is_unfinished(id)
@@ -169,7 +172,7 @@ impl Executor {
         }
     }
 
-    /// Works off one node's queue, and ends when it is empty.
+    /// Runs the commands of one node until its queue is empty.
     async fn work(&self, node: NodeId) {
         loop {
             let next = {
@@ -184,8 +187,8 @@ impl Executor {
             // The semaphore is never closed.
             let _permit = self.permits.acquire().await;
             if let Err(error) = self.run(node, next).await {
-                // Without a journal nothing may be done; a restart takes the command up again.
-                tracing::error!(command.id = %next, %error, "the journal can't be written; check the disk");
+                // Nothing may run without a journal. A restart of the agent resumes the command.
+                tracing::error!(command.id = %next, %error, "the agent can't write its journal; check the disk and restart the agent");
             }
             if let Some(queue) = self.lock().get_mut(&node) {
                 queue.pop_front();
@@ -197,11 +200,12 @@ impl Executor {
         let Some(record) = self.journal.get(id) else {
             return Ok(());
         };
-        tracing::info!(command.id = %id, node.id = %node, "the command begins");
-        let ended = match &record.command.action {
-            Some(Action::Install(install)) => self.install(node, id, &record, install).await?,
-            Some(action) => self.control_in_time(node, id, &record, action).await,
-            None => Err(failure(
+        tracing::info!(command.id = %id, node.id = %node, "the command starts");
+        let action = record.command.action.as_ref();
+        let ended = match (sequence::steps_of(action), action) {
+            (Some(steps), _) => self.run_steps(node, id, &record, steps).await?,
+            (None, Some(action)) => self.control_in_time(node, id, &record, action).await,
+            (None, None) => Err(failure(
                 "",
                 "this agent does not know the command; update the agent",
             )),
@@ -221,12 +225,12 @@ impl Executor {
         id: CommandId,
         record: &Record,
         action: &Action,
-    ) -> Ended {
+    ) -> ActionResult {
         let left = deadline(record).since(time::now());
         let late = || {
             failure(
                 "",
-                "its time was over before it was done; send it again with more time",
+                "the command did not end before its deadline; send it again with a later one",
             )
         };
         if left.is_zero() {
@@ -243,7 +247,7 @@ impl Executor {
     }
 }
 
-/// When a command's time is over.
+/// The deadline of a command.
 fn deadline(record: &Record) -> Millis {
     match record.command.deadline_ms {
         0 => record.accepted_at.plus(TIME_DEFAULT),
@@ -259,7 +263,7 @@ fn failure(step: &str, error: &str) -> Failure {
     }
 }
 
-fn result_of(id: CommandId, journal: &Journal, ended: Ended) -> pb::CommandResult {
+fn result_of(id: CommandId, journal: &Journal, ended: ActionResult) -> pb::CommandResult {
     let mut result = pb::CommandResult {
         command_id: id.to_string(),
         ..Default::default()
@@ -270,10 +274,9 @@ fn result_of(id: CommandId, journal: &Journal, ended: Ended) -> pb::CommandResul
             result.prepared = prepared;
         }
         Err(failure) => {
-            // What is still marked as begun or finished could not be undone.
             let is_stuck = journal
                 .get(id)
-                .is_some_and(|record| install::has_rest(&record));
+                .is_some_and(|record| sequence::has_changes(&record));
             result.set_outcome(if is_stuck {
                 Outcome::Stuck
             } else {

@@ -1,11 +1,11 @@
-//! What the agent says about itself and its machine.
+//! Facts about the agent and its machine.
 
 use std::path::Path;
 
 use proto::v1 as pb;
 use sysinfo::System;
 
-/// The agent and its machine, as told once a session.
+/// The agent and its machine, as each session reports them once.
 pub(crate) fn agent_facts(name: &str) -> pb::AgentFacts {
     let (_, memory_bytes) = memory();
     pb::AgentFacts {
@@ -18,13 +18,13 @@ pub(crate) fn agent_facts(name: &str) -> pb::AgentFacts {
     }
 }
 
-/// How many processors there are.
+/// The number of processors.
 pub(crate) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(0, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// How loaded the machine is; the disk is the one that holds `folder`.
-pub(crate) fn host_load(folder: &Path) -> pb::HostLoad {
+/// The load of the machine. The disk is the one that holds `folder`.
+pub(crate) fn machine_load(folder: &Path) -> pb::MachineLoad {
     let (memory_used_bytes, memory_total_bytes) = memory();
     let disk = std::fs::File::open(folder)
         .ok()
@@ -36,7 +36,7 @@ pub(crate) fn host_load(folder: &Path) -> pb::HostLoad {
             disk.f_blocks.saturating_mul(disk.f_frsize),
         )
     });
-    pb::HostLoad {
+    pb::MachineLoad {
         load1: System::load_average().map_or(0.0, |load| load.one),
         memory_used_bytes,
         memory_total_bytes,
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_machine_is_measured() {
-        let load = host_load(Path::new("/"));
+        let load = machine_load(Path::new("/"));
         assert!(load.memory_total_bytes > 0 && load.memory_used_bytes <= load.memory_total_bytes);
         assert!(load.disk_total_bytes > 0 && load.disk_used_bytes <= load.disk_total_bytes);
         assert!(cpus() > 0);

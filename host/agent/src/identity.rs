@@ -1,8 +1,8 @@
-//! Who the agent is: its key, its certificate and its ids, and how it gets and renews them.
+//! The agent's identity: its key, certificate and ids, and how it gets and renews them.
 //!
-//! The key never leaves the machine. Everything is in one file that is replaced in one step, so that key and
-//! certificate always belong together. The key of an enrolment is kept until the answer is, so that a try that
-//! was cut off is repeated with the same key.
+//! The key never leaves the machine. One file contains the whole identity and is replaced atomically, so key and
+//! certificate always match. The agent keeps the key of an enrolment until it has stored the answer, so that it retries an
+//! interrupted enrolment with the same key.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ use crate::config::{AgentConfig, AgentError};
 use crate::layout::Layout;
 use crate::{durable, facts, time};
 
-/// How long reaching the gateway may take.
+/// How long the agent may take to connect to the gateway.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long one answer may take.
+/// How long the gateway may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
-/// How often a silent connection is probed, and how long the probe may take.
+/// How often the agent probes an idle connection, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
-/// The agent's identity, as it is stored.
+/// The agent's identity, as the agent stores it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    pub(crate) agent_id: String,
-    pub(crate) host_id: String,
+    agent_id: String,
+    machine_id: String,
     key_pem: String,
     certificate_pem: String,
     ca_pem: String,
@@ -43,7 +43,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The stored identity; without one the agent enrols, trying until the host answers.
+    /// Reads the stored identity, or enrols and retries until the host answers.
     pub(crate) async fn load_or_enrol(
         config: &AgentConfig,
         layout: &Layout,
@@ -68,7 +68,11 @@ impl Identity {
                 Ok(identity) => {
                     durable::write_json(&layout.identity(), &identity).map_err(state)?;
                     durable::remove(&layout.enrolment_key()).map_err(state)?;
-                    tracing::info!(agent.id = identity.agent_id, "enrolled");
+                    tracing::info!(
+                        agent.id = identity.agent_id,
+                        machine.id = identity.machine_id,
+                        "the agent is enrolled"
+                    );
                     return Ok(identity);
                 }
                 Err(status) if is_final(&status) => {
@@ -76,7 +80,7 @@ impl Identity {
                 }
                 Err(status) => tracing::warn!(
                     error = status.message(),
-                    "the gateway is not reached; trying again"
+                    "the gateway is unreachable; the agent retries"
                 ),
             }
             time::sleep(time::backoff(RETRY_BASE, RETRY_MAX, attempt)).await;
@@ -84,7 +88,7 @@ impl Identity {
         }
     }
 
-    /// A channel on which the agent proves who it is. It connects at its first use.
+    /// A channel with the agent's client certificate. It connects on first use.
     pub(crate) fn channel(&self, url: &str) -> Result<Channel, AgentError> {
         let own = TlsIdentity::from_pem(&self.certificate_pem, &self.key_pem);
         let tls = ClientTlsConfig::new()
@@ -93,13 +97,13 @@ impl Identity {
         Ok(endpoint(url, tls)?.connect_lazy())
     }
 
-    /// When two thirds of the certificate's life are over.
+    /// When two thirds of the certificate's lifetime have passed.
     pub(crate) fn renew_at(&self) -> Millis {
         let life = self.not_after.since(self.issued_at);
         self.issued_at.plus(life * 2 / 3)
     }
 
-    /// Gets a new certificate for a new key, and stores both.
+    /// Gets a certificate for a new key and stores both.
     pub(crate) async fn renew(&self, channel: Channel, layout: &Layout) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let request = pb::RenewRequest {
@@ -111,7 +115,7 @@ impl Identity {
             .into_inner();
         let renewed = Self {
             agent_id: self.agent_id.clone(),
-            host_id: self.host_id.clone(),
+            machine_id: self.machine_id.clone(),
             key_pem: key.serialize_pem(),
             certificate_pem: certificate_pem(&answer.certificate_der),
             ca_pem: certificate_pem(&answer.ca_der),
@@ -123,7 +127,7 @@ impl Identity {
     }
 }
 
-/// One try. The outer error is one that no other try would mend.
+/// One attempt. A retry can't fix the outer error.
 async fn enrol(
     config: &AgentConfig,
     ca_pem: &str,
@@ -139,12 +143,16 @@ async fn enrol(
     };
     let mut client = AgentGatewayClient::new(channel);
     let answer = tokio::time::timeout(ANSWER_MAX, client.enroll(request)).await;
-    let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+    let answer = answer.unwrap_or_else(|_| {
+        Err(Status::deadline_exceeded(
+            "the gateway did not answer in time",
+        ))
+    });
     Ok(answer.map(|answer| {
         let answer = answer.into_inner();
         Identity {
             agent_id: answer.agent_id,
-            host_id: answer.host_id,
+            machine_id: answer.machine_id,
             key_pem: key.serialize_pem(),
             certificate_pem: certificate_pem(&answer.certificate_der),
             ca_pem: certificate_pem(&answer.ca_der),
@@ -170,7 +178,7 @@ fn endpoint(url: &str, tls: ClientTlsConfig) -> Result<Endpoint, AgentError> {
         .keep_alive_while_idle(true))
 }
 
-/// Whether the host has decided, as opposed to being away or busy.
+/// Whether the host refused the request, as opposed to being unavailable or busy.
 fn is_final(status: &Status) -> bool {
     matches!(
         status.code(),
@@ -214,7 +222,7 @@ fn enrolment_key(layout: &Layout, config: &AgentConfig) -> Result<KeyPair, Agent
     Ok(key)
 }
 
-/// The host decides the subject; the request only proves that the agent has the key.
+/// The host chooses the subject. The request only proves that the agent has the key.
 fn signing_request(key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
     let request = CertificateParams::default().serialize_request(key)?;
     Ok(request.der().as_ref().to_vec())
@@ -224,7 +232,7 @@ fn certificate_pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     for line in text.as_bytes().chunks(64) {
-        // Base64 is ASCII, so that nothing is lost here.
+        // Base64 is ASCII, so the conversion is exact.
         pem.push_str(&String::from_utf8_lossy(line));
         pem.push('\n');
     }
@@ -248,7 +256,7 @@ mod tests {
     fn renewal_is_due_at_two_thirds() {
         let identity = Identity {
             agent_id: String::new(),
-            host_id: String::new(),
+            machine_id: String::new(),
             key_pem: String::new(),
             certificate_pem: String::new(),
             ca_pem: String::new(),

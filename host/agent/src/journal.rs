@@ -1,9 +1,9 @@
-//! The record of each command: what was accepted, which steps were begun and finished, how it ended.
+//! The journal: for each command what the agent accepted, which steps it started and finished, and the result.
 //!
-//! Each change is on the disk before the agent acts on it, so that after a crash a finished step is never run
-//! again and a begun one can be undone. Records stay for a while after their result is stored, because a host
-//! may deliver a command twice. One write runs at a time, on a thread of its own; it goes to its end with the record
-//! in memory, whoever stops waiting for it, so that memory and disk never tell different things.
+//! The agent writes each change to disk before it acts. After a crash it therefore never runs a finished step again, and
+//! it can undo a started one. The journal knows no kind of step: it stores the kind's name and a payload that only the
+//! step reads. A record outlives its stored result, because a host may deliver a command twice. Writes run one at a
+//! time, each on a thread of its own and to its end, so memory and disk never differ.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,61 +13,84 @@ use std::time::Duration;
 use host_domain::ids::CommandId;
 use host_domain::time::Millis;
 use proto::v1 as pb;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::layout::Layout;
-use crate::steps::Trace;
-use crate::{durable, time};
+use crate::{durable, json_message, time};
 
-/// How long a record outlives the storing of its result.
+/// How long the agent keeps a record after the host stored its result.
 const KEEP: Duration = Duration::from_hours(24);
-/// Records kept in all, unless unfinished.
+/// The number of records to keep, unless more are unfinished.
 const RECORDS_MAX: usize = 2_000;
 
 /// One command's record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    #[serde(with = "message")]
+    #[serde(with = "json_message")]
     pub(crate) command: pb::Command,
     pub(crate) accepted_at: Millis,
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) phase: Phase,
 }
 
-/// One step that was begun.
+/// One started step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StepRecord {
     pub(crate) index: usize,
+    /// The step's name in its recipe.
     pub(crate) name: String,
-    /// What undoing the step needs to know; written before the step touches anything.
-    pub(crate) trace: Trace,
+    /// What the step does, by the name of its type.
+    pub(crate) kind: String,
+    pub(crate) payload: Payload,
     pub(crate) state: StepState,
 }
 
-/// How far a step is.
+/// What a step needs for undoing its changes. The agent writes it before the step changes anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Payload(serde_json::Value);
+
+impl Payload {
+    /// The payload of a step that changes nothing.
+    pub(crate) fn none() -> Self {
+        Self(serde_json::Value::Null)
+    }
+
+    /// Stores a step's own type.
+    pub(crate) fn of<T: Serialize>(value: &T) -> serde_json::Result<Self> {
+        serde_json::to_value(value).map(Self)
+    }
+
+    /// Reads a step's own type.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        T::deserialize(&self.0)
+    }
+}
+
+/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StepState {
-    /// It may have done a part of its work.
-    Begun,
-    /// It is done and must not run again.
+    /// The step may have done part of its work.
+    Started,
+    /// The step is done and must not run again.
     Finished,
-    /// It is undone.
+    /// The agent undid the step.
     Undone,
 }
 
-/// How far a command is.
+/// The progress of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
-    /// Its steps are run.
+    /// The agent runs its steps.
     Forward,
-    /// A step failed; the begun ones are undone in reverse.
+    /// A step failed. The agent undoes the started steps in reverse order.
     Undoing(Failure),
-    /// It has a result, which the host has not stored yet.
-    Finished(#[serde(with = "message")] pb::CommandResult),
+    /// The command has a result that the host has not stored yet.
+    Finished(#[serde(with = "json_message")] pb::CommandResult),
     /// The host has stored the result.
-    Stored(#[serde(with = "message")] pb::CommandResult, Millis),
+    Stored(#[serde(with = "json_message")] pb::CommandResult, Millis),
 }
 
 /// Why a command failed.
@@ -81,7 +104,7 @@ pub(crate) struct Failure {
 /// All records.
 pub(crate) struct Journal {
     inner: Arc<Inner>,
-    /// Held from the look at a record to the end of its write.
+    /// Held from reading a record until its change is on disk.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -91,7 +114,7 @@ struct Inner {
 }
 
 impl Journal {
-    /// Reads the records that an earlier agent left.
+    /// Reads the records of the previous agent process.
     pub(crate) fn open(layout: Layout) -> io::Result<Self> {
         let mut records = BTreeMap::new();
         for entry in std::fs::read_dir(layout.journal())? {
@@ -101,7 +124,7 @@ impl Journal {
                 .and_then(|stem| stem.to_str()?.parse().ok());
             match id.filter(|_| path.extension().is_some_and(|kind| kind == "json")) {
                 Some(id) => records.extend(durable::read_json(&path)?.map(|record| (id, record))),
-                // A write that was cut off; the record it was for has its old content.
+                // A crash interrupted a write; the record has its old content.
                 None => durable::remove(&path)?,
             }
         }
@@ -116,7 +139,7 @@ impl Journal {
         })
     }
 
-    /// Writes down a command. `false` when it is known already.
+    /// Records a command. Returns `false` when the command is known.
     pub(crate) async fn accept(&self, id: CommandId, command: pb::Command) -> io::Result<bool> {
         let accept = |known: Option<Record>| {
             known.is_none().then(|| Record {
@@ -140,7 +163,7 @@ impl Journal {
         record.is_some_and(|one| matches!(one.phase, Phase::Forward | Phase::Undoing(_)))
     }
 
-    /// Changes a record, on the disk first.
+    /// Changes a record, first on disk and then in memory.
     pub(crate) async fn update(
         &self,
         id: CommandId,
@@ -156,11 +179,11 @@ impl Journal {
         }
         Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "the command has no record",
+            "the journal has no record of the command",
         ))
     }
 
-    /// The commands without a result, in the order in which they were accepted.
+    /// The commands without a result, in the order of their acceptance.
     pub(crate) fn unfinished(&self) -> Vec<(CommandId, Record)> {
         let mut open: Vec<_> = self
             .inner
@@ -173,7 +196,7 @@ impl Journal {
         open
     }
 
-    /// The results that the host has not stored.
+    /// The results that the host has not stored yet.
     pub(crate) fn results(&self) -> Vec<pb::CommandResult> {
         let result = |record: &Record| match &record.phase {
             Phase::Finished(result) => Some(result.clone()),
@@ -182,7 +205,7 @@ impl Journal {
         self.inner.lock().values().filter_map(result).collect()
     }
 
-    /// The commands that have no stored result.
+    /// The commands without a stored result.
     pub(crate) fn open_ids(&self) -> Vec<String> {
         let open = |record: &Record| !matches!(record.phase, Phase::Stored(..));
         self.inner
@@ -193,7 +216,7 @@ impl Journal {
             .collect()
     }
 
-    /// The host has stored a result.
+    /// Notes that the host has stored a result.
     pub(crate) async fn stored(&self, id: CommandId) -> io::Result<()> {
         let store = |known: Option<Record>| match known? {
             Record {
@@ -212,7 +235,7 @@ impl Journal {
         self.change(id, store).await.map(drop)
     }
 
-    /// The host delivered a command again whose result it had stored: it gets the result again.
+    /// Sends a result again, because the host delivered its command again.
     pub(crate) async fn reopen(&self, id: CommandId) -> io::Result<()> {
         let reopen = |known: Option<Record>| {
             let record = known?;
@@ -227,7 +250,7 @@ impl Journal {
         self.change(id, reopen).await.map(drop)
     }
 
-    /// Writes what `change` makes of a record, and says whether it made anything.
+    /// Writes the changed record. Returns `false` when `change` returns none.
     async fn change(
         &self,
         id: CommandId,
@@ -253,17 +276,17 @@ impl Journal {
 }
 
 impl Inner {
-    /// Blocks; for who holds the turn.
+    /// Deletes old records. Blocks; the caller holds the turn.
     fn prune(&self) {
-        for id in self.not_needed(time::now()) {
-            // While the file goes nobody waits for the records: the caller's turn keeps other writers out.
+        for id in self.expired(time::now()) {
+            // The caller's turn excludes other writers, so readers need not wait for the disk.
             if durable::remove(&self.layout.journal_of(id)).is_ok() {
                 self.lock().remove(&id);
             }
         }
     }
 
-    fn not_needed(&self, now: Millis) -> Vec<CommandId> {
+    fn expired(&self, now: Millis) -> Vec<CommandId> {
         let records = self.lock();
         let mut stored: Vec<(Millis, CommandId)> = records
             .iter()
@@ -283,29 +306,6 @@ impl Inner {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<CommandId, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Protocol messages inside JSON: their own encoding, as Base64.
-mod message {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    pub(super) fn serialize<M: prost::Message, S: Serializer>(
-        value: &M,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(value.encode_to_vec()))
-    }
-
-    pub(super) fn deserialize<'de, M: prost::Message + Default, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<M, D::Error> {
-        let bytes = STANDARD
-            .decode(String::deserialize(from)?)
-            .map_err(de::Error::custom)?;
-        M::decode(bytes.as_slice()).map_err(de::Error::custom)
     }
 }
 
@@ -332,7 +332,8 @@ mod tests {
         let step = StepRecord {
             index: 0,
             name: "download".to_owned(),
-            trace: Trace::default(),
+            kind: "download".to_owned(),
+            payload: Payload::of(&["made"]).unwrap(),
             state: StepState::Finished,
         };
         journal
@@ -359,7 +360,7 @@ mod tests {
         assert!(journal.results().is_empty() && journal.open_ids().is_empty());
         assert!(
             !journal.accept(id, command).await.unwrap(),
-            "a late second delivery is not run again"
+            "the agent never runs a command twice"
         );
         journal.reopen(id).await.unwrap();
         assert_eq!(journal.results(), [result]);

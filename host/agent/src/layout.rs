@@ -1,6 +1,4 @@
-//! Where the agent keeps what, below its state folder.
-//!
-//! One place for every name, so that the layout can be read at a glance and nothing collides.
+//! The files and folders in the agent's state folder. All names are here, so no two collide.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +14,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Makes the folders that are missing. The path becomes absolute, because processes are told theirs.
+    /// Creates missing folders. The path becomes absolute, because processes get paths below it.
     pub(crate) fn open(state_dir: &Path) -> io::Result<Self> {
         durable::create_dir(state_dir)?;
         let layout = Self {
@@ -36,17 +34,17 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Held by the one agent that works on this folder.
+    /// The running agent holds a lock on this file.
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("agent.lock")
     }
 
-    /// Key, certificate and ids.
+    /// The agent's key, certificate and ids.
     pub(crate) fn identity(&self) -> PathBuf {
         self.root.join("identity.json")
     }
 
-    /// The key of an enrolment that has no answer yet.
+    /// The key of an unfinished enrolment.
     pub(crate) fn enrolment_key(&self) -> PathBuf {
         self.root.join("enrolment-key.pem")
     }
@@ -96,12 +94,12 @@ impl Layout {
         self.root.join("cache/components")
     }
 
-    /// What the runtime compiled from components.
+    /// Compiled components.
     pub(crate) fn compiled(&self) -> PathBuf {
         self.root.join("cache/compiled")
     }
 
-    /// What the agent measures.
+    /// The host's last assignments of collectors.
     pub(crate) fn assignments(&self) -> PathBuf {
         self.root.join("assignments.pb")
     }

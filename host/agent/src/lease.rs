@@ -1,10 +1,9 @@
-//! Leases: how long the processes of a node that holds keys may run without a word of the host.
+//! Leases: how long the processes of a node that holds keys may run without a confirmation by the host.
 //!
-//! A node that moves takes its keys along, and nobody may have them twice. The host can't reach an agent that is cut
-//! off, so it waits until the agent's lease is surely over; this side keeps to the lease whatever else happens to it
-//! ([`crate::guard`]). A lease is counted from when the question was sent, by a clock that also runs while the machine
-//! sleeps, and is a file, because agents come and go beside their processes. A node without the file has no lease and
-//! needs none.
+//! A node migration moves the node's keys, and two machines must never use them at once. The host can't reach a
+//! disconnected agent, so it waits until the agent's lease has expired. The agent and the guards of its processes enforce
+//! the lease. It counts from the moment when the agent sent its request, by a clock that also runs while the machine is
+//! suspended. It is a file, because processes outlive their agent. A node without this file holds no keys.
 
 use std::fs;
 use std::io;
@@ -18,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::layout::Layout;
 use crate::node_root::{NodeRoot, RUN_DIR};
 
-/// Where the kernel says which start of the machine this is.
+/// The kernel changes this id at each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const FILE: &str = "lease";
-/// This part of a lease is left to a process for ending well.
-const ENDING: u32 = 4;
+/// A process gets the last quarter of a lease for a clean exit.
+const EXPIRING_PART: u32 = 4;
 
-/// Milliseconds since the machine's start, its sleep included.
+/// Milliseconds since boot, including time in suspend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Moment(i64);
 
@@ -37,87 +36,84 @@ impl Moment {
     }
 }
 
-/// The present.
+/// The current moment.
 pub(crate) fn now() -> Moment {
     let time = clock_gettime(ClockId::Boottime);
     Moment(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
 }
 
-/// What a node's lease says at a moment.
+/// The state of a node's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Its processes may run.
-    Runs,
-    /// They should end, and none may be started.
-    Ending,
-    /// None may be left.
-    Over,
+pub(crate) enum LeaseState {
+    /// The node's processes may run.
+    Valid,
+    /// Running processes should exit, and none may start.
+    Expiring,
+    /// No process may run.
+    Expired,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Lease {
-    /// The machine's start that the moments count from.
+    /// The boot that the moments count from.
     boot: String,
-    ending: Moment,
-    over: Moment,
+    expiring: Moment,
+    expired: Moment,
 }
 
 impl Lease {
     fn new(from: Moment, length: Duration) -> io::Result<Self> {
         Ok(Self {
             boot: fs::read_to_string(BOOT_ID)?.trim().to_owned(),
-            ending: from.plus(length.saturating_sub(length / ENDING)),
-            over: from.plus(length),
+            expiring: from.plus(length.saturating_sub(length / EXPIRING_PART)),
+            expired: from.plus(length),
         })
     }
 
-    fn standing(&self, now: Moment) -> Standing {
+    fn state(&self, now: Moment) -> LeaseState {
         let is_this_boot = fs::read_to_string(BOOT_ID).is_ok_and(|boot| boot.trim() == self.boot);
-        if !is_this_boot || now >= self.over {
-            Standing::Over
-        } else if now >= self.ending {
-            Standing::Ending
+        if !is_this_boot || now >= self.expired {
+            LeaseState::Expired
+        } else if now >= self.expiring {
+            LeaseState::Expiring
         } else {
-            Standing::Runs
+            LeaseState::Valid
         }
     }
 }
 
-/// Where a node's lease lies, for the guard.
+/// The path of a node's lease, for the guard.
 pub(crate) fn path(root: &NodeRoot) -> PathBuf {
     root.path.join(file())
 }
 
-/// Whether the node holds keys and has to keep to a lease.
+/// Whether the node holds keys and therefore needs a lease.
 pub(crate) fn is_leased(root: &NodeRoot) -> bool {
     root.has(&file())
 }
 
-/// Whether a process of the node may be started.
+/// Whether a process of the node may start.
 pub(crate) fn may_start(root: &NodeRoot) -> bool {
-    !is_leased(root) || standing(&path(root)) == Standing::Runs
+    !is_leased(root) || lease_state(&path(root)) == LeaseState::Valid
 }
 
-/// What the lease in that file says now. One that can't be read is over.
-pub(crate) fn standing(path: &Path) -> Standing {
-    read(path).map_or(Standing::Over, |lease| lease.standing(now()))
+/// The current state of the lease in a file. An unreadable lease has expired.
+pub(crate) fn lease_state(path: &Path) -> LeaseState {
+    read(path).map_or(LeaseState::Expired, |lease| lease.state(now()))
 }
 
-/// Puts a node under a lease, because it gets a key. A host that counts no leases gives none.
+/// Writes a node's lease, because the node gets a key. A late answer never shortens the lease.
 pub(crate) fn begin(root: &NodeRoot, from: Moment, length: Duration) -> io::Result<()> {
-    if length.is_zero() {
-        return Ok(());
-    }
     let lease = Lease::new(from, length)?;
-    let is_longer = |old: Lease| old.boot == lease.boot && old.over >= lease.over;
+    let is_longer = |old: Lease| old.boot == lease.boot && old.expired >= lease.expired;
     if read(&path(root)).is_some_and(is_longer) {
         return Ok(());
     }
     root.write(&file(), &serde_json::to_vec(&lease)?, 0o600)
 }
 
-/// Prolongs the lease of a node that has one.
-pub(crate) fn prolong(
+/// Extends the lease of a node that has one.
+pub(crate) fn extend(
     layout: &Layout,
     node: NodeId,
     from: Moment,
@@ -142,36 +138,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_leaves_time_to_end_and_is_over_after_a_restart_of_the_machine() {
+    fn a_lease_leaves_time_to_exit_and_expires_at_a_reboot() {
         let lease = Lease::new(Moment(1_000), Duration::from_mins(1)).unwrap();
-        let standing = |at| lease.standing(Moment(at));
-        assert_eq!(standing(45_999), Standing::Runs);
-        assert_eq!(standing(46_000), Standing::Ending);
-        assert_eq!(standing(60_999), Standing::Ending);
-        assert_eq!(standing(61_000), Standing::Over);
-        let before = Lease {
+        let state = |at| lease.state(Moment(at));
+        assert_eq!(state(45_999), LeaseState::Valid);
+        assert_eq!(state(46_000), LeaseState::Expiring);
+        assert_eq!(state(60_999), LeaseState::Expiring);
+        assert_eq!(state(61_000), LeaseState::Expired);
+        let earlier = Lease {
             boot: "another".to_owned(),
             ..lease
         };
-        assert_eq!(before.standing(Moment(0)), Standing::Over);
+        assert_eq!(earlier.state(Moment(0)), LeaseState::Expired);
     }
 
     #[test]
-    fn an_answer_that_comes_late_shortens_nothing() {
+    fn a_late_answer_never_shortens_a_lease() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::open(folder.path()).unwrap();
         let id = NodeId(uuid::Uuid::now_v7());
         let root = NodeRoot::create(&layout, id).unwrap();
-        prolong(&layout, id, now(), Duration::from_mins(1)).unwrap();
-        assert!(!is_leased(&root) && may_start(&root), "it holds no keys");
-        begin(&root, now(), Duration::ZERO).unwrap();
-        assert!(!is_leased(&root), "the host counts no leases");
+        extend(&layout, id, now(), Duration::from_mins(1)).unwrap();
+        assert!(
+            !is_leased(&root) && may_start(&root),
+            "the node holds no keys"
+        );
         begin(&root, now(), Duration::from_mins(1)).unwrap();
         let long = read(&path(&root)).unwrap();
-        prolong(&layout, id, Moment(0), Duration::from_mins(1)).unwrap();
+        extend(&layout, id, Moment(0), Duration::from_mins(1)).unwrap();
         assert_eq!(read(&path(&root)), Some(long));
         assert!(may_start(&root));
         fs::write(path(&root), "no lease").unwrap();
-        assert!(!may_start(&root), "what can't be read is over");
+        assert!(!may_start(&root), "an unreadable lease has expired");
     }
 }

@@ -1,8 +1,13 @@
-//! The agent beside the nodes: it enrols, executes commands, supervises processes and collects observations.
+//! The agent runs on each machine: it enrols with the host, executes commands, runs the processes of nodes and collects
+//! observations.
 //!
-//! It holds no rule about chains and decides nothing about nodes: the host says what, the agent does it once,
-//! undoes what it can't finish, and keeps what runs running when the host is away. Everything that it must not
-//! forget is in its state folder before it acts; `layout.rs` is the map of that folder.
+//! Entry points: [`run`] is the agent's life from start to shutdown; [`AgentConfig`] is what it needs. A program that
+//! runs an agent calls [`answer_guard`] first. Inside, `executor` runs commands, `steps` holds what commands can do,
+//! `adapters` runs processes, and `session` talks to the host.
+//!
+//! Invariant: the agent knows no chain and decides nothing about nodes. It does what the host says exactly once, undoes
+//! what it can't finish, and keeps processes running while the host is unavailable. It writes everything that it must
+//! not forget to its state folder before it acts; `layout` lists the files.
 
 mod adapters;
 mod agent;
@@ -11,18 +16,19 @@ mod config;
 mod durable;
 mod executor;
 mod facts;
-mod guard;
 mod identity;
 mod journal;
+mod json_message;
 mod layout;
 mod lease;
 mod node_root;
 mod outbox;
+mod process_group;
 mod session;
 mod steps;
 mod tasks;
 mod time;
 
+pub use adapters::answer_guard;
 pub use agent::run;
 pub use config::{AgentConfig, AgentError};
-pub use guard::answer_guard;

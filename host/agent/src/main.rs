@@ -1,6 +1,6 @@
-//! `bellwether-agent`: the agent as a process of its own.
+//! `bellwether-agent`: the agent as a separate process.
 //!
-//! The one-time token comes from a file, never from the command line, which others on the machine can read.
+//! The one-time token comes from a file, because other users of the machine can read command lines.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -14,35 +14,35 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Runs beside blockchain nodes and does what the Bellwether host asks.
+/// Run blockchain nodes on this machine for a Bellwether host.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where the agent keeps everything.
+    /// Folder for the agent's state and its nodes; created if missing.
     #[arg(long, env = "BELLWETHER_AGENT_STATE_DIR")]
     state_dir: PathBuf,
-    /// The gateway, such as `https://gateway.example:9090`.
+    /// URL of the host's gateway, such as `https://gateway.example:9090`.
     #[arg(long, env = "BELLWETHER_AGENT_GATEWAY")]
     gateway: String,
-    /// PEM file with the authority that signs the gateway's certificate.
+    /// PEM file of the certificate authority that signs the gateway's certificate.
     #[arg(long, env = "BELLWETHER_AGENT_CA_FILE")]
     ca_file: PathBuf,
-    /// File with the one-time token; needed until the agent is enrolled.
+    /// File with the one-time token; required until the agent is enrolled.
     #[arg(long, env = "BELLWETHER_AGENT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// The name that people see.
+    /// Name of the agent in the console and the API.
     #[arg(long, env = "BELLWETHER_AGENT_NAME", default_value = "agent")]
     name: String,
 }
 
 fn main() -> ExitCode {
-    // Before anything else: neither guards nor the compiler's child must pay for, nor be shown, what the agent is.
-    if let Some(ended) = host_agent::answer_guard(std::env::args_os().skip(1)) {
-        return ended;
+    // Guards and the compiler's child must neither set up an agent nor read its configuration.
+    if let Some(status) = host_agent::answer_guard(std::env::args_os().skip(1)) {
+        return status;
     }
-    let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == COMPILE_COMMAND) {
-        return match (words.next(), words.next()) {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|arg| arg == COMPILE_COMMAND) {
+        return match (args.next(), args.next()) {
             (Some(input), Some(output)) => compile_main(Path::new(&input), Path::new(&output)),
             _ => ExitCode::FAILURE,
         };
@@ -62,12 +62,12 @@ fn start() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // A log in a file is read by other programs.
+        // Escape sequences would disturb programs that read a log file.
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+        .map_err(|_| anyhow::anyhow!("a TLS provider is already installed"))?;
     let mut config = AgentConfig::new(args.state_dir, args.gateway, args.ca_file, args.name);
     config.token_file = args.token_file;
     tokio::runtime::Builder::new_multi_thread()
@@ -78,8 +78,10 @@ fn start() -> anyhow::Result<()> {
 
 async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened to")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be listened to")?;
+    let mut terminate =
+        signal(SignalKind::terminate()).context("the agent can't listen for SIGTERM")?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).context("the agent can't listen for SIGINT")?;
     let agent = host_agent::run(config, shutdown.clone());
     tokio::pin!(agent);
     tokio::select! {
@@ -87,7 +89,7 @@ async fn run(config: AgentConfig) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("ending; the nodes keep running");
+    tracing::info!("the agent shuts down; the nodes keep running");
     shutdown.cancel();
     Ok(agent.await?)
 }

@@ -1,7 +1,7 @@
-//! A node's folder and the only way to files in it.
+//! A node's folder, and the only access to the files in it.
 //!
-//! Everything goes through a directory handle that no path leaves: not by `..`, not absolute, not by a link.
-//! Paths are also checked as text first, because a plain refusal is easier to act on than a failed system call.
+//! All access goes through a directory handle that no path escapes: neither with `..`, nor as an absolute path, nor through
+//! a link. The text of each path is checked first, because that gives a better error than a failed system call.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::layout::Layout;
 
 /// The folder inside each node's folder that belongs to the agent.
 pub(crate) const RUN_DIR: &str = "run";
-/// Where processes write what they print.
+/// The output of processes.
 pub(crate) const LOGS_DIR: &str = "logs";
 /// Links to the binaries of the node.
 pub(crate) const BIN_DIR: &str = "bin";
 
-/// A path that a step must not use.
+/// A path that a step may not use.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("path `{path}` {reason}; write a path relative to the node's folder")]
 pub(crate) struct PathError {
@@ -37,7 +37,7 @@ pub(crate) struct NodeRoot {
 }
 
 impl NodeRoot {
-    /// Makes the folder if it is missing, and opens it.
+    /// Opens the folder, and creates it if it is missing.
     pub(crate) fn create(layout: &Layout, id: NodeId) -> io::Result<Self> {
         let path = layout.node(id);
         crate::durable::create_dir(&path)?;
@@ -48,7 +48,7 @@ impl NodeRoot {
         Ok(root)
     }
 
-    /// Opens the folder; `None` when the node has none.
+    /// Opens the folder; `None` when it does not exist.
     pub(crate) fn open(layout: &Layout, id: NodeId) -> io::Result<Option<Self>> {
         match Self::open_at(id, layout.node(id)) {
             Ok(root) => Ok(Some(root)),
@@ -66,7 +66,7 @@ impl NodeRoot {
         })
     }
 
-    /// Replaces a file so that a reader sees the old content or the new one.
+    /// Replaces a file atomically: a reader sees the old content or the new one.
     pub(crate) fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         use io::Write as _;
         let temp = sibling(path, "tmp");
@@ -74,7 +74,7 @@ impl NodeRoot {
         options.write(true).create_new(true).mode(mode);
         let written = self.dir.open_with(&temp, &options).and_then(|mut file| {
             file.write_all(content)?;
-            // The process's umask may have taken bits away.
+            // The umask may have removed bits.
             file.set_permissions(Permissions::from_mode(mode))?;
             file.sync_all()
         });
@@ -85,7 +85,7 @@ impl NodeRoot {
         placed
     }
 
-    /// Points a link at `target` in one step, whatever the link pointed at before.
+    /// Points a link at `target` atomically.
     pub(crate) fn switch_link(&self, link: &Path, target: &Path) -> io::Result<()> {
         let temp = sibling(link, "link");
         self.dir.symlink(target, &temp)?;
@@ -96,7 +96,7 @@ impl NodeRoot {
         placed
     }
 
-    /// Removes a file, a link or a whole folder; that it is gone already is fine.
+    /// Removes a file, a link or a whole folder if it exists.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         let removed = match self.dir.symlink_metadata(path) {
             Ok(meta) if meta.is_dir() => self.dir.remove_dir_all(path),
@@ -109,27 +109,27 @@ impl NodeRoot {
         }
     }
 
-    /// Whether something is there, a dangling link included.
+    /// Whether the path exists. A dangling link exists.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.dir.symlink_metadata(path).is_ok()
     }
 
-    /// The topmost part of `path` that does not exist: removing it undoes making `path`. A path that leads out of
-    /// the folder by a link is an error.
+    /// The topmost part of `path` that does not exist. Removing it undoes the creation of `path`. Fails if a link leads
+    /// out of the folder.
     pub(crate) fn first_missing(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        let mut sofar = PathBuf::new();
+        let mut ancestor = PathBuf::new();
         for part in path.components() {
-            sofar.push(part);
-            match self.dir.symlink_metadata(&sofar) {
+            ancestor.push(part);
+            match self.dir.symlink_metadata(&ancestor) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(sofar)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(ancestor)),
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
     }
 
-    /// Makes the folders above `path`.
+    /// Creates the parents of `path`.
     pub(crate) fn create_parents(&self, path: &Path) -> io::Result<()> {
         match path
             .parent()
@@ -141,21 +141,21 @@ impl NodeRoot {
     }
 }
 
-/// Reads a path of a step: relative, without `..`, and not in the agent's own part of the folder.
+/// Parses a path of a step: relative, without `..`, and outside the agent's own folder.
 pub(crate) fn checked(text: &str) -> Result<PathBuf, PathError> {
     let fail = |reason| PathError {
         path: text.to_owned(),
         reason,
     };
     if text.is_empty() || text.contains('\0') {
-        return Err(fail("is empty or has a null character"));
+        return Err(fail("is empty or contains a null character"));
     }
     let mut path = PathBuf::new();
     for part in Path::new(text).components() {
         match part {
             Component::Normal(name) => path.push(name),
             Component::CurDir => {}
-            Component::ParentDir => return Err(fail("leads out of the node's folder by `..`")),
+            Component::ParentDir => return Err(fail("leads out of the node's folder with `..`")),
             Component::RootDir | Component::Prefix(_) => return Err(fail("is absolute")),
         }
     }
@@ -163,12 +163,12 @@ pub(crate) fn checked(text: &str) -> Result<PathBuf, PathError> {
         return Err(fail("names the node's folder itself"));
     }
     if path.starts_with(RUN_DIR) {
-        return Err(fail("lies in `run`, which belongs to the agent"));
+        return Err(fail("is in `run`, which belongs to the agent"));
     }
     Ok(path)
 }
 
-/// A name under one folder: no separators, nothing special.
+/// Parses a file name: no separators and no special characters.
 pub(crate) fn checked_name(text: &str) -> Result<&str, PathError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
     if text.is_empty() || text.len() > 100 || text.starts_with('.') || !text.chars().all(plain) {
@@ -181,10 +181,13 @@ pub(crate) fn checked_name(text: &str) -> Result<&str, PathError> {
     Ok(text)
 }
 
-/// A fresh name beside `path`, so that the rename into place stays within one folder.
-pub(crate) fn sibling(path: &Path, why: &str) -> PathBuf {
+/// A new name next to `path`, so that the rename into place stays within one folder.
+pub(crate) fn sibling(path: &Path, purpose: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{why}-{}", uuid::Uuid::now_v7().simple()))
+    path.with_file_name(format!(
+        ".{name}.{purpose}-{}",
+        uuid::Uuid::now_v7().simple()
+    ))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What waits for the host: events and observations, kept until the host says that it has stored them.
+//! Events and observations that wait until the host has stored them.
 //!
-//! Results of commands wait in the journal instead, beside what they are the result of.
+//! Results of commands wait in the journal, next to their commands.
 
 pub(crate) mod events;
 pub(crate) mod observations;

@@ -1,7 +1,7 @@
 //! The session with the host: one stream for beats, commands, results, events and observations.
 //!
-//! The stream may break at any time. What the host has not said to have stored is sent again in the next session;
-//! the host tells repeats by their ids. Results and events have the way first, observations take what is left.
+//! The stream may break at any time. The next session sends again what the host has not acknowledged; the host recognises
+//! repeats by their ids. Results and events have priority over observations.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,65 +21,66 @@ use crate::config::AgentError;
 use crate::identity::Identity;
 use crate::{durable, facts, lease, time};
 
-/// Messages on their way into the stream.
+/// The capacity of the queue into the stream.
 const OUT_MAX: usize = 64;
-/// Places of it that are kept for results, events and beats.
+/// The part of the queue that is reserved for results, events and beats.
 const OUT_RESERVED: usize = 16;
-/// Batches of observations without an answer.
+/// Batches of observations without an acknowledgement.
 const BATCHES_MAX: usize = 8;
-/// Beats that the host may still confirm.
+/// Beats without a confirmation.
 const BEATS_MAX: usize = 64;
 /// Events in one message.
 const EVENTS_MAX: usize = 100;
-/// How long the host may take to begin a session, and to take a message.
-const BEGIN_MAX: Duration = Duration::from_secs(15);
+/// How long the host may take to open a session.
+const OPEN_MAX: Duration = Duration::from_secs(15);
+/// How long the host may take to read a message.
 const SEND_MAX: Duration = Duration::from_secs(30);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(15);
-/// A session that lasted this long was a good one: the next try comes soon.
-const GOOD: Duration = Duration::from_secs(30);
-/// The bounds of what the host may wish for the time between beats.
+/// After a session of this length the backoff starts again.
+const STABLE: Duration = Duration::from_secs(30);
+/// The limits of the time between beats.
 const BEAT_MIN: Duration = Duration::from_millis(50);
 const BEAT_MAX: Duration = Duration::from_mins(5);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum SessionError {
     #[error("the host ended the session: {0}")]
     Status(String),
-    #[error("the host closed the session")]
+    #[error("the host closed the connection")]
     Closed,
     #[error("the host does not answer")]
-    Silent,
+    Timeout,
     #[error(
-        "the host began with something else than a welcome; it and this agent don't fit together"
+        "the host's first message was no welcome; update the host and this agent to the same version"
     )]
     NoWelcome,
 }
 
-/// Keeps a session until the agent ends; meanwhile only the connection comes and goes.
+/// Keeps a session open until the agent shuts down, and reconnects when it breaks.
 pub(crate) async fn keep(agent: &Arc<Agent>, mut identity: Identity) -> Result<(), AgentError> {
     let mut attempt = 0;
     loop {
         let channel = identity.channel(&agent.config.gateway_url)?;
-        agent.link.send_replace(Some(channel.clone()));
-        let begun = time::now();
+        agent.gateway.send_replace(Some(channel.clone()));
+        let started_at = time::now();
         let ended = tokio::select! {
             () = agent.tasks.stop.cancelled() => return Ok(()),
             renewed = renewal(agent, &identity, channel.clone()) => Ok(renewed),
-            broken = run(agent, channel) => Err(broken),
+            error = run(agent, channel) => Err(error),
         };
-        agent.link.send_replace(None);
+        agent.gateway.send_replace(None);
         agent.observations.spill().await;
         match ended {
             Ok(renewed) => {
-                tracing::info!("the certificate is renewed");
+                tracing::info!("the agent renewed its certificate");
                 (identity, attempt) = (renewed, 0);
                 continue;
             }
-            Err(error) => tracing::warn!(%error, "the session is over; it begins again"),
+            Err(error) => tracing::warn!(%error, "the session ended; the agent reconnects"),
         }
-        if time::now().since(begun) > GOOD {
+        if time::now().since(started_at) > STABLE {
             attempt = 0;
         }
         let wait = time::backoff(RETRY_BASE, RETRY_MAX, attempt);
@@ -96,11 +97,11 @@ pub(crate) async fn keep(agent: &Arc<Agent>, mut identity: Identity) -> Result<(
     }
 }
 
-/// Returns the renewed identity when renewing was due and went well.
+/// Waits until the certificate is due for renewal, and returns the renewed identity.
 async fn renewal(agent: &Agent, identity: &Identity, channel: Channel) -> Identity {
     loop {
         let wait = identity.renew_at().since(time::now());
-        // A clock that is set forward is noticed within the hour.
+        // Someone may set the clock forward, so the wait is limited.
         time::sleep(wait.min(Duration::from_hours(1))).await;
         if time::now() < identity.renew_at() {
             continue;
@@ -109,14 +110,14 @@ async fn renewal(agent: &Agent, identity: &Identity, channel: Channel) -> Identi
             Ok(renewed) => return renewed,
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
-                "the certificate is not renewed yet"
+                "the agent can't renew its certificate and retries"
             ),
         }
         time::sleep(time::jittered(Duration::from_mins(1))).await;
     }
 }
 
-async fn run(agent: &Arc<Agent>, channel: Channel) -> Broken {
+async fn run(agent: &Arc<Agent>, channel: Channel) -> SessionError {
     let (out, outgoing) = mpsc::channel(OUT_MAX);
     let session = Session {
         agent: Arc::clone(agent),
@@ -127,32 +128,32 @@ async fn run(agent: &Arc<Agent>, channel: Channel) -> Broken {
         n_beats: 0,
         beats: VecDeque::new(),
     };
-    match session.begin(channel, outgoing).await {
+    match session.open(channel, outgoing).await {
         Ok(never) => match never {},
-        Err(broken) => broken,
+        Err(error) => error,
     }
 }
 
 struct Session {
     agent: Arc<Agent>,
     out: mpsc::Sender<pb::AgentMessage>,
-    /// What was sent in this session and has no answer.
+    /// Results and events that this session has sent and the host has not acknowledged.
     results: BTreeSet<String>,
     events: BTreeSet<String>,
     batches: usize,
     n_beats: u64,
-    /// When each beat was sent that is not confirmed yet.
+    /// When the session sent each beat that the host has not confirmed.
     beats: VecDeque<(u64, lease::Moment)>,
 }
 
-type Sent<T> = Result<T, Broken>;
+type SessionResult<T> = Result<T, SessionError>;
 
 impl Session {
-    async fn begin(
+    async fn open(
         mut self,
         channel: Channel,
         outgoing: mpsc::Receiver<pb::AgentMessage>,
-    ) -> Sent<std::convert::Infallible> {
+    ) -> SessionResult<std::convert::Infallible> {
         let hello = pb::Hello {
             facts: Some(facts::agent_facts(&self.agent.config.name)),
             running_command_ids: self.agent.executor.journal.open_ids(),
@@ -160,21 +161,21 @@ impl Session {
         self.send(Out::Hello(hello)).await?;
         let mut client = AgentGatewayClient::new(channel);
         let connected = client.connect(ReceiverStream::new(outgoing));
-        let answer = tokio::time::timeout(BEGIN_MAX, connected)
+        let answer = tokio::time::timeout(OPEN_MAX, connected)
             .await
-            .map_err(|_| Broken::Silent)?;
+            .map_err(|_| SessionError::Timeout)?;
         let mut incoming = answer.map_err(status)?.into_inner();
-        let first = tokio::time::timeout(BEGIN_MAX, incoming.message())
+        let first = tokio::time::timeout(OPEN_MAX, incoming.message())
             .await
-            .map_err(|_| Broken::Silent)?;
+            .map_err(|_| SessionError::Timeout)?;
         let Some(In::Welcome(welcome)) = first.map_err(status)?.and_then(|m| m.message) else {
-            return Err(Broken::NoWelcome);
+            return Err(SessionError::NoWelcome);
         };
         let beat = match welcome.beat_interval_ms {
             0 => self.agent.config.beat_interval,
             ms => Duration::from_millis(u64::from(ms)),
         };
-        tracing::info!("the session has begun");
+        tracing::info!("the session is open");
         self.agent.observations.begin_session();
         self.work(&mut incoming, beat.clamp(BEAT_MIN, BEAT_MAX))
             .await
@@ -184,20 +185,20 @@ impl Session {
         &mut self,
         incoming: &mut Streaming<pb::HostMessage>,
         beat: Duration,
-    ) -> Sent<std::convert::Infallible> {
+    ) -> SessionResult<std::convert::Infallible> {
         let agent = Arc::clone(&self.agent);
         let mut beats = tokio::time::interval(beat);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut aside = agent.aside.lock().await;
+        let mut lossy = agent.lossy.lock().await;
         loop {
             self.flush().await?;
             tokio::select! {
                 message = incoming.message() => {
-                    let message = message.map_err(status)?.ok_or(Broken::Closed)?;
+                    let message = message.map_err(status)?.ok_or(SessionError::Closed)?;
                     self.receive(message).await?;
                 }
                 _ = beats.tick() => self.beat().await?,
-                Some(message) = aside.recv() => self.send_if_room(message),
+                Some(message) = lossy.recv() => self.send_if_room(message),
                 () = agent.executor.finished.notified() => {}
                 () = agent.events.added.notified() => {}
                 () = agent.observations.added.notified() => {}
@@ -205,9 +206,9 @@ impl Session {
         }
     }
 
-    async fn beat(&mut self) -> Sent<()> {
+    async fn beat(&mut self) -> SessionResult<()> {
         self.n_beats += 1;
-        // Taken before it is sent: the lease that it brings begins then.
+        // The lease counts from before the beat is sent.
         self.beats.push_back((self.n_beats, lease::now()));
         if self.beats.len() > BEATS_MAX {
             self.beats.pop_front();
@@ -215,8 +216,8 @@ impl Session {
         self.send(Out::Beat(self.agent.beat(self.n_beats))).await
     }
 
-    /// Prolongs the leases of the nodes that the host still knows as this agent's.
-    async fn confirmed(&mut self, confirmed: pb::BeatConfirmed) {
+    /// Extends the leases of the nodes that still belong to this agent.
+    async fn extend_leases(&mut self, confirmed: pb::BeatConfirmed) {
         let sent = self.beats.iter().find(|(n, _)| *n == confirmed.sequence);
         let Some((_, sent_at)) = sent.copied() else {
             return;
@@ -224,31 +225,31 @@ impl Session {
         self.beats.retain(|(n, _)| *n > confirmed.sequence);
         let layout = self.agent.layout.clone();
         let length = Duration::from_millis(confirmed.lease_ms);
-        let prolonged = durable::blocking(move || {
+        let extended = durable::blocking(move || {
             for id in confirmed.node_ids.iter().filter_map(|id| id.parse().ok()) {
-                lease::prolong(&layout, id, sent_at, length)?;
+                lease::extend(&layout, id, sent_at, length)?;
             }
             Ok(())
         });
-        if let Err(error) = prolonged.await {
-            tracing::error!(%error, "a lease can't be written down; check the disk, or processes with keys are stopped");
+        if let Err(error) = extended.await {
+            tracing::error!(%error, "the agent can't write a lease and will stop processes that hold keys; check the disk");
         }
     }
 
-    async fn receive(&mut self, message: pb::HostMessage) -> Sent<()> {
+    async fn receive(&mut self, message: pb::HostMessage) -> SessionResult<()> {
         let agent = Arc::clone(&self.agent);
         match message.message {
             Some(In::Command(command)) => {
                 let command_id = command.id.clone();
                 match agent.executor.submit(command).await {
                     Ok(()) => {
-                        // A result that was sent in this session may be the one that the host missed.
+                        // The host may have missed the result that this session sent, so it is sent again.
                         self.results.remove(&command_id);
                         self.send(Out::Accepted(pb::CommandAccepted { command_id }))
                             .await?;
                     }
                     Err(error) => {
-                        tracing::error!(command.id = command_id, %error, "the command is not taken");
+                        tracing::error!(command.id = command_id, %error, "the agent rejects the command");
                     }
                 }
             }
@@ -257,7 +258,7 @@ impl Session {
                 if let Ok(id) = stored.command_id.parse()
                     && let Err(error) = agent.executor.journal.stored(id).await
                 {
-                    tracing::warn!(%error, "the journal can't be written; check the disk");
+                    tracing::warn!(%error, "the agent can't write its journal; check the disk");
                 }
             }
             Some(In::ObservationsStored(stored)) => {
@@ -267,23 +268,23 @@ impl Session {
             Some(In::EventsStored(stored)) => {
                 self.events.retain(|id| !stored.ids.contains(id));
                 let events = Arc::clone(&agent.events);
-                let forgotten = durable::blocking(move || {
+                let removed = durable::blocking(move || {
                     events.stored(&stored.ids);
                     Ok(())
                 });
-                // Nothing in it fails: a file that stays is sent once more after a restart.
-                let _ = forgotten.await;
+                // An event whose file stays is sent again after a restart; the host ignores repeats.
+                let _ = removed.await;
             }
             Some(In::Assignments(assignments)) => agent.collectors.assign(assignments),
-            Some(In::BeatConfirmed(confirmed)) => self.confirmed(confirmed).await,
-            // A second welcome changes nothing; what this agent does not know it can't answer.
+            Some(In::BeatConfirmed(confirmed)) => self.extend_leases(confirmed).await,
+            // A second welcome changes nothing, and the agent ignores unknown messages.
             Some(In::Welcome(_)) | None => {}
         }
         Ok(())
     }
 
-    /// Sends what waits, the important first.
-    async fn flush(&mut self) -> Sent<()> {
+    /// Sends waiting messages, the important ones first.
+    async fn flush(&mut self) -> SessionResult<()> {
         let agent = Arc::clone(&self.agent);
         for result in agent.executor.journal.results() {
             if self.results.insert(result.command_id.clone()) {
@@ -307,20 +308,20 @@ impl Session {
         Ok(())
     }
 
-    async fn send(&self, message: Out) -> Sent<()> {
+    async fn send(&self, message: Out) -> SessionResult<()> {
         let message = pb::AgentMessage {
             message: Some(message),
         };
         match self.out.send_timeout(message, SEND_MAX).await {
             Ok(()) => Ok(()),
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Broken::Silent),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Broken::Closed),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(SessionError::Timeout),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(SessionError::Closed),
         }
     }
 
     fn send_if_room(&self, message: Out) {
         if self.out.capacity() > OUT_RESERVED {
-            // The capacity was just looked at, and only this task sends.
+            // This task is the only sender, so there is still room.
             let _ = self.out.try_send(pb::AgentMessage {
                 message: Some(message),
             });
@@ -328,6 +329,6 @@ impl Session {
     }
 }
 
-fn status(status: tonic::Status) -> Broken {
-    Broken::Status(format!("{:?}: {}", status.code(), status.message()))
+fn status(status: tonic::Status) -> SessionError {
+    SessionError::Status(format!("{:?}: {}", status.code(), status.message()))
 }

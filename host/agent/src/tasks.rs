@@ -1,4 +1,4 @@
-//! The agent's background tasks: all are told to end together, and the end is awaited with a limit.
+//! The agent's background tasks. One signal stops all of them, and shutdown waits for them within a limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long tasks may take to end.
+/// How long tasks may take to stop.
 const END_MAX: Duration = Duration::from_secs(10);
 
 /// A set of tasks with one stop signal.
 #[derive(Debug, Clone)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
-    /// Cancelled when the agent ends.
+    /// Cancelled when the agent shuts down.
     pub(crate) stop: CancellationToken,
 }
 
 impl Tasks {
-    /// Tasks that end with `stop`.
+    /// An empty set whose tasks stop with `stop`.
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
             tracker: TaskTracker::new(),
@@ -31,7 +31,7 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
-    /// Runs a task that may be dropped wherever it waits.
+    /// Runs a task that may be dropped at any await point.
     pub(crate) fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
@@ -39,7 +39,7 @@ impl Tasks {
         });
     }
 
-    /// Asks all tasks to end and waits for it, within a limit.
+    /// Stops all tasks and waits for them within a limit.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -47,7 +47,7 @@ impl Tasks {
             .await
             .is_err()
         {
-            tracing::warn!("some tasks did not end in time; what they did is in the journal");
+            tracing::warn!("some tasks did not stop in time; the journal records their progress");
         }
     }
 }

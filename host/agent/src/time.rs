@@ -1,12 +1,10 @@
-//! The agent's clock and its waits: the one place of this crate that asks the machine for the time.
-//!
-//! Everything else takes `Millis` or waits through here, so that a reader finds each wait by its name.
+//! The agent's clock and its waits. Only this file of the crate reads the machine's clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use host_domain::time::{Clock, Millis};
 
-/// The machine's wall clock, for those who ask for a clock.
+/// The machine's wall clock as a [`Clock`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemClock;
 
@@ -16,7 +14,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The present by the machine's wall clock.
+/// The current time of the machine's wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the agent's clock")]
 pub(crate) fn now() -> Millis {
     let since = SystemTime::now()
@@ -25,17 +23,17 @@ pub(crate) fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Waits.
+/// Waits for a duration.
 pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// `duration` shortened by up to a half at random, so that a fleet does not retry in step.
+/// `duration`, shortened at random by up to a half, so that agents do not retry at the same moment.
 pub(crate) fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// The `attempt`-th wait of a doubling series (the first is 0), capped and jittered.
+/// The wait before attempt `attempt` (from 0): it doubles up to `max` and is jittered.
 pub(crate) fn backoff(base: Duration, max: Duration, attempt: u32) -> Duration {
     let doubled = base.saturating_mul(2_u32.saturating_pow(attempt.min(20)));
     jittered(doubled.min(max))

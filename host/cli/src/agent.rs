@@ -66,7 +66,7 @@ async fn list(session: &Session) -> Result<(), CliError> {
 }
 
 async fn create_token(machine: String, session: &Session) -> Result<(), CliError> {
-    let request = EnrolmentTokenRequest { host: machine };
+    let request = EnrolmentTokenRequest { machine };
     let path = "/api/v1/agents/enrolment-tokens";
     let value = session.client()?.post(path, &request).await?;
     if session.is_json() {
@@ -77,7 +77,7 @@ async fn create_token(machine: String, session: &Session) -> Result<(), CliError
     // Standard output has only the token, so that a shell can redirect it into a file.
     eprintln!(
         "One agent on {} can enrol with this token until {}. The host can't show it again.",
-        plain(&issued.host),
+        plain(&issued.machine),
         issued.expires_at
     );
     Ok(())

@@ -68,7 +68,7 @@ impl GlobalArgs {
         let state = find_state_folder(&here);
         let host = match (&self.host, &state) {
             (Some(host), _) => host.clone(),
-            (None, Some(state)) => read_host(&state.join(HOST_URL))?,
+            (None, Some(state)) => read_machine(&state.join(HOST_URL))?,
             (None, None) => return Err(not_found("host", "--host or BELLWETHER_HOST")),
         };
         let key_file = match (&self.key_file, &state) {
@@ -105,7 +105,7 @@ fn find_state_folder(here: &Path) -> Option<PathBuf> {
     None
 }
 
-fn read_host(file: &Path) -> anyhow::Result<Url> {
+fn read_machine(file: &Path) -> anyhow::Result<Url> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("the file {} can't be read", file.display()))?;
     let text = text.trim();

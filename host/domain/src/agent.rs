@@ -1,13 +1,13 @@
 //! Agents, the hosts that they run on, and the tokens by which they join.
 
-use crate::ids::{AgentId, HostId, NodeId};
+use crate::ids::{AgentId, MachineId, NodeId};
 use crate::time::Millis;
 
 /// A machine that nodes run on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Host {
+pub struct Machine {
     /// UUID v7.
-    pub id: HostId,
+    pub id: MachineId,
     /// Unique, for people.
     pub name: String,
     /// The provider that made it.
@@ -26,7 +26,7 @@ pub struct Agent {
     /// The subject of its certificate.
     pub id: AgentId,
     /// The machine that it runs on.
-    pub host_id: HostId,
+    pub machine_id: MachineId,
     /// For people.
     pub name: String,
     /// Its version, as it said in its last hello.
@@ -46,8 +46,8 @@ pub struct Agent {
 pub struct EnrolmentToken {
     /// SHA-256 of the token, in hex.
     pub hash: String,
-    /// The host that the agent will belong to.
-    pub host_id: HostId,
+    /// The machine that the agent will belong to.
+    pub machine_id: MachineId,
     /// The node whose provisioning asked for it.
     pub node_id: Option<NodeId>,
     /// When it ends.

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use crate::ids::{HostId, NodeId};
+use crate::ids::{MachineId, NodeId};
 use crate::time::Millis;
 
 /// A node's claim to a machine of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostClaim {
+pub struct MachineClaim {
     /// The machine.
-    pub host_id: HostId,
+    pub machine_id: MachineId,
     /// Whose it is.
     pub node_id: NodeId,
     /// Since when.

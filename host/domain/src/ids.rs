@@ -37,7 +37,7 @@ id! {
     /// What a customer pays for; each node belongs to exactly one.
     SubscriptionId,
     /// A machine that nodes run on.
-    HostId,
+    MachineId,
     /// An enrolled agent; the subject of its certificate.
     AgentId,
     /// One command to an agent.

@@ -73,7 +73,7 @@ text_enum! {
         /// A plugin.
         Plugin = "plugin",
         /// A machine.
-        Host = "host",
+        Machine = "machine",
     }
 }
 

@@ -3,9 +3,12 @@
 //! Nothing here waits, reads, writes or asks for the time; every decision is a function of its arguments.
 
 pub mod ids;
+pub mod setting;
 pub mod time;
 
+pub mod heartbeat;
 pub mod node;
+pub mod node_event;
 pub mod subscription;
 
 pub mod agent;
@@ -14,6 +17,7 @@ pub mod command;
 pub mod key;
 pub mod operation;
 
+pub mod metric;
 pub mod observation;
 
 pub mod health;

@@ -1,4 +1,4 @@
-//! Moving a node to another host: when it may, how many at once, and from when on nobody else has its keys
+//! Moving a node to another machine: when it may, how many at once, and from when on nobody else has its keys
 //! (design: domain.md, Migration).
 //!
 //! An agent may be cut off while what it started lives on. So a process that holds keys runs on a lease, which only the
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{HostId, NodeId, OperationId};
+use crate::ids::{MachineId, NodeId, OperationId};
 use crate::time::{Millis, duration_text};
 
 /// What an agent is known to have is believed for this long at most.
@@ -33,7 +33,7 @@ pub struct MigrationConfig {
     pub max_concurrent: u32,
     /// Above this share of a provider region's nodes that are down together, none of them is moved.
     pub breaker_percent: u32,
-    /// How long a moved node has to be healthy before the old host is let go.
+    /// How long a moved node has to be healthy before the old machine is let go.
     #[serde(with = "duration_text")]
     pub settle: Duration,
     /// How long a process that holds keys may run after the last answer of the host.
@@ -78,17 +78,17 @@ pub struct NodeMigration {
     pub operation_id: OperationId,
     /// The node.
     pub node_id: NodeId,
-    /// The host that it leaves.
-    pub source: HostId,
-    /// The host that takes it, once it is chosen.
-    pub target: Option<HostId>,
+    /// The machine that it leaves.
+    pub source: MachineId,
+    /// The machine that takes it, once it is chosen.
+    pub target: Option<MachineId>,
     /// Whether a person wants it in spite of breaker and cooldown.
     pub is_forced: bool,
     /// When it was asked for.
     pub triggered_at: Millis,
-    /// The host that the node was last taken away from.
-    pub fenced: Option<HostId>,
-    /// From when on that host gets no more leases.
+    /// The machine that the node was last taken away from.
+    pub fenced: Option<MachineId>,
+    /// From when on that machine gets no more leases.
     pub fenced_at: Option<Millis>,
     /// When it ended, either way.
     pub ended_at: Option<Millis>,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{HostId, NodeId, OperationId, SubscriptionId};
+use crate::ids::{MachineId, NodeId, OperationId, SubscriptionId};
 use crate::time::Millis;
 
 macro_rules! text_enum {
@@ -42,7 +42,7 @@ pub(crate) use text_enum;
 text_enum! {
     /// The infrastructure's life cycle; written only by this machine.
     NodeState {
-        /// Being made, or being moved to another host.
+        /// Being made, or being moved to another machine.
         Provisioning = "provisioning",
         /// Runs and catches up, or was not yet seen healthy.
         Syncing = "syncing",
@@ -112,7 +112,7 @@ text_enum! {
         MaintenanceStarted = "maintenance_started",
         /// A planned intervention ended; the node has to show itself again.
         MaintenanceEnded = "maintenance_ended",
-        /// The node moves to another host.
+        /// The node moves to another machine.
         MigrationStarted = "migration_started",
         /// The node could not be moved, and is where it was.
         MigrationFailed = "migration_failed",
@@ -134,6 +134,14 @@ impl NodeState {
     /// Whether it is on its way out, or gone.
     pub fn is_gone(self) -> bool {
         matches!(self, Self::Terminating | Self::Terminated | Self::Failed)
+    }
+
+    /// Whether collectors measure the node: from the end of its installation until its removal begins.
+    pub fn is_measured(self) -> bool {
+        match self {
+            Self::Syncing | Self::Healthy | Self::Degraded | Self::Down | Self::Maintenance => true,
+            Self::Provisioning | Self::Terminating | Self::Terminated | Self::Failed => false,
+        }
     }
 
     /// Whether heartbeats are expected and judged.
@@ -359,10 +367,10 @@ pub struct Placement {
     pub instance_type: String,
     /// The provider's region.
     pub region: String,
-    /// The host, when there is one.
-    pub host_id: Option<HostId>,
+    /// The machine, when there is one.
+    pub machine_id: Option<MachineId>,
     /// Its address.
-    pub host_ip: Option<String>,
+    pub machine_ip: Option<String>,
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod policy;
 mod state;
 mod stats;
 
-pub use capability::facts::{FactSource, HostFacts};
+pub use capability::facts::{FactSource, MachineFacts};
 pub use capability::kv::{KvError, KvScope, KvStore, MemoryKv};
 pub use capability::secrets::{NoSecrets, SecretSource};
 pub use collector::{CollectNode, NodeContext};

@@ -10,21 +10,21 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use host_domain::ids::AgentId;
 use host_domain::time::Clock;
+use host_gateway::Sessions;
 use host_runtime::PluginHost;
 use host_workflows::Engine;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::{Bus, Wake};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::databases::{Databases, Role};
-use crate::gateway::Sessions;
-use crate::keys::{KeyBackup, Keyring};
 use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
-use crate::providers::Providers;
-use crate::store::{Db, Fence};
+use host_bus::{Bus, Wake};
+use host_keys::{KeyBackup, Keyring};
+use host_machines::MachineProviders;
+use host_store::{Databases, Role};
+use host_store::{Db, Fence};
 
 /// A running host, as one of its roles sees it: the parts are shared, the database is the role's. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) plugins: PluginHost,
     /// Where machines come from.
-    pub(crate) providers: Providers,
+    pub(crate) providers: MachineProviders,
     pub(crate) sessions: Sessions,
     pub(crate) events: LiveEvents,
     /// The way to the other hosts of this installation.
@@ -94,7 +94,7 @@ impl App {
     pub(crate) fn new(opened: Opened) -> Self {
         let db = opened.databases.role(Role::Api).clone();
         let parts = Arc::new(Parts {
-            providers: Providers::of(&opened.config),
+            providers: MachineProviders::new(&opened.config.providers, &opened.config.state_dir),
             config: opened.config,
             clock: opened.clock,
             databases: opened.databases,

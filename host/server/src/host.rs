@@ -9,23 +9,23 @@ use anyhow::Context;
 use aws_lc_rs::hmac;
 use host_domain::key::NodeKey;
 use host_domain::time::Clock;
+use host_gateway::{CertificateAuthority, Gateway, GatewayOptions, GatewayParts, KeyOpenError};
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
 use host_workflows::Activities;
 use rand::RngExt;
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use crate::app::{App, Opened};
-use crate::bus::Bus;
 use crate::config::Config;
-use crate::databases::{Databases, Role};
-use crate::gateway::{
-    CertificateAuthority, Gateway, GatewayConfig, GatewayParts, KeyUnopened, ObservationFeed,
-};
-use crate::keys::{KeyBackup, KeyError, Keyring, SealScope};
+use crate::gateway_store::GatewayDb;
 use crate::ops::OpError;
 use crate::orchestration::{self, Orchestrator};
-use crate::store::{Db, DbOptions};
 use crate::{api, installation, loops};
+use host_bus::Bus;
+use host_keys::{KeyBackup, KeyError, Keyring, SealScope};
+use host_store::{Databases, Role};
+use host_store::{Db, DbOptions};
 
 /// How long requests and activities may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
@@ -240,39 +240,35 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 
 async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Result<Gateway> {
     let app = app.role(Role::Gateway);
-    let config = GatewayConfig {
-        listen: app.config.gateway.listen,
-        names: app.config.gateway.names.clone(),
-        look_interval: app.config.gateway.look_interval,
+    let options = GatewayOptions {
         beat_interval: app.config.health.heartbeat.beat_interval,
         lease: app.config.migration.lease,
-        ..GatewayConfig::default()
+        ..GatewayOptions::default()
     };
     let (components, keys, chains) = (app.clone(), app.clone(), app.clone());
     let parts = GatewayParts {
-        db: app.db.clone(),
+        store: Arc::new(GatewayDb::new(app.db.clone())),
         clock: Arc::clone(&app.clock),
         authority: Arc::new(authority),
         sessions: app.sessions.clone(),
-        observations: ObservationFeed::new(),
         events: Arc::new(app.clone()),
         assignments: Arc::new(app.clone()),
         components: Arc::new(move |digest| components.collector_component(digest)),
         keys: Arc::new(move |key| Box::pin(open_key(keys.clone(), key))),
-        is_key_awaited: Arc::new(move |node, name| chains.is_key_awaited(node, name)),
+        awaits_key_import: Arc::new(move |node, name| chains.is_key_awaited(node, name)),
         shutdown: app.shutdown.clone(),
         tasks: app.tracker().clone(),
     };
-    Gateway::start(config, parts)
+    Gateway::start(app.config.gateway.clone(), options, parts)
         .await
         .context("the agent gateway can't start")
 }
 
-async fn open_key(app: App, key: NodeKey) -> Result<Vec<u8>, KeyUnopened> {
+async fn open_key(app: App, key: NodeKey) -> Result<Zeroizing<Vec<u8>>, KeyOpenError> {
     // A key that is used and then lost would take the node's identity with it.
     let backed_up = app.back_up_key(key.clone()).await;
-    backed_up.map_err(|error| KeyUnopened {
-        may_heal: matches!(error, OpError::Unavailable { .. } | OpError::Stale { .. }),
+    backed_up.map_err(|error| KeyOpenError {
+        is_transient: matches!(error, OpError::Unavailable { .. } | OpError::Stale { .. }),
         source: error.into(),
     })?;
     let scope = SealScope {
@@ -280,11 +276,11 @@ async fn open_key(app: App, key: NodeKey) -> Result<Vec<u8>, KeyUnopened> {
         name: &key.name,
     };
     let opened = app.keyring.open_sealed(&scope, &key.sealed).await;
-    let material = opened.map_err(|error: KeyError| KeyUnopened {
-        may_heal: error.may_heal(),
+    let material = opened.map_err(|error: KeyError| KeyOpenError {
+        is_transient: error.may_heal(),
         source: error.into(),
     })?;
-    Ok(material.expose().to_vec())
+    Ok(Zeroizing::new(material.expose().to_vec()))
 }
 
 fn serve_http(app: &App, listener: TcpListener) {

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use aws_lc_rs::{digest, hmac};
+use host_gateway::CertificateAuthority;
 
-use crate::gateway::CertificateAuthority;
-use crate::keys::Keyring;
-use crate::store::Db;
+use host_keys::Keyring;
+use host_store::Db;
 
 /// Where the prints are kept.
 const META: &str = "installation";

@@ -6,26 +6,19 @@
 
 pub mod api;
 pub mod app;
-pub mod bus;
 pub mod chains;
-pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod engine;
-pub mod gateway;
+pub mod gateway_store;
 pub mod host;
-pub mod keys;
 pub mod ops;
-pub mod store;
 
 mod activities;
 mod catalogue;
-mod databases;
 mod guard;
 mod installation;
 mod loops;
 mod orchestration;
-mod providers;
 mod reconcile;
 mod reload;
 mod wakes;

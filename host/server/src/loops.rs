@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::app::App;
-use crate::databases::Role;
 use crate::orchestration::Orchestrator;
 use crate::reconcile::{self, every, leading, on_change};
 use crate::{wakes, watch};
+use host_store::Role;
 
 /// How long a host that has nobody to contend with waits for its lead.
 const LEAD_MAX: Duration = Duration::from_secs(5);

@@ -16,12 +16,12 @@ use rand::RngExt;
 
 use crate::activities;
 use crate::app::App;
-use crate::config::EngineKind;
-use crate::databases::Role;
-use crate::engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
-use crate::engine::temporal::TemporalEngine;
-use crate::host::write_private;
-use crate::store::{Db, Fence, StoreError};
+use host_engine::EngineKind;
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
+use host_engine::temporal::TemporalEngine;
+use host_store::Role;
+use host_store::{Db, Fence, StoreError};
+use host_system::write_private;
 
 /// Under which name the database knows the engine.
 const META: &str = "engine";

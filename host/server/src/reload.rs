@@ -43,8 +43,8 @@ pub(crate) enum ReloadError {
     Store(#[from] OpError),
 }
 
-impl From<crate::store::StoreError> for ReloadError {
-    fn from(error: crate::store::StoreError) -> Self {
+impl From<host_store::StoreError> for ReloadError {
+    fn from(error: host_store::StoreError) -> Self {
         Self::Store(error.into())
     }
 }

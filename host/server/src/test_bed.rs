@@ -9,22 +9,25 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use host_domain::heartbeat::NodeBeat;
 use host_domain::ids::{NodeId, SubscriptionId};
 use host_domain::incident::{Cause, Incident, Severity, category};
 use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
 use host_domain::time::{Clock, Millis};
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::app::{App, Opened};
-use crate::bus::{Bus, InProcess};
-use crate::config::{Config, KeysConfig};
-use crate::databases::Databases;
-use crate::host::write_private;
-use crate::keys::{KeyBackup, Keyring};
+use crate::config::Config;
 use crate::ops::{IncidentFilter, OpError, Subject, raise};
-use crate::store::{BeatRow, ClaimedEvent, Db, DbOptions};
+use host_bus::{Bus, InProcess};
+use host_keys::KeysConfig;
+use host_keys::{KeyBackup, Keyring};
+use host_store::Databases;
+use host_store::{ClaimedEvent, Db, DbOptions};
+use host_system::write_private;
 
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
@@ -36,21 +39,40 @@ impl Clock for Hand {
     }
 }
 
+/// The file of the database.
+const DATABASE: &str = "test.db";
+
 /// An app without engine, chains and loops.
 pub(crate) struct Bed {
     pub(crate) app: App,
     pub(crate) clock: Hand,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bed {
+    /// Makes a subscription's row unreadable, behind the store's back.
+    pub(crate) async fn spoil_subscription(&self, id: SubscriptionId) {
+        let file = self.folder.path().join(DATABASE);
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap();
+        let spoil = sqlx::query("UPDATE subscriptions SET inputs = 'spoilt' WHERE id = ?");
+        let spoilt = spoil
+            .bind(id.to_string())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(spoilt.rows_affected(), 1);
+    }
+
     pub(crate) async fn new() -> Self {
         Self::with_backup(None).await
     }
 
     pub(crate) async fn with_backup(key_backup: Option<KeyBackup>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
         let db = Db::open(&url, &DbOptions::default()).await.unwrap();
         db.migrate().await.unwrap();
         let clock = Hand(Arc::new(AtomicI64::new(1_000_000_000)));
@@ -71,11 +93,7 @@ impl Bed {
             worker: "test".to_owned(),
             bus: Bus::InProcess(InProcess::default()),
         });
-        Self {
-            app,
-            clock,
-            _folder: folder,
-        }
+        Self { app, clock, folder }
     }
 
     pub(crate) fn wait(&self, seconds: i64) {
@@ -112,7 +130,7 @@ impl Bed {
     }
 
     pub(crate) async fn beat(&self, node: &Node) {
-        let beat = BeatRow {
+        let beat = NodeBeat {
             node_id: node.id,
             at: self.clock.now(),
             processes_json: "[]".to_owned(),

@@ -9,8 +9,8 @@ use host_domain::operation::OperationState;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
-use crate::bus::Wake;
 use crate::ops::OpError;
+use host_bus::Wake;
 
 /// Commits within this time are told together.
 const TOGETHER: Duration = Duration::from_millis(20);

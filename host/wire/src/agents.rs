@@ -13,7 +13,7 @@ use crate::values::time;
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentTokenRequest {
     /// Name of the machine; it is recorded if it is new.
-    pub host: String,
+    pub machine: String,
 }
 
 /// A one-time token, shown this once.
@@ -22,7 +22,7 @@ pub struct EnrolmentTokenView {
     /// The token; it can't be shown again.
     pub token: String,
     /// The machine that it is for.
-    pub host: String,
+    pub machine: String,
     /// When it ends.
     pub expires_at: Timestamp,
 }
@@ -34,7 +34,7 @@ pub struct AgentView {
     /// The subject of its certificate.
     pub id: Uuid,
     /// The machine that it runs on.
-    pub host_id: Uuid,
+    pub machine_id: Uuid,
     /// For people.
     pub name: String,
     /// Its version.
@@ -56,7 +56,7 @@ impl AgentView {
     pub fn of(agent: Agent, is_connected: bool) -> Self {
         Self {
             id: agent.id.0,
-            host_id: agent.host_id.0,
+            machine_id: agent.machine_id.0,
             name: agent.name,
             version: agent.version,
             is_connected,

@@ -155,9 +155,9 @@ pub struct PlacementView {
     /// The provider's region.
     pub region: String,
     /// The host, when there is one.
-    pub host_id: Option<Uuid>,
+    pub machine_id: Option<Uuid>,
     /// Its address.
-    pub host_ip: Option<String>,
+    pub machine_ip: Option<String>,
 }
 
 impl From<host_domain::node::Placement> for PlacementView {
@@ -166,8 +166,8 @@ impl From<host_domain::node::Placement> for PlacementView {
             provider: placement.provider,
             instance_type: placement.instance_type,
             region: placement.region,
-            host_id: placement.host_id.map(|id| id.0),
-            host_ip: placement.host_ip,
+            machine_id: placement.machine_id.map(|id| id.0),
+            machine_ip: placement.machine_ip,
         }
     }
 }

@@ -53,33 +53,33 @@ codes! {
     /// The body is no JSON.
     MalformedBody = 400 "malformed_body" "The body is not valid JSON",
     /// A field, a parameter or a header can't be used.
-    InvalidRequest = 400 "invalid_request" "The request has values that can't be used",
+    InvalidRequest = 400 "invalid_request" "The request has invalid values",
     /// No key, or one that nobody has.
     Unauthenticated = 401 "unauthenticated" "The request has no valid API key",
     /// The key lacks the scope.
-    MissingScope = 403 "missing_scope" "The API key may not do this",
-    /// There is no such thing, or it belongs to somebody else.
-    NotFound = 404 "not_found" "There is no such thing",
-    /// There is no such path.
-    NoSuchRoute = 404 "no_such_route" "There is no such path",
+    MissingScope = 403 "missing_scope" "The API key lacks the required scope",
+    /// The object was not found, or it belongs to somebody else.
+    NotFound = 404 "not_found" "The object was not found",
+    /// The path does not exist.
+    NoSuchRoute = 404 "no_such_route" "The path does not exist",
     /// The path exists, the method does not.
-    MethodNotAllowed = 405 "method_not_allowed" "The path does not know this method",
+    MethodNotAllowed = 405 "method_not_allowed" "The path does not support this method",
     /// The state does not allow it.
-    Conflict = 409 "conflict" "The present state does not allow this",
+    Conflict = 409 "conflict" "The current state does not allow this request",
     /// The key was used with another request.
     IdempotencyMismatch = 409 "idempotency_mismatch" "The idempotency key was used for another request",
     /// The first request with the key is still at work.
-    IdempotencyInProgress = 409 "idempotency_in_progress" "The first request with this idempotency key is still at work",
+    IdempotencyInProgress = 409 "idempotency_in_progress" "The first request with this idempotency key is still running",
     /// Somebody else was faster.
-    VersionMismatch = 412 "version_mismatch" "It changed in the meantime",
+    VersionMismatch = 412 "version_mismatch" "The object has changed since you read it",
     /// The body is too large.
     BodyTooLarge = 413 "body_too_large" "The body is too large",
     /// The body is not declared as JSON.
-    UnsupportedMediaType = 415 "unsupported_media_type" "The body has to be JSON",
+    UnsupportedMediaType = 415 "unsupported_media_type" "The body must be JSON",
     /// A bug or a broken machine.
-    Internal = 500 "internal" "Something broke in the host",
-    /// Something that is needed is away.
-    Unavailable = 503 "unavailable" "Something that is needed is away",
+    Internal = 500 "internal" "The host failed to process the request",
+    /// A service that the host needs is unavailable.
+    Unavailable = 503 "unavailable" "A service that the host needs is unavailable",
     /// The request took too long.
     TimedOut = 503 "timed_out" "The request took too long",
 }

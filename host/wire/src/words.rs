@@ -56,7 +56,7 @@ wire_enums! {
         Opened, Repeated, Reopened, Acknowledged, Escalated, Resolved,
     }
     /// What an incident is about.
-    SubjectKind = host_domain::incident::SubjectKind { Node, Plugin, Host }
+    SubjectKind = host_domain::incident::SubjectKind { Node, Plugin, Machine }
     /// Whether a notification tells of trouble or of its end.
     NotificationStatus = host_domain::notification::NotificationStatus { Firing, Resolved }
     /// Where a notification stands.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_domain::ids::{CommandId, HostId};
+use host_domain::ids::{CommandId, MachineId};
 
 use crate::error::{ActivityError, FlowError};
 use crate::flow::Flow;
@@ -31,13 +31,13 @@ pub(crate) enum Done {
 /// Whose agent a command is for, and its name within the workflow.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
-    /// The host; absent: the one that the node is on.
-    pub(crate) host_id: Option<HostId>,
+    /// The machine; absent: the one that the node is on.
+    pub(crate) machine_id: Option<MachineId>,
     /// A command of the same name is the same command.
     pub(crate) step: &'a str,
 }
 
-/// Sends one command to the host that the node is on, and waits for its end. `step` names it within the workflow.
+/// Sends one command to the machine that the node is on, and waits for its end. `step` names it within the workflow.
 pub(crate) async fn run_command(
     flow: &Flow,
     node: NodeRef,
@@ -46,17 +46,17 @@ pub(crate) async fn run_command(
     limit: Duration,
 ) -> Result<Done, FlowError> {
     let at = At {
-        host_id: None,
+        machine_id: None,
         step,
     };
     run_command_at(flow, node, at, action, limit).await
 }
 
-/// Sends one command to a host, and waits for its end.
+/// Sends one command to a machine, and waits for its end.
 pub(crate) async fn run_command_at(
     flow: &Flow,
     node: NodeRef,
-    At { host_id, step }: At<'_>,
+    At { machine_id, step }: At<'_>,
     action: CommandAction,
     limit: Duration,
 ) -> Result<Done, FlowError> {
@@ -68,7 +68,7 @@ pub(crate) async fn run_command_at(
         action,
         limit,
         mailbox: mailbox.clone(),
-        host_id,
+        machine_id,
     };
     if flow.activity(SendCommand, &request).await? == Sent::NoAgent {
         return Ok(Done::NoAgent);
@@ -108,7 +108,7 @@ pub(crate) async fn run_command_at(
     }
 }
 
-/// Sends a command of an undo to the host that the node is on, anew when it fails.
+/// Sends a command of an undo to the machine that the node is on, anew when it fails.
 pub(crate) async fn run_undo_command(
     flow: &Flow,
     node: NodeRef,
@@ -116,13 +116,13 @@ pub(crate) async fn run_undo_command(
     limit: Duration,
 ) -> Result<Done, FlowError> {
     let at = At {
-        host_id: None,
+        machine_id: None,
         step: &format!("undo-{}", action.as_str()),
     };
     run_undo_command_at(flow, node, at, action, limit).await
 }
 
-/// Sends a command of an undo to a host, anew when it fails.
+/// Sends a command of an undo to a machine, anew when it fails.
 pub(crate) async fn run_undo_command_at(
     flow: &Flow,
     node: NodeRef,

@@ -11,7 +11,7 @@ use crate::exchange::ExchangeError;
 /// Why a try of an activity failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivityError {
-    /// Stable word for programs, such as `host_full`.
+    /// Stable word for programs, such as `machine_full`.
     pub code: String,
     /// What went wrong and what to do next, for people.
     pub message: String,
@@ -175,7 +175,7 @@ impl std::error::Error for Failure {}
 /// An undo that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
-    /// The undo's name, such as `release_host`.
+    /// The undo's name, such as `release_machine`.
     pub undo: String,
     /// Why it failed.
     pub message: String,

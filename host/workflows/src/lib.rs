@@ -8,7 +8,7 @@
 //!   and [`combine`] has `join` and the two-way `select`. An engine provides them by implementing [`Control`].
 //! - **Activities** are declared once ([`Activity`]: name, input, output, retry) as unit structs, so that workflow
 //!   and implementation share their types. The shell registers what they do:
-//!   `activities.on(ReserveHost, move |ctx: ActivityContext, input| async move { … })`.
+//!   `activities.on(ReserveMachine, move |ctx: ActivityContext, input| async move { … })`.
 //!   [`ActivityContext`] has `key()` (workflow id + step, for idempotency), `attempt()`, `heartbeat(&p)`, `last::<P>()`,
 //!   `is_cancelled()`, `cancelled()`.
 //! - **Outside**: [`Engine`] is object safe and speaks JSON text; [`start`] is its typed form.

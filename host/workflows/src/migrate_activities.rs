@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use host_domain::ids::HostId;
+use host_domain::ids::MachineId;
 use host_domain::time::{Millis, duration_text};
 use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
-use crate::node_activities::{FailedNode, HostRef, NodeRef, Ready, activity};
+use crate::node_activities::{FailedNode, MachineRef, NodeRef, Ready, activity};
 use crate::retry::Retry;
 
 activity! {
@@ -21,7 +21,7 @@ activity! {
 }
 
 activity! {
-    /// Chooses the host that takes the node, the same one at every call.
+    /// Chooses the machine that takes the node, the same one at every call.
     ReserveTarget = "reserve_target": NodeRef => Route, Retry::STORE
 }
 
@@ -44,10 +44,10 @@ pub struct Target {
 /// From where to where a node moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The host that it leaves.
-    pub source: HostId,
-    /// The host that takes it.
-    pub target: HostId,
+    /// The machine that it leaves.
+    pub source: MachineId,
+    /// The machine that takes it.
+    pub target: MachineId,
     /// Whether it holds keys, so that two processes must never run at once.
     pub holds_keys: bool,
 }
@@ -64,17 +64,17 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// The host that takes the node.
-    pub fn target(&self) -> HostRef {
-        HostRef {
+    /// The machine that takes the node.
+    pub fn target(&self) -> MachineRef {
+        MachineRef {
             node: self.node,
-            host_id: self.route.target,
+            machine_id: self.route.target,
         }
     }
 }
 
 activity! {
-    /// Lets the chosen host go; done already when none was chosen.
+    /// Lets the chosen machine go; done already when none was chosen.
     ReleaseTarget = "release_target": NodeRef => (), Retry::UNDO
 }
 
@@ -84,7 +84,7 @@ activity! {
 }
 
 activity! {
-    /// Takes the node away from its host: no lease of its processes is prolonged from now on, and no key is given out.
+    /// Takes the node away from its machine: no lease of its processes is prolonged from now on, and no key is given out.
     FenceSource = "fence_source": Moving => Fenced, Retry::STORE
 }
 
@@ -96,22 +96,22 @@ pub struct Fenced {
 }
 
 activity! {
-    /// Takes the node away from the host that was to have it, as [`FenceSource`] does from the other.
+    /// Takes the node away from the machine that was to have it, as [`FenceSource`] does from the other.
     FenceTarget = "fence_target": Moving => Fenced, Retry::UNDO
 }
 
 activity! {
-    /// Says whether the last lease of the host that the node was taken away from is surely over.
+    /// Says whether the last lease of the machine that the node was taken away from is surely over.
     CheckFence = "check_fence": Moving => Ready, Retry::STORE
 }
 
 activity! {
-    /// Gives the node to the host that takes it. Only after the old process is stopped, or its lease over.
+    /// Gives the node to the machine that takes it. Only after the old process is stopped, or its lease over.
     PlaceOnTarget = "place_on_target": Moving => (), Retry::STORE
 }
 
 activity! {
-    /// Gives the node back to its old host, which may run its processes again.
+    /// Gives the node back to its old machine, which may run its processes again.
     RestoreSource = "restore_source": Moving => (), Retry::UNDO
 }
 
@@ -132,7 +132,7 @@ pub struct SettledQuery {
 }
 
 activity! {
-    /// The end: the operation succeeded, and the old host removes what it has of the node as soon as it can be reached. A
+    /// The end: the operation succeeded, and the old machine removes what it has of the node as soon as it can be reached. A
     /// machine that was the node's own is cut off, and given back to its provider as soon as that can be done.
     ReleaseSource = "release_source": Moving => (), Retry::STORE
 }

@@ -1,6 +1,6 @@
-//! Migrating: a node that is down gets another host, with its keys and without ever running twice.
+//! Migrating: a node that is down gets another machine, with its keys and without ever running twice.
 //!
-//! The order is what makes it safe. The old host is fenced first: it gets no more leases and no keys. Then either its
+//! The order is what makes it safe. The old machine is fenced first: it gets no more leases and no keys. Then either its
 //! agent has stopped the processes and says so, or the last lease is waited for. Only then the keys may go anywhere else.
 //! Going back is the same in the other direction. What the node has to catch up it gets from its peers.
 //!
@@ -25,8 +25,9 @@ use crate::migrate_activities::{
     ReleaseSource, ReleaseTarget, ReserveTarget, RestoreSource, SettledQuery,
 };
 use crate::node_activities::{
-    BootstrapAgent, CheckAgent, CommandAction, CommandStatus, CreateHost, FailedNode, MarkSyncing,
-    NodeRef, PlanHost, ReportStep, RevokeEnrolmentToken, SendCommand, StepState, WithdrawCommand,
+    BootstrapAgent, CheckAgent, CommandAction, CommandStatus, CreateMachine, FailedNode,
+    MarkSyncing, NodeRef, PlanMachine, ReportStep, RevokeEnrolmentToken, SendCommand, StepState,
+    WithdrawCommand,
 };
 use crate::provision_node::{NODE_HEALTH, report, wait_for_agent};
 use crate::undo::Undos;
@@ -34,7 +35,7 @@ use crate::wait::until;
 use crate::workflow::Workflow;
 use fence::{go_back, stop_source};
 
-/// The steps, in their order, as an operation shows them, of a node that shares its host with others.
+/// The steps, in their order, as an operation shows them, of a node that shares its machine with others.
 pub const STEPS: &[&str] = &[
     "check_migration",
     "mark_migrating",
@@ -52,8 +53,8 @@ pub const STEPS_WITH_MACHINE: &[&str] = &[
     "check_migration",
     "mark_migrating",
     "reserve_target",
-    "plan_host",
-    "create_host",
+    "plan_machine",
+    "create_machine",
     "bootstrap_agent",
     "wait_for_agent",
     "fence_source",
@@ -119,7 +120,7 @@ pub struct MigrateLimits {
     /// Until it has been.
     #[serde(with = "duration_text")]
     pub settled: Duration,
-    /// For removing the node from the new host again.
+    /// For removing the node from the new machine again.
     #[serde(with = "duration_text")]
     pub uninstall: Duration,
 }
@@ -143,7 +144,7 @@ fn agent_limit() -> Duration {
     Duration::from_mins(10)
 }
 
-/// The workflow, version 1.`MINOR`.0. The older one stays for those that began with it: 0 knows shared hosts only.
+/// The workflow, version 1.`MINOR`.0. The older one stays for those that began with it: 0 knows shared machines only.
 pub struct MigrateNode<const MINOR: u8 = 1>;
 
 impl<const MINOR: u8> Workflow for MigrateNode<MINOR> {
@@ -160,8 +161,8 @@ impl<const MINOR: u8> Workflow for MigrateNode<MINOR> {
         ReleaseTarget::NAME,
         ClaimTarget::NAME,
         DestroyTarget::NAME,
-        PlanHost::NAME,
-        CreateHost::NAME,
+        PlanMachine::NAME,
+        CreateMachine::NAME,
         BootstrapAgent::NAME,
         RevokeEnrolmentToken::NAME,
         CheckAgent::NAME,
@@ -229,7 +230,7 @@ impl Run {
         self.flow.activity(ReleaseSource, &moving).await
     }
 
-    /// What takes the node: a host that others share, or a machine of its own with an agent that is connected.
+    /// What takes the node: a machine that others share, or a machine of its own with an agent that is connected.
     async fn claim_target(&mut self, node: NodeRef) -> Result<Moving, FlowError> {
         self.undos.push("release_target", move |flow| async move {
             flow.activity(DestroyTarget, &node).await
@@ -244,23 +245,23 @@ impl Run {
     }
 
     async fn make_target(&mut self, moving: Moving) -> Result<(), FlowError> {
-        let (node, host) = (moving.node, moving.target());
-        self.begin("plan_host").await?;
+        let (node, machine) = (moving.node, moving.target());
+        self.begin("plan_machine").await?;
         // A plan may hold a token for the machine's first start, so it is taken back from here on.
         self.undos
             .push("revoke_enrolment_token", move |flow| async move {
                 flow.activity(RevokeEnrolmentToken, &node).await
             });
-        self.flow.activity(PlanHost, &host).await?;
+        self.flow.activity(PlanMachine, &machine).await?;
 
-        self.begin("create_host").await?;
-        self.flow.activity(CreateHost, &host).await?;
+        self.begin("create_machine").await?;
+        self.flow.activity(CreateMachine, &machine).await?;
 
         self.begin("bootstrap_agent").await?;
-        self.flow.activity(BootstrapAgent, &host).await?;
+        self.flow.activity(BootstrapAgent, &machine).await?;
 
         self.begin("wait_for_agent").await?;
-        wait_for_agent(&self.flow, host, self.input.limits.agent).await
+        wait_for_agent(&self.flow, machine, self.input.limits.agent).await
     }
 
     /// What version 1.0.0 does: it knows only hosts that are shared.
@@ -272,7 +273,7 @@ impl Run {
         Ok(Moving { node, route })
     }
 
-    /// When this is over the old process is gone, and the new host may have the keys.
+    /// When this is over the old process is gone, and the new machine may have the keys.
     async fn fence(&mut self, moving: Moving) -> Result<Fenced, FlowError> {
         let limits = self.input.limits;
         self.begin("fence_source").await?;
@@ -294,7 +295,7 @@ impl Run {
         ] {
             self.begin(action.as_str()).await?;
             let at = At {
-                host_id: Some(moving.route.target),
+                machine_id: Some(moving.route.target),
                 step: &format!("{}-{}", action.as_str(), fenced.at),
             };
             match run_command_at(&self.flow, node, at, action, limit).await? {
@@ -371,7 +372,7 @@ impl Run {
 }
 
 fn no_agent(step: CommandAction) -> FlowError {
-    let message = "the host that takes the node lost its agent; migrate the node again";
+    let message = "the machine that takes the node lost its agent; migrate the node again";
     FlowError::Activity {
         activity: step.as_str().to_owned(),
         error: ActivityError::permanent("no_agent", message),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use host_domain::ids::{CommandId, HostId, NodeId, OperationId};
+use host_domain::ids::{CommandId, MachineId, NodeId, OperationId};
 use host_domain::time::duration_text;
 use serde::{Deserialize, Serialize};
 
@@ -75,46 +75,46 @@ activity! {
 }
 
 activity! {
-    /// Gives the node a host, the same one at every call.
-    ReserveHost = "reserve_host": NodeRef => Reserved, Retry::STORE
+    /// Gives the node a machine, the same one at every call.
+    ReserveMachine = "reserve_machine": NodeRef => Reserved, Retry::STORE
 }
 
-/// The host that a node got.
+/// The machine that a node got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
-    /// The host.
-    pub host_id: HostId,
+    /// The machine.
+    pub machine_id: MachineId,
 }
 
 activity! {
-    /// Takes the node's host away from it; done already when it has none.
-    ReleaseHost = "release_host": NodeRef => (), Retry::UNDO
+    /// Takes the node's machine away from it; done already when it has none.
+    ReleaseMachine = "release_machine": NodeRef => (), Retry::UNDO
 }
 
 activity! {
     /// Says which machine the node gets, the same one at every call. Nothing is touched or paid for yet.
-    ClaimHost = "claim_host": NodeRef => Reserved, Retry::STORE
+    ClaimMachine = "claim_machine": NodeRef => Reserved, Retry::STORE
 }
 
 activity! {
     /// Has the provider say what it is going to do, and keeps that on the operation.
-    PlanHost = "plan_host": HostRef => (), Retry::PROVIDER
+    PlanMachine = "plan_machine": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
     /// Does what was planned and nothing else: afterwards the machine is there and can be reached.
-    CreateHost = "create_host": HostRef => (), Retry::PROVIDER
+    CreateMachine = "create_machine": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
     /// Puts an agent on the machine that enrols by itself; done already where one is enrolled.
-    BootstrapAgent = "bootstrap_agent": HostRef => (), Retry::PROVIDER
+    BootstrapAgent = "bootstrap_agent": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
     /// Cuts the machine's agent off, gives the machine back to its provider and takes it away from the node. Done already
     /// when there is none, or when nothing was done to it.
-    DestroyHost = "destroy_host": NodeRef => (), Retry::PROVIDER
+    DestroyMachine = "destroy_machine": NodeRef => (), Retry::PROVIDER
 }
 
 activity! {
@@ -138,18 +138,18 @@ activity! {
 }
 
 activity! {
-    /// Makes a one-time token for the host's agent, unless it has one enrolled. The token itself stays in the database.
-    IssueEnrolmentToken = "issue_enrolment_token": HostRef => (), Retry::STORE
+    /// Makes a one-time token for the machine's agent, unless it has one enrolled. The token itself stays in the database.
+    IssueEnrolmentToken = "issue_enrolment_token": MachineRef => (), Retry::STORE
 }
 
-/// A node's host.
+/// A node's machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRef {
+pub struct MachineRef {
     /// The node and the operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// The host.
-    pub host_id: HostId,
+    /// The machine.
+    pub machine_id: MachineId,
 }
 
 activity! {
@@ -158,8 +158,8 @@ activity! {
 }
 
 activity! {
-    /// Says whether the host's agent is enrolled and connected.
-    CheckAgent = "check_agent": HostRef => Ready, Retry::STORE
+    /// Says whether the machine's agent is enrolled and connected.
+    CheckAgent = "check_agent": MachineRef => Ready, Retry::STORE
 }
 
 activity! {
@@ -194,9 +194,9 @@ pub struct CommandRequest {
     pub limit: Duration,
     /// The mailbox of the calling workflow that is told when the command ended.
     pub mailbox: String,
-    /// Whose agent does it; absent: that of the host which the node is on.
+    /// Whose agent does it; absent: that of the machine which the node is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_id: Option<HostId>,
+    pub machine_id: Option<MachineId>,
 }
 
 /// What an agent does for a workflow.
@@ -231,7 +231,7 @@ impl CommandAction {
 pub enum Sent {
     /// The command waits for the agent, or went on from there.
     Queued,
-    /// The node has no host, or its host never had an agent: nothing of the node can be there.
+    /// The node has no machine, or its machine never had an agent: nothing of the node can be there.
     NoAgent,
 }
 

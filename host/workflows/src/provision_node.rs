@@ -14,11 +14,11 @@ use crate::command::{Done, run_command, run_undo_command};
 use crate::error::{ActivityError, Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction, CommandStatus,
-    CreateHost, DeleteKeys, DestroyHost, FailedNode, FinishOperation, GenerateKeys, HostRef,
-    IssueEnrolmentToken, MarkFailed, MarkSyncing, NodeRef, PlanHost, ReleaseHost, ReportStep,
-    ReserveHost, RevokeEnrolmentToken, SendCommand, StepReport, StepState, ValidateInputs,
-    WithdrawCommand,
+    BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandAction, CommandStatus,
+    CreateMachine, DeleteKeys, DestroyMachine, FailedNode, FinishOperation, GenerateKeys,
+    IssueEnrolmentToken, MachineRef, MarkFailed, MarkSyncing, NodeRef, PlanMachine, ReleaseMachine,
+    ReportStep, ReserveMachine, RevokeEnrolmentToken, SendCommand, StepReport, StepState,
+    ValidateInputs, WithdrawCommand,
 };
 use crate::undo::Undos;
 use crate::wait::until;
@@ -27,10 +27,10 @@ use crate::workflow::Workflow;
 /// The steps, in their order, as an operation shows them.
 pub const STEPS: &[&str] = &[
     "validate_inputs",
-    "claim_host",
+    "claim_machine",
     "generate_keys",
-    "plan_host",
-    "create_host",
+    "plan_machine",
+    "create_machine",
     "bootstrap_agent",
     "wait_for_agent",
     "prepare",
@@ -40,7 +40,7 @@ pub const STEPS: &[&str] = &[
     "finish",
 ];
 
-/// The mailbox that is told when the host's agent is connected.
+/// The mailbox that is told when the machine's agent is connected.
 pub const AGENT_READY: &str = "agent_ready";
 /// The mailbox that is told when the node's state changed.
 pub const NODE_HEALTH: &str = "node_health";
@@ -118,13 +118,13 @@ impl<const MINOR: u8> Workflow for ProvisionNode<MINOR> {
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         ValidateInputs::NAME,
-        ReserveHost::NAME,
-        ReleaseHost::NAME,
-        ClaimHost::NAME,
-        PlanHost::NAME,
-        CreateHost::NAME,
+        ReserveMachine::NAME,
+        ReleaseMachine::NAME,
+        ClaimMachine::NAME,
+        PlanMachine::NAME,
+        CreateMachine::NAME,
         BootstrapAgent::NAME,
-        DestroyHost::NAME,
+        DestroyMachine::NAME,
         GenerateKeys::NAME,
         DeleteKeys::NAME,
         IssueEnrolmentToken::NAME,
@@ -171,14 +171,14 @@ impl Run {
         self.begin("validate_inputs").await?;
         self.flow.activity(ValidateInputs, &node).await?;
 
-        let host = if minor >= 2 {
-            self.get_host(node).await?
+        let machine = if minor >= 2 {
+            self.get_machine(node).await?
         } else {
-            self.reserve_local_host(node, minor >= 1).await?
+            self.reserve_local_machine(node, minor >= 1).await?
         };
 
         self.begin("wait_for_agent").await?;
-        wait_for_agent(&self.flow, host, limits.agent).await?;
+        wait_for_agent(&self.flow, machine, limits.agent).await?;
 
         self.begin("prepare").await?;
         self.undos.push("uninstall", move |flow| async move {
@@ -216,41 +216,41 @@ impl Run {
     }
 
     /// A machine of the node's provider, with an agent that is about to enrol.
-    async fn get_host(&mut self, node: NodeRef) -> Result<HostRef, FlowError> {
-        self.begin("claim_host").await?;
-        self.undos.push("destroy_host", move |flow| async move {
-            flow.activity(DestroyHost, &node).await
+    async fn get_machine(&mut self, node: NodeRef) -> Result<MachineRef, FlowError> {
+        self.begin("claim_machine").await?;
+        self.undos.push("destroy_machine", move |flow| async move {
+            flow.activity(DestroyMachine, &node).await
         });
-        let host_id = self.flow.activity(ClaimHost, &node).await?.host_id;
-        let host = HostRef { node, host_id };
+        let machine_id = self.flow.activity(ClaimMachine, &node).await?.machine_id;
+        let machine = MachineRef { node, machine_id };
 
         self.generate_keys(node).await?;
 
-        self.begin("plan_host").await?;
+        self.begin("plan_machine").await?;
         // A plan may hold a token for the machine's first start, so it is taken back from here on.
         self.undo_tokens(node);
-        self.flow.activity(PlanHost, &host).await?;
+        self.flow.activity(PlanMachine, &machine).await?;
 
-        self.begin("create_host").await?;
-        self.flow.activity(CreateHost, &host).await?;
+        self.begin("create_machine").await?;
+        self.flow.activity(CreateMachine, &machine).await?;
 
         self.begin("bootstrap_agent").await?;
-        self.flow.activity(BootstrapAgent, &host).await?;
-        Ok(host)
+        self.flow.activity(BootstrapAgent, &machine).await?;
+        Ok(machine)
     }
 
     /// What versions 1.0.0 and 1.1.0 do: the machine is there, and so is its agent.
-    async fn reserve_local_host(
+    async fn reserve_local_machine(
         &mut self,
         node: NodeRef,
         with_keys: bool,
-    ) -> Result<HostRef, FlowError> {
-        self.begin("reserve_host").await?;
-        self.undos.push("release_host", move |flow| async move {
-            flow.activity(ReleaseHost, &node).await
+    ) -> Result<MachineRef, FlowError> {
+        self.begin("reserve_machine").await?;
+        self.undos.push("release_machine", move |flow| async move {
+            flow.activity(ReleaseMachine, &node).await
         });
-        let host_id = self.flow.activity(ReserveHost, &node).await?.host_id;
-        let host = HostRef { node, host_id };
+        let machine_id = self.flow.activity(ReserveMachine, &node).await?.machine_id;
+        let machine = MachineRef { node, machine_id };
 
         if with_keys {
             self.generate_keys(node).await?;
@@ -258,8 +258,8 @@ impl Run {
 
         self.begin("issue_enrolment_token").await?;
         self.undo_tokens(node);
-        self.flow.activity(IssueEnrolmentToken, &host).await?;
-        Ok(host)
+        self.flow.activity(IssueEnrolmentToken, &machine).await?;
+        Ok(machine)
     }
 
     fn undo_tokens(&mut self, node: NodeRef) {
@@ -327,7 +327,7 @@ async fn command(
     match run_command(flow, node, action.as_str(), action, limit).await? {
         Done::Succeeded => Ok(()),
         Done::NoAgent => {
-            let message = "the node's host lost its agent; provision the node again";
+            let message = "the node's machine lost its agent; provision the node again";
             Err(FlowError::Activity {
                 activity: action.as_str().to_owned(),
                 error: ActivityError::permanent("no_agent", message),
@@ -336,14 +336,14 @@ async fn command(
     }
 }
 
-/// Comes back when the host's agent is connected.
+/// Comes back when the machine's agent is connected.
 pub(crate) async fn wait_for_agent(
     flow: &Flow,
-    host: HostRef,
+    machine: MachineRef,
     limit: Duration,
 ) -> Result<(), FlowError> {
-    until(flow, "the host's agent", AGENT_READY, limit, || async {
-        let agent = flow.activity(CheckAgent, &host).await?;
+    until(flow, "the machine's agent", AGENT_READY, limit, || async {
+        let agent = flow.activity(CheckAgent, &machine).await?;
         Ok(agent.is_ready.then_some(()))
     })
     .await

@@ -131,13 +131,13 @@ mod tests {
         for attempt in 1..100 {
             let full = 2.0_f64.powi(i32::try_from(attempt).unwrap() - 1).min(60.0);
             let pause = retry
-                .pause("provision-1/reserve_host", attempt)
+                .pause("provision-1/reserve_machine", attempt)
                 .as_secs_f64();
             assert!((full * 0.5..=full).contains(&pause), "{attempt}: {pause}");
         }
         assert_ne!(
-            retry.pause("provision-1/reserve_host", 1),
-            retry.pause("provision-2/reserve_host", 1)
+            retry.pause("provision-1/reserve_machine", 1),
+            retry.pause("provision-2/reserve_machine", 1)
         );
         assert_eq!(retry.pause("a", 3), retry.pause("a", 3));
     }

@@ -15,8 +15,8 @@ use crate::command::run_undo_command;
 use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
-    BackUpKeys, CommandAction, CommandStatus, DestroyHost, FailOperation, MarkFailed,
-    MarkTerminated, MarkTerminating, NodeRef, ReleaseHost, ReportStep, RetireKeys, SendCommand,
+    BackUpKeys, CommandAction, CommandStatus, DestroyMachine, FailOperation, MarkFailed,
+    MarkTerminated, MarkTerminating, NodeRef, ReleaseMachine, ReportStep, RetireKeys, SendCommand,
     StepState, WithdrawCommand,
 };
 use crate::provision_node::{close_failed, mark_failed, report};
@@ -28,7 +28,7 @@ pub const STEPS: &[&str] = &[
     "mark_terminating",
     "stop",
     "uninstall",
-    "destroy_host",
+    "destroy_machine",
     "retire_keys",
     "mark_terminated",
 ];
@@ -109,8 +109,8 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
         SendCommand::NAME,
         CommandStatus::NAME,
         WithdrawCommand::NAME,
-        ReleaseHost::NAME,
-        DestroyHost::NAME,
+        ReleaseMachine::NAME,
+        DestroyMachine::NAME,
         BackUpKeys::NAME,
         RetireKeys::NAME,
         MarkTerminated::NAME,
@@ -195,10 +195,10 @@ async fn end<const MINOR: u8>(
 ) -> Result<(), FlowError> {
     let node = input.node;
     if MINOR >= 2 {
-        begin(flow, node, step, "destroy_host").await;
-        if let Err(error) = flow.activity(DestroyHost, &node).await {
+        begin(flow, node, step, "destroy_machine").await;
+        if let Err(error) = flow.activity(DestroyMachine, &node).await {
             leftovers.push(Leftover {
-                undo: "destroy_host".to_owned(),
+                undo: "destroy_machine".to_owned(),
                 message: error.to_string(),
             });
             if !input.force {
@@ -206,8 +206,8 @@ async fn end<const MINOR: u8>(
             }
         }
     } else {
-        begin(flow, node, step, "release_host").await;
-        flow.activity(ReleaseHost, &node).await?;
+        begin(flow, node, step, "release_machine").await;
+        flow.activity(ReleaseMachine, &node).await?;
     }
     if MINOR >= 1 {
         begin(flow, node, step, "retire_keys").await;

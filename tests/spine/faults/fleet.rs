@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use host_domain::incident::{IncidentKey, Severity, SubjectKind};
-use host_server::store::{Db, DbOptions};
+use host_store::{Db, DbOptions};
 use serde_json::{Value, json};
 
 use super::host::{Fault, Files, Mishap};

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host_runtime::CompileMode;
-use host_server::clock::SystemClock;
 use host_server::commands::serve;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
+use host_system::SystemClock;
 use host_workflows::{Activities, ActivityContext, ActivityError, Handler};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};

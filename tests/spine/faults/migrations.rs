@@ -24,8 +24,8 @@ const LAST_STEP: &str = "release_source";
 const OLD: [&str; 2] = ["reserve_target", "release_target"];
 /// Only nodes whose machine is their own call these; here several share one.
 const OF_MACHINES: [&str; 5] = [
-    "plan_host",
-    "create_host",
+    "plan_machine",
+    "create_machine",
     "bootstrap_agent",
     "check_agent",
     "revoke_enrolment_token",

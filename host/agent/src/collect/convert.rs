@@ -1,4 +1,4 @@
-//! From the protocol's messages to what the plugin host takes, and back.
+//! Converts between the protocol's messages and the types of the plugin host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use prost::Message as _;
 use proto::v1 as pb;
 use proto::v1::observation::Value;
 
-/// The shortest time between two calls.
+/// The shortest time between two calls of a collector.
 const EVERY_MIN: Duration = Duration::from_millis(50);
 
 /// One collector of one node.
@@ -24,34 +24,34 @@ pub(super) struct Target {
     pub(super) plugin: PluginKey,
 }
 
-/// Everything that decides how a plugin is loaded: collectors with equal keys share one.
+/// Everything that determines how a plugin is loaded. Collectors with equal keys share one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PluginKey(Vec<u8>);
 
 impl PluginKey {
     fn of(collector: &pb::CollectorAssignment) -> Self {
-        let same = pb::CollectorAssignment {
+        let shared = pb::CollectorAssignment {
             name: String::new(),
             every_ms: 0,
             ..collector.clone()
         };
-        Self(same.encode_to_vec())
+        Self(shared.encode_to_vec())
     }
 
-    /// How to load it; the error is for the host.
+    /// How to load the plugin. The error goes to the host.
     pub(super) fn load_spec(&self) -> Result<(Digest, LoadSpec), String> {
         let plugin = pb::CollectorAssignment::decode(self.0.as_slice())
             .map_err(|error| error.to_string())?;
         let digest = Digest::parse(&plugin.component_digest).ok_or_else(|| {
             format!(
-                "`{}` is not a digest of a component",
+                "`{}` is not the digest of a component",
                 plugin.component_digest
             )
         })?;
         let config = match plugin.config_json.as_str() {
             "" => serde_json::json!({}),
             text => serde_json::from_str(text)
-                .map_err(|error| format!("its configuration is not JSON: {error}"))?,
+                .map_err(|error| format!("the plugin's configuration is not JSON: {error}"))?,
         };
         let spec = LoadSpec {
             name: plugin.plugin,
@@ -67,7 +67,7 @@ impl PluginKey {
         Ok((digest, spec))
     }
 
-    /// The digest as the host wrote it.
+    /// The digest as the host sent it.
     pub(super) fn digest_text(&self) -> String {
         pb::CollectorAssignment::decode(self.0.as_slice())
             .map(|p| p.component_digest)
@@ -105,7 +105,7 @@ fn grants(grants: &pb::Grants) -> Grants {
 fn range(range: pb::http_grant::AddressRange) -> Option<AddressRange> {
     use pb::http_grant::AddressRange as R;
     match range {
-        // What this agent does not know it does not grant.
+        // The agent grants no unknown range.
         R::Unspecified => None,
         R::Loopback => Some(AddressRange::Loopback),
         R::Private => Some(AddressRange::Private),

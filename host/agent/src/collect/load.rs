@@ -1,6 +1,6 @@
-//! Loaded plugins, shared by all collectors that want the same, and the components that they are made from.
+//! Loads plugins and caches their components. Collectors with equal settings share one plugin.
 //!
-//! Loading goes on in the background until it succeeds or nobody wants it any more.
+//! Loading retries in the background until it succeeds or no collector uses the plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, FileTimes};
@@ -21,32 +21,32 @@ use super::convert::PluginKey;
 use crate::tasks::Tasks;
 use crate::{durable, time};
 
-/// Bytes of a component.
+/// The largest size of a component.
 const COMPONENT_MAX: usize = 32 << 20;
-/// Components that are kept for a return to an earlier revision.
-const COMPONENTS_KEPT: usize = 64;
-/// How long fetching a component may take.
+/// The number of components to keep, for a return to an earlier revision.
+const COMPONENTS_MAX: usize = 64;
+/// How long the download of a component may take.
 const FETCH_MAX: Duration = Duration::from_mins(2);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
-/// Where a plugin's loading stands.
+/// The state of a plugin.
 #[derive(Clone)]
-pub(super) enum Loaded {
-    /// It is fetched or compiled.
+pub(super) enum PluginState {
+    /// The agent downloads or compiles the component.
     Loading,
-    /// It can be called.
+    /// The plugin can be called.
     Ready(Plugin),
-    /// It can't be loaded; tried again now and then.
+    /// The plugin failed to load. The agent retries.
     Broken(String),
 }
 
-/// One plugin as wanted.
+/// The plugin for one set of settings.
 pub(super) struct Slot {
-    pub(super) state: watch::Sender<Loaded>,
+    pub(super) state: watch::Sender<PluginState>,
 }
 
-/// All slots. Cheap to clone.
+/// All plugins. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Slots {
     inner: Arc<Inner>,
@@ -56,7 +56,7 @@ struct Inner {
     host: PluginHost,
     folder: PathBuf,
     gateway: watch::Receiver<Option<Channel>>,
-    tell: mpsc::Sender<Out>,
+    lossy: mpsc::Sender<Out>,
     tasks: Tasks,
     by_key: Mutex<BTreeMap<PluginKey, Weak<Slot>>>,
 }
@@ -66,7 +66,7 @@ impl Slots {
         host: PluginHost,
         folder: PathBuf,
         gateway: watch::Receiver<Option<Channel>>,
-        tell: mpsc::Sender<Out>,
+        lossy: mpsc::Sender<Out>,
         tasks: Tasks,
     ) -> Self {
         let by_key = Mutex::default();
@@ -75,14 +75,14 @@ impl Slots {
                 host,
                 folder,
                 gateway,
-                tell,
+                lossy,
                 tasks,
                 by_key,
             }),
         }
     }
 
-    /// The slot of a plugin; it is loaded as long as somebody holds the slot.
+    /// The slot of a plugin. The plugin stays loaded while anyone holds the slot.
     pub(super) fn get(&self, key: &PluginKey) -> Arc<Slot> {
         let mut by_key = self
             .inner
@@ -94,7 +94,7 @@ impl Slots {
             return slot;
         }
         let slot = Arc::new(Slot {
-            state: watch::Sender::new(Loaded::Loading),
+            state: watch::Sender::new(PluginState::Loading),
         });
         by_key.insert(key.clone(), Arc::downgrade(&slot));
         let (inner, key, weak) = (Arc::clone(&self.inner), key.clone(), Arc::downgrade(&slot));
@@ -104,7 +104,7 @@ impl Slots {
         slot
     }
 
-    /// Tells the host how all of them stand.
+    /// Reports the state of all plugins to the host.
     pub(super) fn report(&self) {
         let by_key = self
             .inner
@@ -123,21 +123,21 @@ impl Inner {
     async fn load_until_ready(&self, key: &PluginKey, slot: &Weak<Slot>) {
         let mut attempt = 0;
         while slot.strong_count() > 0 {
-            let loaded = match self.load(key).await {
-                Ok(plugin) => Loaded::Ready(plugin),
-                Err(error) => Loaded::Broken(format!("{error:#}")),
+            let state = match self.load(key).await {
+                Ok(plugin) => PluginState::Ready(plugin),
+                Err(error) => PluginState::Broken(format!("{error:#}")),
             };
-            self.report(key, &loaded);
-            if let Loaded::Broken(error) = &loaded {
+            self.report(key, &state);
+            if let PluginState::Broken(error) = &state {
                 tracing::warn!(
                     component = key.digest_text(),
                     error,
-                    "the plugin is not loaded; trying again"
+                    "the plugin failed to load; the agent retries"
                 );
             }
-            let is_ready = matches!(loaded, Loaded::Ready(_));
+            let is_ready = matches!(state, PluginState::Ready(_));
             if let Some(slot) = slot.upgrade() {
-                slot.state.send_replace(loaded);
+                slot.state.send_replace(state);
             }
             if is_ready {
                 return;
@@ -155,39 +155,39 @@ impl Inner {
 
     async fn component(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
         let path = self.folder.join(format!("{}.wasm", digest.hex()));
-        let kept = durable::blocking({
+        let cached = durable::blocking({
             let path = path.clone();
-            move || read_kept(&path, digest)
+            move || read_cached(&path, digest)
         });
-        if let Some(bytes) = kept.await? {
+        if let Some(bytes) = cached.await? {
             return Ok(bytes);
         }
         let fetched = tokio::time::timeout(FETCH_MAX, self.fetch(digest)).await;
         let bytes = fetched
-            .context("the component did not come in time")
+            .context("the download of the component did not end in time")
             .flatten()?;
         anyhow::ensure!(
             Digest::of(&bytes) == digest,
-            "the host sent another component than {digest}"
+            "the host sent a component with another digest than {digest}"
         );
-        let (folder, wanted) = (self.folder.clone(), self.wanted());
+        let (folder, used) = (self.folder.clone(), self.used());
         let written = durable::blocking(move || {
             durable::write(&path, &bytes)?;
-            if let Err(error) = forget_oldest(&folder, &wanted) {
-                tracing::warn!(%error, "old components can't be removed");
+            if let Err(error) = delete_oldest(&folder, &used) {
+                tracing::warn!(%error, "the agent can't delete old components; check the disk");
             }
             Ok(bytes)
         });
         written
             .await
-            .context("the component can't be kept; check the disk")
+            .context("the agent can't write the component; check the disk")
     }
 
-    /// The files of the components that somebody wants.
-    fn wanted(&self) -> BTreeSet<String> {
+    /// The files of the components in use.
+    fn used(&self) -> BTreeSet<String> {
         let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = by_key.iter().filter(|(_, slot)| slot.strong_count() > 0);
-        let digests = wanted.filter_map(|(key, _)| key.load_spec().ok());
+        let used = by_key.iter().filter(|(_, slot)| slot.strong_count() > 0);
+        let digests = used.filter_map(|(key, _)| key.load_spec().ok());
         digests
             .map(|(digest, _)| format!("{}.wasm", digest.hex()))
             .collect()
@@ -198,36 +198,40 @@ impl Inner {
         let channel = gateway
             .wait_for(Option::is_some)
             .await
-            .context("the agent is ending")?
+            .context("the agent is shutting down")?
             .clone();
-        let mut client = AgentGatewayClient::new(channel.context("the host is away")?);
+        let mut client = AgentGatewayClient::new(channel.context("the host is unavailable")?);
         let request = pb::FetchComponentRequest {
             digest: digest.to_string(),
         };
         let mut chunks = client
             .fetch_component(request)
             .await
-            .context("the host does not give the component")?
+            .context("the host refused to send the component")?
             .into_inner();
         let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.message().await.context("the component broke off")? {
+        while let Some(chunk) = chunks
+            .message()
+            .await
+            .context("the download of the component was interrupted")?
+        {
             anyhow::ensure!(
                 bytes.len() + chunk.data.len() <= COMPONENT_MAX,
-                "the component is too large"
+                "the component is larger than {COMPONENT_MAX} bytes"
             );
             bytes.extend(chunk.data);
         }
         Ok(bytes)
     }
 
-    fn report(&self, key: &PluginKey, loaded: &Loaded) {
-        let (ready, error) = match loaded {
-            Loaded::Loading => return,
-            Loaded::Ready(_) => (true, String::new()),
-            Loaded::Broken(error) => (false, error.clone()),
+    fn report(&self, key: &PluginKey, state: &PluginState) {
+        let (ready, error) = match state {
+            PluginState::Loading => return,
+            PluginState::Ready(_) => (true, String::new()),
+            PluginState::Broken(error) => (false, error.clone()),
         };
-        // The host hears it again with the next assignments.
-        let _ = self.tell.try_send(Out::Component(pb::ComponentReport {
+        // The agent reports again with the next assignments.
+        let _ = self.lossy.try_send(Out::Component(pb::ComponentReport {
             digest: key.digest_text(),
             ready,
             error,
@@ -235,40 +239,40 @@ impl Inner {
     }
 }
 
-/// A component that is here already, and whole.
-fn read_kept(path: &Path, digest: Digest) -> io::Result<Option<Vec<u8>>> {
-    let kept = durable::read(path)?.filter(|bytes| Digest::of(bytes) == digest);
-    if kept.is_some() {
+/// Reads an undamaged component from the cache.
+fn read_cached(path: &Path, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    let bytes = durable::read(path)?.filter(|bytes| Digest::of(bytes) == digest);
+    if bytes.is_some() {
         touch(path);
     }
-    Ok(kept)
+    Ok(bytes)
 }
 
-/// Bounds the folder: what was not used for the longest time goes, and nothing that is wanted.
-fn forget_oldest(folder: &Path, wanted: &BTreeSet<String>) -> io::Result<()> {
-    let mut idle = Vec::new();
-    let mut n_kept = 0;
+/// Deletes the least recently used components beyond the limit, and none in use.
+fn delete_oldest(folder: &Path, used: &BTreeSet<String>) -> io::Result<()> {
+    let mut unused = Vec::new();
+    let mut n_components = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        n_kept += 1;
-        if !wanted.contains(&*entry.file_name().to_string_lossy()) {
-            let used = entry.metadata()?.modified();
-            idle.push((used.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
+        n_components += 1;
+        if !used.contains(&*entry.file_name().to_string_lossy()) {
+            let used_at = entry.metadata()?.modified();
+            unused.push((used_at.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
         }
     }
-    idle.sort();
-    let surplus = usize::saturating_sub(n_kept, COMPONENTS_KEPT);
-    for (_, path) in idle.into_iter().take(surplus) {
+    unused.sort();
+    let surplus = usize::saturating_sub(n_components, COMPONENTS_MAX);
+    for (_, path) in unused.into_iter().take(surplus) {
         durable::remove(&path)?;
     }
     Ok(())
 }
 
-/// Marks a component as used now. Failing costs at most another fetch.
+/// Marks a component as just used. A failure costs at most one download.
 fn touch(path: &Path) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "it is compared with the times that the file system gives"
+        reason = "the cache compares it with times of the file system"
     )]
     let now = FileTimes::new().set_modified(SystemTime::now());
     let _ = fs::File::open(path).and_then(|file| file.set_times(now));
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn components_that_nobody_wants_go_the_longest_unused_first() {
         let dir = tempfile::tempdir().unwrap();
-        for n in 0..COMPONENTS_KEPT + 3 {
+        for n in 0..COMPONENTS_MAX + 3 {
             let path = dir.path().join(format!("{n:03}.wasm"));
             fs::write(&path, "").unwrap();
             let then = SystemTime::UNIX_EPOCH + Duration::from_secs(n as u64);
@@ -289,10 +293,10 @@ mod tests {
             fs::File::open(&path).unwrap().set_times(times).unwrap();
         }
         touch(&dir.path().join("001.wasm"));
-        forget_oldest(dir.path(), &["000.wasm".to_owned()].into()).unwrap();
+        delete_oldest(dir.path(), &["000.wasm".to_owned()].into()).unwrap();
         let kept = fs::read_dir(dir.path()).unwrap();
         let kept: BTreeSet<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(kept.len(), COMPONENTS_KEPT);
+        assert_eq!(kept.len(), COMPONENTS_MAX);
         for gone in ["002.wasm", "003.wasm", "004.wasm"] {
             assert!(!kept.contains(std::ffi::OsStr::new(gone)), "{gone}");
         }

@@ -1,4 +1,4 @@
-//! One collector of one node: called at its pace, one call at a time.
+//! Runs one collector of one node at its interval, one call at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,76 +12,76 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Key;
 use super::convert::{Target, observation};
-use super::load::{Loaded, Slots};
+use super::load::{PluginState, Slots};
 use crate::outbox::observations::Observations;
 use crate::time;
 
-/// The first call comes within this time, however rare the others are.
+/// The first call comes within this time, however long the interval is.
 const FIRST_MAX: Duration = Duration::from_secs(2);
 
-/// A collector and what it works with.
+/// A collector and what it needs.
 pub(super) struct Collector {
     pub(super) key: Key,
-    pub(super) wanted: watch::Receiver<Target>,
+    pub(super) targets: watch::Receiver<Target>,
     pub(super) slots: Slots,
     pub(super) observations: Arc<Observations>,
     pub(super) facts: Arc<dyn FactSource>,
 }
 
 impl Collector {
-    /// Runs until it is dropped.
+    /// Runs until the future is dropped.
     pub(super) async fn run(mut self) {
-        let mut target = self.wanted.borrow_and_update().clone();
+        let mut target = self.targets.borrow_and_update().clone();
         let mut slot = self.slots.get(&target.plugin);
-        let mut loaded = slot.state.subscribe();
-        // The plugin that is called: an older one as long as the wanted one can't be.
+        let mut states = slot.state.subscribe();
+        // The plugin to call. It is the previous one while the assigned one can't be called.
         let mut active: Option<Plugin> = None;
         let mut breaker = Breaker::default();
-        // Whether the plugin that is called is the wanted one.
-        let mut is_called = false;
+        // Whether `active` is the assigned plugin.
+        let mut is_assigned = false;
         let mut ticks = ticks(target.every);
         loop {
             tokio::select! {
-                changed = self.wanted.changed() => {
+                changed = self.targets.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let next = self.wanted.borrow_and_update().clone();
+                    let next = self.targets.borrow_and_update().clone();
                     if next.every != target.every {
                         ticks = self::ticks(next.every);
                     }
                     if next.plugin != target.plugin {
                         slot = self.slots.get(&next.plugin);
-                        is_called = false;
-                        loaded = slot.state.subscribe();
+                        is_assigned = false;
+                        states = slot.state.subscribe();
                     }
                     target = next;
                     continue;
                 }
-                Ok(()) = loaded.changed() => {
-                    // The old one keeps its pace while the wanted one can't be called.
-                    let is_ready = matches!(&*loaded.borrow(), Loaded::Ready(_));
+                Ok(()) = states.changed() => {
+                    // The previous plugin keeps its interval while the assigned one can't be called.
+                    let is_ready = matches!(&*states.borrow(), PluginState::Ready(_));
                     if active.is_some() && !is_ready {
                         continue;
                     }
                 }
                 _ = ticks.tick() => {}
             }
-            let state = loaded.borrow_and_update().clone();
+            let state = states.borrow_and_update().clone();
             match state {
-                Loaded::Ready(plugin) => {
-                    if !is_called {
-                        // What the old one did is not held against the new one.
+                PluginState::Ready(plugin) => {
+                    if !is_assigned {
+                        // Failures of the previous plugin do not count against the assigned one.
                         breaker = Breaker::default();
-                        is_called = true;
+                        is_assigned = true;
                     }
                     active = Some(plugin);
                 }
-                Loaded::Broken(error) if active.is_none() => {
+                PluginState::Broken(error) if active.is_none() => {
                     self.push(Outcome::broke(error, false)).await;
                     continue;
                 }
-                Loaded::Broken(_) | Loaded::Loading => {}
+                PluginState::Broken(_) | PluginState::Loading => {}
             }
             if let Some(plugin) = &active
                 && breaker.allow(time::now())
@@ -91,7 +91,7 @@ impl Collector {
         }
     }
 
-    /// Measures once, and says what came of it.
+    /// Calls the plugin once and records the outcome.
     async fn call(&self, plugin: &Plugin, target: &Target, breaker: &mut Breaker) {
         let Ok(id) = target.node_id.parse() else {
             return self
@@ -110,8 +110,11 @@ impl Collector {
         let measured = plugin.collect(node, context).await;
         let error = measured.as_ref().err();
         if let Some(CallError::Busy) = error {
-            // The call was not made, which says nothing of the plugin, for or against it.
-            tracing::warn!(collector = self.key.1, "too many collectors run at once");
+            // The plugin was not called, so this is neither a success nor a failure.
+            tracing::warn!(
+                collector = self.key.1,
+                "too many collectors run at once; this one skips a call"
+            );
             return;
         }
         breaker.report(error.is_some_and(CallError::is_fault), time::now());
@@ -145,7 +148,7 @@ impl Collector {
     }
 }
 
-/// What came of one call.
+/// The outcome of one call.
 #[derive(Default)]
 struct Outcome {
     observations: Vec<pb::Observation>,
@@ -162,7 +165,7 @@ impl Outcome {
         }
     }
 
-    /// The node or something else did not answer.
+    /// The node or another service did not answer.
     fn failed(error: &str) -> Self {
         Self {
             error: error.to_owned(),
@@ -170,7 +173,7 @@ impl Outcome {
         }
     }
 
-    /// The plugin itself broke, perhaps so often that it is called only now and then.
+    /// The plugin itself failed, perhaps so often that the agent calls it less often.
     fn broke(error: String, paused: bool) -> Self {
         Self {
             error,
@@ -181,7 +184,7 @@ impl Outcome {
     }
 }
 
-/// Ticks that begin at a random time; those that a long call covers are left out.
+/// Ticks with a random start. A call that takes longer than the interval skips ticks.
 fn ticks(every: Duration) -> Interval {
     let first = time::jittered(every.min(FIRST_MAX));
     let mut ticks = tokio::time::interval_at(Instant::now() + first, every);

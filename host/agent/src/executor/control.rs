@@ -1,8 +1,8 @@
-//! The commands that are one act, and idempotent as a whole: prepare, start, stop, restart, uninstall.
+//! The commands that are idempotent as a whole: prepare, start, stop, restart, uninstall.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use host_domain::ids::{CommandId, NodeId};
@@ -10,10 +10,13 @@ use proto::v1 as pb;
 use proto::v1::command::Action;
 
 use super::Executor;
-use crate::adapters::process::{Supervisor, kill_marked};
-use crate::journal::{Record, StepRecord, StepState};
+use crate::adapters::Adapters;
+use crate::journal::{Payload, Record, StepRecord, StepState};
 use crate::node_root::NodeRoot;
-use crate::steps::Trace;
+use crate::steps::kill_tools;
+
+/// The part of a restart that must not run twice, as the journal names it.
+const STOP: &str = "stop";
 
 impl Executor {
     pub(super) async fn control(
@@ -24,33 +27,33 @@ impl Executor {
     ) -> anyhow::Result<Option<pb::Prepared>> {
         match action {
             Action::Prepare(prepare) => return self.prepare(node, prepare).map(Some),
-            Action::Start(pb::Start {}) => self.start_all(&self.prepared(node)?).await?,
-            Action::Stop(pb::Stop {}) => self.stop_all(&self.prepared(node)?).await?,
+            Action::Start(pb::Start {}) => self.start_all(&self.node_root(node)?).await?,
+            Action::Stop(pb::Stop {}) => self.stop_all(&self.node_root(node)?).await?,
             Action::Restart(pb::Restart {}) => {
-                let root = self.prepared(node)?;
-                // A restart that was cut off after its stop must not stop again what was started since.
-                if self.begin_once(id, "stop").await? {
+                let root = self.node_root(node)?;
+                // After a crash, a restart must not stop again what it has started since.
+                if self.begin_stop(id).await? {
                     self.stop_all(&root).await?;
-                    self.finish_once(id).await?;
+                    self.finish_stop(id).await?;
                 }
                 self.start_all(&root).await?;
             }
             Action::Uninstall(pb::Uninstall {}) => self.uninstall(node).await?,
-            Action::Install(_) => anyhow::bail!("an installation is run step by step"),
+            Action::Install(_) => anyhow::bail!("an installation runs as a sequence of steps"),
         }
         Ok(None)
     }
 
     fn prepare(&self, node: NodeId, prepare: &pb::Prepare) -> anyhow::Result<pb::Prepared> {
-        let mut wishes = BTreeMap::new();
+        let mut preferred = BTreeMap::new();
         for (name, port) in &prepare.ports {
             let port = u16::try_from(*port)
-                .with_context(|| format!("port `{name}` is not below 65536"))?;
-            wishes.insert(name.clone(), port);
+                .with_context(|| format!("port `{name}` is {port}; ports are below 65536"))?;
+            preferred.insert(name.clone(), port);
         }
-        let root =
-            NodeRoot::create(&self.layout, node).context("the node's folder can't be made")?;
-        let ports = self.ports.reserve(node, &wishes)?;
+        let root = NodeRoot::create(&self.layout, node)
+            .context("the agent can't create the node's folder")?;
+        let ports = self.ports.reserve(node, &preferred)?;
         Ok(pb::Prepared {
             root: root.path.to_string_lossy().into_owned(),
             ports: ports
@@ -60,69 +63,69 @@ impl Executor {
         })
     }
 
-    /// Tells every process to run. One that can't yet, or not at all, keeps none of the others from it.
+    /// Starts every process. A process that fails to start does not prevent the others from starting.
     async fn start_all(&self, root: &NodeRoot) -> anyhow::Result<()> {
-        let mut started = Ok(());
-        for record in Supervisor::records(root)? {
-            let outcome = self.supervisor.start(root, record.spec).await;
-            started = started.and(outcome);
+        let mut result = Ok(());
+        for record in Adapters::records(root)? {
+            let started = self.adapters.start(root, &record.process).await;
+            result = result.and(started);
         }
-        Ok(started?)
+        result
     }
 
     async fn stop_all(&self, root: &NodeRoot) -> anyhow::Result<()> {
-        // The last one started may need the others until it has ended.
-        for record in Supervisor::records(root)?.iter().rev() {
-            self.supervisor.stop(root, &record.spec.name).await?;
+        // The last process may need the others until it has ended.
+        for record in Adapters::records(root)?.iter().rev() {
+            self.adapters.stop(root, &record.process).await?;
         }
         Ok(())
     }
 
     async fn uninstall(&self, node: NodeId) -> anyhow::Result<()> {
         if let Some(root) = NodeRoot::open(&self.layout, node)? {
-            let records = match Supervisor::records(&root) {
-                // An uninstallation that was cut off may have removed this folder already.
+            let records = match Adapters::records(&root) {
+                // An interrupted uninstallation may have removed the folder of the records.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                 records => records?,
             };
             for record in records.iter().rev() {
-                self.supervisor.remove(&root, &record.spec.name).await?;
+                self.adapters.remove(&root, &record.process).await?;
             }
-            kill_marked(&format!("BELLWETHER_PROCESS={node}/.tool"));
+            kill_tools(&root);
             remove_tree(root.path).await?;
         }
         self.ports.release(node)?;
         Ok(())
     }
 
-    fn prepared(&self, node: NodeId) -> anyhow::Result<NodeRoot> {
+    fn node_root(&self, node: NodeId) -> anyhow::Result<NodeRoot> {
         NodeRoot::open(&self.layout, node)?.with_context(|| {
             format!("node {node} has no folder on this machine; prepare and install it first")
         })
     }
 
-    async fn begin_once(&self, id: CommandId, name: &str) -> io::Result<bool> {
-        let known = self.journal.get(id).is_some_and(|record| {
-            record
-                .steps
-                .iter()
-                .any(|step| step.state == StepState::Finished)
+    /// Records that the stop begins. Returns `false` when an earlier agent finished it.
+    async fn begin_stop(&self, id: CommandId) -> io::Result<bool> {
+        let is_finished = self.journal.get(id).is_some_and(|record| {
+            let mut steps = record.steps.iter();
+            steps.any(|step| step.state == StepState::Finished)
         });
-        if known {
+        if is_finished {
             return Ok(false);
         }
-        let begun = StepRecord {
+        let started = StepRecord {
             index: 0,
-            name: name.to_owned(),
-            trace: Trace::default(),
-            state: StepState::Begun,
+            name: STOP.to_owned(),
+            kind: STOP.to_owned(),
+            payload: Payload::none(),
+            state: StepState::Started,
         };
-        let begin = |record: &mut Record| record.steps = vec![begun];
+        let begin = |record: &mut Record| record.steps = vec![started];
         self.journal.update(id, begin).await?;
         Ok(true)
     }
 
-    async fn finish_once(&self, id: CommandId) -> io::Result<()> {
+    async fn finish_stop(&self, id: CommandId) -> io::Result<()> {
         let finish = |record: &mut Record| {
             for step in &mut record.steps {
                 step.state = StepState::Finished;
@@ -132,8 +135,8 @@ impl Executor {
     }
 }
 
-/// Moves the folder away before removing it, so that a crash does not leave half a node.
-async fn remove_tree(path: std::path::PathBuf) -> anyhow::Result<()> {
+/// Renames the folder before removing it, so that a crash leaves no incomplete node.
+async fn remove_tree(path: PathBuf) -> anyhow::Result<()> {
     let removal = tokio::task::spawn_blocking(move || {
         let gone = path.with_file_name(format!(".gone-{}", uuid::Uuid::now_v7().simple()));
         std::fs::rename(&path, &gone)?;
@@ -142,11 +145,11 @@ async fn remove_tree(path: std::path::PathBuf) -> anyhow::Result<()> {
     });
     removal
         .await
-        .context("removing broke off")?
-        .context("the node's folder can't be removed; check its owner")
+        .context("removing the node's folder was interrupted")?
+        .context("the agent can't remove the node's folder; check its owner")
 }
 
-/// Folders that a process made read-only would keep their content.
+/// Makes folders writable, because files in a read-only folder can't be removed.
 fn make_removable(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     for entry in std::fs::read_dir(path)? {

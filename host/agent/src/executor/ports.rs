@@ -1,4 +1,4 @@
-//! The ports of this machine that nodes have reserved: never one for two nodes of this agent.
+//! The ports of this machine that nodes have reserved. No two nodes of this agent share a port.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 
-/// Ports that are given when the wished one is taken: below those that systems hand out for outgoing connections.
+/// The range for ports without a preference. Operating systems use higher ports for outgoing connections.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
-/// Ports that are tried.
-const TRIES: usize = 500;
+/// How many random ports to try.
+const ATTEMPTS: usize = 500;
 
 type ByNode = BTreeMap<NodeId, BTreeMap<String, u16>>;
 
 /// All reserved ports.
 pub(crate) struct Ports {
     path: PathBuf,
-    reserved: Mutex<Reserved>,
+    reserved: Mutex<Reservations>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Reserved {
+struct Reservations {
     nodes: ByNode,
 }
 
 impl Ports {
-    /// Reads what is reserved.
+    /// Reads the reserved ports.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let reserved = durable::read_json(&path)?.unwrap_or_default();
         Ok(Self {
@@ -40,11 +40,11 @@ impl Ports {
         })
     }
 
-    /// Reserves a port for each name: the one it has, the one it wishes when that is free, or another.
+    /// Reserves a port for each name: the port that it has already, the preferred one if that is free, or another one.
     pub(crate) fn reserve(
         &self,
         node: NodeId,
-        wishes: &BTreeMap<String, u16>,
+        preferred: &BTreeMap<String, u16>,
     ) -> anyhow::Result<BTreeMap<String, u16>> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = reserved.clone();
@@ -54,10 +54,10 @@ impl Ports {
             .flat_map(|ports| ports.values().copied())
             .collect();
         let ports = next.nodes.entry(node).or_default();
-        for (name, wish) in wishes {
+        for (name, preferred) in preferred {
             if !ports.contains_key(name) {
-                let port = choose(*wish, &taken)
-                    .with_context(|| format!("no free port is left for `{name}`"))?;
+                let port = choose(*preferred, &taken)
+                    .with_context(|| format!("this machine has no free port for `{name}`; the agent tried {ATTEMPTS} ports"))?;
                 taken.insert(port);
                 ports.insert(name.clone(), port);
             }
@@ -68,7 +68,7 @@ impl Ports {
         Ok(ports)
     }
 
-    /// Gives a node's ports back.
+    /// Releases a node's ports.
     pub(crate) fn release(&self, node: NodeId) -> io::Result<()> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = reserved.clone();
@@ -80,15 +80,16 @@ impl Ports {
     }
 }
 
-fn choose(wish: u16, taken: &BTreeSet<u16>) -> Option<u16> {
-    let random = (0..TRIES).map(|_| rand::random_range(RANGE));
-    let wish = Some(wish).filter(|wish| *wish != 0);
-    wish.into_iter()
+fn choose(preferred: u16, taken: &BTreeSet<u16>) -> Option<u16> {
+    let random = (0..ATTEMPTS).map(|_| rand::random_range(RANGE));
+    let preferred = Some(preferred).filter(|port| *port != 0);
+    preferred
+        .into_iter()
         .chain(random)
         .find(|port| !taken.contains(port) && is_free(*port))
 }
 
-/// Asks the system. Somebody else may take the port later; nothing but using it prevents that.
+/// Whether the port is free now. Another program may still take it before the node does.
 fn is_free(port: u16) -> bool {
     [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST]
         .into_iter()
@@ -101,7 +102,7 @@ fn is_free(port: u16) -> bool {
 mod tests {
     use super::*;
 
-    fn wishes(ports: &[(&str, u16)]) -> BTreeMap<String, u16> {
+    fn preferred(ports: &[(&str, u16)]) -> BTreeMap<String, u16> {
         ports
             .iter()
             .map(|(name, port)| ((*name).to_owned(), *port))
@@ -115,24 +116,24 @@ mod tests {
         let (one, two) = (NodeId(uuid::Uuid::now_v7()), NodeId(uuid::Uuid::now_v7()));
         let ports = Ports::open(path.clone()).unwrap();
         let first = ports
-            .reserve(one, &wishes(&[("rpc", 0), ("p2p", 0)]))
+            .reserve(one, &preferred(&[("rpc", 0), ("p2p", 0)]))
             .unwrap();
         assert_ne!(first["rpc"], first["p2p"]);
         let other = ports
-            .reserve(two, &wishes(&[("rpc", first["rpc"])]))
+            .reserve(two, &preferred(&[("rpc", first["rpc"])]))
             .unwrap();
         assert_ne!(other["rpc"], first["rpc"]);
 
         let ports = Ports::open(path).unwrap();
         assert_eq!(
             ports
-                .reserve(one, &wishes(&[("rpc", 0), ("p2p", 0)]))
+                .reserve(one, &preferred(&[("rpc", 0), ("p2p", 0)]))
                 .unwrap(),
             first
         );
         ports.release(one).unwrap();
         let freed = ports
-            .reserve(two, &wishes(&[("more", first["p2p"])]))
+            .reserve(two, &preferred(&[("more", first["p2p"])]))
             .unwrap();
         assert_eq!(freed["more"], first["p2p"]);
     }
@@ -144,7 +145,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let given = ports
-            .reserve(NodeId(uuid::Uuid::now_v7()), &wishes(&[("rpc", port)]))
+            .reserve(NodeId(uuid::Uuid::now_v7()), &preferred(&[("rpc", port)]))
             .unwrap();
         assert_ne!(given["rpc"], port);
     }

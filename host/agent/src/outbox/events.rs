@@ -1,6 +1,6 @@
-//! Events of processes: one small file each, until the host has stored it.
+//! Events of processes: each is a small file until the host has stored it.
 //!
-//! They are rare and matter, so they survive a crash of the agent; the host knows them by id and stores each once.
+//! Events are rare and important, so they survive a crash of the agent. The host recognises repeats by their ids.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -14,19 +14,19 @@ use tokio::sync::Notify;
 
 use crate::{durable, time};
 
-/// Events kept; beyond it the oldest go.
+/// The number of events to keep. The agent deletes the oldest ones first.
 const EVENTS_MAX: usize = 10_000;
 
 /// The events that the host has not stored yet, oldest first.
 pub(crate) struct EventLog {
     dir: PathBuf,
     waiting: Mutex<VecDeque<pb::NodeEvent>>,
-    /// Woken by each new event.
+    /// Notified of each new event.
     pub(crate) added: Notify,
 }
 
 impl EventLog {
-    /// Reads what an earlier agent left.
+    /// Reads the events of the previous agent process.
     pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         let mut waiting = Vec::new();
         for entry in std::fs::read_dir(&dir)? {
@@ -47,7 +47,7 @@ impl EventLog {
         })
     }
 
-    /// Keeps an event for the host.
+    /// Records an event for the host.
     pub(crate) fn record(&self, node: NodeId, kind: &'static str, message: String) {
         tracing::info!(node.id = %node, event = kind, "{message}");
         let event = pb::NodeEvent {
@@ -58,7 +58,7 @@ impl EventLog {
             message,
         };
         if let Err(error) = durable::write(&self.path(&event.id), &event.encode_to_vec()) {
-            tracing::warn!(%error, "the event is kept in memory only; check the disk");
+            tracing::warn!(%error, "the agent can't write an event, which a restart would lose; check the disk");
         }
         let oldest = {
             let mut waiting = self.lock();
@@ -70,7 +70,7 @@ impl EventLog {
             }
         };
         if let Some(oldest) = oldest {
-            self.forget(&oldest.id);
+            self.delete(&oldest.id);
         }
         self.added.notify_one();
     }
@@ -85,16 +85,16 @@ impl EventLog {
             .collect()
     }
 
-    /// Drops what the host has stored.
+    /// Deletes events that the host has stored.
     pub(crate) fn stored(&self, ids: &[String]) {
         self.lock().retain(|event| !ids.contains(&event.id));
         for id in ids {
-            self.forget(id);
+            self.delete(id);
         }
     }
 
-    fn forget(&self, id: &str) {
-        // The id comes from outside; only one of ours names a file.
+    fn delete(&self, id: &str) {
+        // The id comes from the host, so it must not become a path unchecked.
         if uuid::Uuid::parse_str(id).is_ok() {
             let _ = durable::remove(&self.path(id));
         }

@@ -1,8 +1,8 @@
-//! Observations on their way to the host: batched in memory while the host listens, on disk while it doesn't.
+//! Observations for the host: batches in memory while connected, and on disk while disconnected.
 //!
-//! When the host is slow, older values of the same collector give way to newer ones. While the agent is cut off,
-//! batches go to a bounded folder, and the oldest are dropped first. A batch stays in memory until it is on the disk, and
-//! files are read and written while nobody holds the queue, so that no thread of the runtime waits for the disk.
+//! When the host is slow, newer values of a collector replace older ones. While the agent is disconnected, batches go to a
+//! folder with a size limit, and the agent deletes the oldest first. A batch stays in memory until it is on disk. No code
+//! holds the queue's lock while it reads or writes files, so no thread of the runtime waits for the disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 
 use crate::{durable, time};
 
-/// Collections in one batch.
+/// The number of collections in one batch.
 const BATCH_MAX: usize = 200;
-/// Batches in memory.
+/// The number of batches in memory.
 const MEMORY_MAX: usize = 32;
-/// Compression level of batches on disk.
+/// The compression level of batches on disk.
 const ZSTD_LEVEL: i32 = 3;
 
 /// The observations that the host has not stored yet.
@@ -27,29 +27,29 @@ pub(crate) struct Observations {
     dir: PathBuf,
     bytes_max: u64,
     queue: Mutex<Queue>,
-    /// Held by the one thread that moves batches to the disk.
+    /// The thread that moves batches to disk holds this lock.
     spilling: Mutex<()>,
-    /// Woken by each new collection.
+    /// Notified of each new collection.
     pub(crate) added: Notify,
 }
 
-/// Sequences rise from the disk over the memory to the open batch.
+/// Sequence numbers increase from `disk` to `memory` to the open batch.
 struct Queue {
-    disk: VecDeque<OnDisk>,
+    disk: VecDeque<SpoolFile>,
     memory: VecDeque<pb::ObservationBatch>,
     open: Vec<pb::Collection>,
     next_sequence: u64,
-    /// Up to here the host was sent what there was, in this session; `None` while cut off.
+    /// The last sequence number that this session has sent; `None` while disconnected.
     sent: Option<u64>,
 }
 
-struct OnDisk {
+struct SpoolFile {
     sequence: u64,
     bytes: u64,
 }
 
 impl Observations {
-    /// Finds what an earlier agent left in `dir`, which holds at most `bytes_max`.
+    /// Opens the spool in `dir`, which may contain `bytes_max`.
     pub(crate) fn open(dir: PathBuf, bytes_max: u64) -> io::Result<Self> {
         let mut disk = Vec::new();
         for entry in std::fs::read_dir(&dir)? {
@@ -59,7 +59,7 @@ impl Observations {
                 .strip_suffix(".pb.zst")
                 .and_then(|number| number.parse().ok())
             {
-                Some(sequence) => disk.push(OnDisk {
+                Some(sequence) => disk.push(SpoolFile {
                     sequence,
                     bytes: entry.metadata()?.len(),
                 }),
@@ -68,7 +68,7 @@ impl Observations {
         }
         disk.sort_by_key(|file| file.sequence);
         let last = disk.last().map_or(0, |file| file.sequence);
-        // Beginning at the time keeps sequences rising over restarts without writing each one down.
+        // Starting at the current time makes the numbers increase across restarts without storing each one.
         let now = u64::try_from(time::now().0).unwrap_or(0);
         let queue = Queue {
             disk: disk.into(),
@@ -86,9 +86,9 @@ impl Observations {
         })
     }
 
-    /// Adds what a collector brought.
+    /// Adds the result of a collector.
     pub(crate) async fn push(self: &Arc<Self>, collection: pb::Collection) {
-        let is_too_much = {
+        let must_spill = {
             let mut queue = self.lock();
             queue.open.push(collection);
             if queue.open.len() >= BATCH_MAX {
@@ -101,17 +101,17 @@ impl Observations {
             is_full && queue.sent.is_none()
         };
         self.added.notify_one();
-        if is_too_much {
+        if must_spill {
             self.spill_memory().await;
         }
     }
 
-    /// A session begins: everything that is not stored is sent, the oldest first.
+    /// Starts a session, which sends everything that the host has not stored, oldest first.
     pub(crate) fn begin_session(&self) {
         self.lock().sent = Some(0);
     }
 
-    /// The next batch to send in this session.
+    /// The next batch for this session.
     pub(crate) async fn next(&self) -> Option<pb::ObservationBatch> {
         while let Some(sequence) = self.next_on_disk() {
             let path = self.file(sequence);
@@ -121,8 +121,8 @@ impl Observations {
                     return Some(batch);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, sequence, "observations on disk can't be read and are dropped");
-                    self.drop_from_disk(|file| file.sequence == sequence).await;
+                    tracing::warn!(%error, sequence, "the agent can't read observations on disk and deletes them");
+                    self.delete_files(|file| file.sequence == sequence).await;
                 }
             }
         }
@@ -146,13 +146,13 @@ impl Observations {
         queue.disk.iter().map(|f| f.sequence).find(|s| *s > sent)
     }
 
-    /// The host has stored everything up to `sequence`.
+    /// Deletes what the host has stored, up to `sequence`.
     pub(crate) async fn stored(&self, sequence: u64) {
         self.lock().memory.retain(|batch| batch.sequence > sequence);
-        self.drop_from_disk(|file| file.sequence <= sequence).await;
+        self.delete_files(|file| file.sequence <= sequence).await;
     }
 
-    /// The session is over, or still is: what waits goes to the disk.
+    /// Ends the session, if any, and moves all batches to disk.
     pub(crate) async fn spill(self: &Arc<Self>) {
         {
             let mut queue = self.lock();
@@ -167,14 +167,14 @@ impl Observations {
         let spilled = durable::blocking(move || {
             let _turn = this.spilling.lock();
             while this.spill_one() {}
-            this.bound_disk();
+            this.limit_disk();
             Ok(())
         });
-        // What it could not write it has told already.
+        // `spill_one` logs failures.
         let _ = spilled.await;
     }
 
-    /// Moves the oldest batch to the disk. `false` when there is none, or a session wants them. Blocks.
+    /// Moves the oldest batch to disk. Returns `false` when there is none or a session is open. Blocks.
     fn spill_one(&self) -> bool {
         let batch = {
             let queue = self.lock();
@@ -190,28 +190,30 @@ impl Observations {
         let path = self.file(batch.sequence);
         let written = write_batch(&path, &batch);
         let mut queue = self.lock();
-        let is_still_there = queue.sent.is_none() && queue.memory.front() == Some(&batch);
+        let is_unchanged = queue.sent.is_none() && queue.memory.front() == Some(&batch);
         match written {
-            Ok(bytes) if is_still_there => queue.disk.push_back(OnDisk {
+            Ok(bytes) if is_unchanged => queue.disk.push_back(SpoolFile {
                 sequence: batch.sequence,
                 bytes,
             }),
             Ok(_) => {
-                // A session began meanwhile and has it from memory.
+                // A session started meanwhile and sends the batch from memory.
                 drop(queue);
                 let _ = durable::remove(&path);
                 return false;
             }
-            Err(error) => tracing::warn!(%error, "observations are lost; check the disk"),
+            Err(error) => {
+                tracing::warn!(%error, "the agent can't write observations and loses them; check the disk")
+            }
         }
-        if is_still_there {
+        if is_unchanged {
             queue.memory.pop_front();
         }
-        is_still_there
+        is_unchanged
     }
 
-    /// Drops the oldest batches until the rest fits. Blocks.
-    fn bound_disk(&self) {
+    /// Deletes the oldest batches until the rest fits. Blocks.
+    fn limit_disk(&self) {
         let mut surplus = Vec::new();
         {
             let mut queue = self.lock();
@@ -228,14 +230,14 @@ impl Observations {
         }
     }
 
-    async fn drop_from_disk(&self, gone: impl Fn(&OnDisk) -> bool) {
+    async fn delete_files(&self, is_obsolete: impl Fn(&SpoolFile) -> bool) {
         let mut paths = Vec::new();
         self.lock().disk.retain(|file| {
-            let gone = gone(file);
-            if gone {
+            let is_obsolete = is_obsolete(file);
+            if is_obsolete {
                 paths.push(self.file(file.sequence));
             }
-            !gone
+            !is_obsolete
         });
         if paths.is_empty() {
             return;
@@ -243,7 +245,7 @@ impl Observations {
         let removed =
             durable::blocking(move || paths.iter().try_for_each(|path| durable::remove(path)));
         if let Err(error) = removed.await {
-            tracing::warn!(%error, "stored observations can't be removed; they are sent again after a restart");
+            tracing::warn!(%error, "the agent can't delete stored observations and sends them again after a restart");
         }
     }
 
@@ -269,7 +271,7 @@ impl Queue {
         }
     }
 
-    /// Keeps only the newest collection of each collector among the batches that were not sent.
+    /// Keeps only the newest collection of each collector in the unsent batches.
     fn thin(&mut self, sent: u64) {
         let unsent: Vec<_> = self
             .memory
@@ -278,7 +280,7 @@ impl Queue {
             .cloned()
             .collect();
         let Some(sequence) = unsent.last().map(|batch| batch.sequence) else {
-            // All are on their way and unanswered; the oldest answer would be the least useful.
+            // The session has sent all batches. The oldest is the least useful one.
             self.memory.pop_front();
             return;
         };
@@ -345,7 +347,10 @@ mod tests {
         log.spill().await;
         let log = Arc::new(Observations::open(dir.path().to_owned(), 1 << 20).unwrap());
         log.push(collection(3)).await;
-        assert!(log.next().await.is_none(), "nothing is sent while cut off");
+        assert!(
+            log.next().await.is_none(),
+            "a disconnected agent sends nothing"
+        );
         log.begin_session();
         let batches = all(&log).await;
         assert_eq!(

@@ -1,10 +1,10 @@
-//! Downloads that the nodes of this agent share, kept by their digest.
+//! The cache of downloads that the nodes of this agent share, by digest.
 //!
-//! An entry is a folder with one file, moved into place when the file was checked; it is checked again at each
-//! use, because what lies on a disk for months may not be what was put there.
+//! An entry is a folder with one file. The agent moves it into place after it verified the digest, and verifies the digest
+//! again at each use, because disks corrupt files.
 //!
-//! The folder is bounded: what was not used for the longest time goes first, and never what a step is working with.
-//! Losing an entry costs one more download.
+//! The cache has a size limit: the agent deletes the least recently used entries first, and never an entry that a step
+//! uses. A deleted entry costs one more download.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,30 +21,30 @@ use anyhow::Context as _;
 use super::integrity::Integrity;
 use crate::durable;
 
-/// How the name of a download ends that is not whole yet.
+/// The suffix of an incomplete download.
 const PART: &str = ".part";
 
-/// How the name of a folder begins that nobody needs after a crash.
-const PASSING: &str = ".fetch-";
+/// The prefix of temporary folders, which a crash may leave.
+const TEMPORARY: &str = ".fetch-";
 
-/// The shared downloads.
+/// The download cache.
 pub(crate) struct Artefacts {
     dir: PathBuf,
     bytes_max: u64,
     in_use: InUse,
 }
 
-/// What is fetched or used, by digest: one user at a time, and nothing of it is dropped. Entries die with their users.
+/// The entries in use, by digest. One step at a time fetches an entry, and no used entry is deleted.
 #[derive(Clone, Default)]
 struct InUse(Arc<Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
-/// A download that stays as long as this is held.
-pub(crate) struct Kept {
+/// A download that the cache keeps until this value is dropped.
+pub(crate) struct Artefact {
     file: PathBuf,
     _in_use: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Deref for Kept {
+impl Deref for Artefact {
     type Target = Path;
 
     fn deref(&self) -> &Path {
@@ -53,11 +53,11 @@ impl Deref for Kept {
 }
 
 impl Artefacts {
-    /// Kept in `dir`, which holds about `bytes_max`. What fetches of an earlier agent left half-done is removed.
+    /// Opens the cache in `dir` with a limit of about `bytes_max`, and removes what a crash left.
     pub(crate) fn open(dir: PathBuf, bytes_max: u64) -> io::Result<Self> {
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(PASSING) {
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 remove(&entry.path())?;
             }
         }
@@ -68,29 +68,29 @@ impl Artefacts {
         })
     }
 
-    /// The file with this digest; `fetch` brings it into the folder that it is given when it is not here yet.
+    /// Returns the file with this digest. If the cache lacks it, `fetch` downloads it into the given folder.
     pub(crate) async fn get<F: Future<Output = anyhow::Result<PathBuf>>>(
         &self,
         integrity: &Integrity,
         fetch: impl FnOnce(PathBuf) -> F,
-    ) -> anyhow::Result<Kept> {
+    ) -> anyhow::Result<Artefact> {
         let key = integrity.key();
         let in_use = self.in_use.take(&key);
         let file = {
             let _turn = in_use.lock().await;
             match self.find(integrity, &key).await {
                 Some(file) => file,
-                None => self.bring(integrity, &key, fetch).await?,
+                None => self.add(integrity, &key, fetch).await?,
             }
         };
-        self.bound().await;
-        Ok(Kept {
+        self.limit_size().await;
+        Ok(Artefact {
             file,
             _in_use: in_use,
         })
     }
 
-    /// Where a download of this digest is collected until it is whole.
+    /// The path of an incomplete download of this digest.
     pub(crate) fn part(&self, integrity: &Integrity) -> PathBuf {
         self.dir.join(format!("{}{PART}", integrity.key()))
     }
@@ -107,17 +107,17 @@ impl Artefacts {
         match found.await {
             Ok(found) => found?
                 .inspect_err(|error| {
-                    tracing::warn!(%error, key, "a kept download is damaged and fetched again");
+                    tracing::warn!(%error, key, "a cached download is damaged; the agent downloads it again");
                 })
                 .ok(),
             Err(error) => {
-                tracing::warn!(%error, key, "a kept download can't be read and is fetched again");
+                tracing::warn!(%error, key, "the agent can't read a cached download and downloads it again");
                 None
             }
         }
     }
 
-    async fn bring<F: Future<Output = anyhow::Result<PathBuf>>>(
+    async fn add<F: Future<Output = anyhow::Result<PathBuf>>>(
         &self,
         integrity: &Integrity,
         key: &str,
@@ -125,30 +125,32 @@ impl Artefacts {
     ) -> anyhow::Result<PathBuf> {
         let stage = durable::blocking({
             let dir = self.dir.clone();
-            move || tempfile::Builder::new().prefix(PASSING).tempdir_in(dir)
+            move || tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(dir)
         })
         .await?;
-        let fetched = fetch(stage.path().to_owned()).await?;
+        let file = fetch(stage.path().to_owned()).await?;
         let (entry, integrity) = (self.dir.join(key), integrity.clone());
         let placed = tokio::task::spawn_blocking(move || {
-            integrity.check(&fetched)?;
-            let name = fetched.file_name().context("the download has no name")?;
-            let whole = stage.path().join("entry");
-            fs::create_dir(&whole)?;
-            fs::rename(&fetched, whole.join(name))?;
+            integrity.check(&file)?;
+            let name = file.file_name().context("the download has no file name")?;
+            let complete = stage.path().join("entry");
+            fs::create_dir(&complete)?;
+            fs::rename(&file, complete.join(name))?;
             remove(&entry)?;
-            fs::rename(whole, &entry)?;
+            fs::rename(complete, &entry)?;
             Ok(entry.join(name))
         });
-        placed.await.context("placing the download broke off")?
+        placed
+            .await
+            .context("adding the download to the cache was interrupted")?
     }
 
-    /// Drops what was not used for the longest time, until the rest fits.
-    async fn bound(&self) {
+    /// Deletes the least recently used entries until the rest fits.
+    async fn limit_size(&self) {
         let (dir, bytes_max, in_use) = (self.dir.clone(), self.bytes_max, self.in_use.clone());
-        let dropped = durable::blocking(move || drop_oldest(&dir, bytes_max, &in_use)).await;
-        if let Err(error) = dropped {
-            tracing::warn!(%error, "old downloads can't be removed");
+        let deleted = durable::blocking(move || delete_oldest(&dir, bytes_max, &in_use)).await;
+        if let Err(error) = deleted {
+            tracing::warn!(%error, "the agent can't delete old downloads; check the disk");
         }
     }
 }
@@ -165,19 +167,19 @@ impl InUse {
         one
     }
 
-    /// Moves what nobody uses out of everybody's reach; `false` when somebody does. Nobody can begin to use it meanwhile.
-    fn put_aside(&self, key: &str, entry: &Path, aside: &Path) -> io::Result<bool> {
+    /// Moves an unused entry out of the cache; returns `false` when a step uses it. The lock excludes new users meanwhile.
+    fn take_out(&self, key: &str, entry: &Path, to: &Path) -> io::Result<bool> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(key).is_some_and(|one| one.strong_count() > 0) {
             return Ok(false);
         }
-        fs::rename(entry, aside).map(|()| true)
+        fs::rename(entry, to).map(|()| true)
     }
 }
 
-/// Blocks.
-fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &InUse) -> io::Result<()> {
-    let mut kept = Vec::new();
+/// Deletes the least recently used entries until the rest fits. Blocks.
+fn delete_oldest(dir: &Path, bytes_max: u64, in_use: &InUse) -> io::Result<()> {
+    let mut entries = Vec::new();
     let mut total = 0_u64;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -186,12 +188,12 @@ fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &InUse) -> io::Result<()> {
         total = total.saturating_add(bytes);
         if !name.to_string_lossy().starts_with('.') {
             let used = entry.metadata()?.modified();
-            kept.push((used.unwrap_or(SystemTime::UNIX_EPOCH), path, bytes));
+            entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), path, bytes));
         }
     }
-    kept.sort();
-    let aside = tempfile::Builder::new().prefix(PASSING).tempdir_in(dir)?;
-    for (_, path, bytes) in kept {
+    entries.sort();
+    let trash = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(dir)?;
+    for (_, path, bytes) in entries {
         if total <= bytes_max {
             return Ok(());
         }
@@ -199,25 +201,25 @@ fn drop_oldest(dir: &Path, bytes_max: u64, in_use: &InUse) -> io::Result<()> {
             continue;
         };
         let key = name.strip_suffix(PART).unwrap_or(name);
-        if in_use.put_aside(key, &path, &aside.path().join(name))? {
-            tracing::info!(path = %path.display(), bytes, "a download that nobody used for long is dropped");
+        if in_use.take_out(key, &path, &trash.path().join(name))? {
+            tracing::info!(path = %path.display(), bytes, "the agent deleted the least recently used download");
             total = total.saturating_sub(bytes);
         }
     }
     Ok(())
 }
 
-/// Bytes of a file, or of the file in an entry.
+/// The size of a file, or of the file in an entry.
 fn size(path: &Path) -> u64 {
     let file = only_file(path).unwrap_or_else(|| path.to_owned());
     fs::metadata(file).map_or(0, |meta| meta.len())
 }
 
-/// Marks an entry as used now. Failing costs at most a download.
+/// Marks an entry as just used. A failure costs at most one download.
 fn touch(entry: &Path) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "it is compared with the times that the file system gives"
+        reason = "the cache compares it with times of the file system"
     )]
     let now = FileTimes::new().set_modified(SystemTime::now());
     let _ = fs::File::open(entry).and_then(|entry| entry.set_times(now));
@@ -252,20 +254,20 @@ mod tests {
         Integrity::parse(&format!("sha256:{}", hex::encode(digest))).unwrap()
     }
 
-    /// Whether it had to be fetched.
-    async fn get(artefacts: &Artefacts, content: &'static [u8]) -> (bool, Kept) {
+    /// Gets the content, and whether it had to be fetched.
+    async fn get(artefacts: &Artefacts, content: &'static [u8]) -> (bool, Artefact) {
         let mut fetched = false;
         let pinned = pinned(content);
-        let kept = artefacts.get(&pinned, |folder| {
+        let artefact = artefacts.get(&pinned, |folder| {
             fetched = true;
             async move {
                 fs::write(folder.join("file"), content)?;
                 Ok(folder.join("file"))
             }
         });
-        let kept = kept.await.unwrap();
-        assert_eq!(fs::read(&*kept).unwrap(), content);
-        (fetched, kept)
+        let artefact = artefact.await.unwrap();
+        assert_eq!(fs::read(&*artefact).unwrap(), content);
+        (fetched, artefact)
     }
 
     fn age(artefacts: &Artefacts, content: &[u8], seconds: u64) {
@@ -284,13 +286,13 @@ mod tests {
             drop(get(&artefacts, content).await);
             age(&artefacts, content, seconds);
         }
-        assert!(!get(&artefacts, b"one.").await.0, "it fits and is kept");
+        assert!(!get(&artefacts, b"one.").await.0, "it fits");
         drop(get(&artefacts, b"three").await);
-        assert!(!get(&artefacts, b"one.").await.0, "it was used last");
         assert!(
-            get(&artefacts, b"two.").await.0,
-            "the one that nobody used is gone"
+            !get(&artefacts, b"one.").await.0,
+            "it was used most recently"
         );
+        assert!(get(&artefacts, b"two.").await.0, "the unused one is gone");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
@@ -300,7 +302,7 @@ mod tests {
         let artefacts = Artefacts::open(dir.path().to_owned(), 3).unwrap();
         let (_, used) = get(&artefacts, b"larger than the bound").await;
         age(&artefacts, b"larger than the bound", 10);
-        fs::write(artefacts.part(&pinned(b"half")), "a broken download").unwrap();
+        fs::write(artefacts.part(&pinned(b"half")), "an interrupted download").unwrap();
         drop(get(&artefacts, b"two").await);
         assert!(used.exists() && !artefacts.part(&pinned(b"half")).exists());
         drop(used);

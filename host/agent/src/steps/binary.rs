@@ -1,36 +1,44 @@
-//! `binary`: puts a file of the node's folder under `bin/` by switching a link. The old file stays where it is.
+//! `binary`: points a link in `bin/` at a file of the node's folder. The old file stays in place.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use cap_std::fs::{Permissions, PermissionsExt as _};
 use proto::v1 as pb;
 
-use super::{StepContext, Trace};
+use super::{Payload, Step, StepContext, Trace};
 use crate::node_root::{BIN_DIR, NodeRoot, checked, checked_name};
 
-pub(super) fn plan(ctx: &StepContext, spec: &pb::Binary) -> anyhow::Result<Trace> {
-    checked(&spec.source)?;
-    let mut trace = Trace::default();
-    trace.will_link(&ctx.root, &link_path(&spec.name)?)?;
-    Ok(trace)
+#[async_trait]
+impl Step for pb::Binary {
+    fn kind(&self) -> &'static str {
+        "binary"
+    }
+
+    fn plan(&self, ctx: &StepContext) -> anyhow::Result<Payload> {
+        checked(&self.source)?;
+        let mut trace = Trace::default();
+        trace.will_link(&ctx.root, &link_path(&self.name)?)?;
+        trace.into_payload()
+    }
+
+    async fn execute(&self, ctx: &StepContext) -> anyhow::Result<()> {
+        let path = checked(&self.source)?;
+        link(&ctx.root, &self.name, &path).with_context(|| {
+            format!(
+                "the agent can't link binary `{}` {}",
+                self.name, self.version
+            )
+        })
+    }
+
+    async fn is_done(&self, ctx: &StepContext) -> anyhow::Result<bool> {
+        is_linked(&ctx.root, &self.name, &checked(&self.source)?)
+    }
 }
 
-pub(super) fn execute(ctx: &StepContext, spec: &pb::Binary) -> anyhow::Result<()> {
-    let path = checked(&spec.source)?;
-    link(&ctx.root, &spec.name, &path).with_context(|| {
-        format!(
-            "binary `{}` {} can't be put in place",
-            spec.name, spec.version
-        )
-    })
-}
-
-pub(super) fn is_done(ctx: &StepContext, spec: &pb::Binary) -> anyhow::Result<bool> {
-    is_linked(&ctx.root, &spec.name, &checked(&spec.source)?)
-}
-
-/// Where the link of a binary is.
+/// The path of a binary's link.
 pub(super) fn link_path(name: &str) -> anyhow::Result<PathBuf> {
     Ok(Path::new(BIN_DIR).join(checked_name(name)?))
 }
@@ -52,7 +60,7 @@ pub(super) fn link(root: &NodeRoot, name: &str, source: &Path) -> anyhow::Result
     Ok(())
 }
 
-/// Whether `bin/<name>` points at `source`, and `source` is there.
+/// Whether `bin/<name>` points at `source`, and `source` exists.
 pub(super) fn is_linked(root: &NodeRoot, name: &str, source: &Path) -> anyhow::Result<bool> {
     let target = root.dir.read_link_contents(link_path(name)?);
     Ok(

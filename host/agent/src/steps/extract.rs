@@ -1,79 +1,89 @@
-//! `extract`: unpacks an archive of the node's folder into a folder that is absent or empty.
+//! `extract`: unpacks an archive of the node's folder into a folder that is missing or empty.
 //!
-//! Everything is unpacked beside the target and moved into place by one rename. Entries are written through the
-//! directory handle of that folder; a path, link or hard link that leads out of it is refused, not repaired.
+//! The step unpacks next to the target and moves the result into place with one rename. It writes entries through the
+//! directory handle of that folder. It rejects a path, link or hard link that leads out of the folder.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use proto::v1 as pb;
 use tar::{Archive, Entry, EntryType};
 use tokio_util::sync::CancellationToken;
 
-use super::{StepContext, Trace};
+use super::{Payload, Step, StepContext, Trace};
 use crate::node_root::{NodeRoot, checked, sibling};
 
-/// Bytes that an archive may unpack to.
+/// The largest size of unpacked files.
 const BYTES_MAX: u64 = 1 << 40;
-/// Entries that an archive may have.
+/// The largest number of entries.
 const ENTRIES_MAX: u64 = 5_000_000;
-/// A file in the target that says what it was unpacked from.
+/// A file in the target that identifies the archive.
 const STAMP: &str = ".bellwether-extract";
 
-pub(super) fn plan(ctx: &StepContext, spec: &pb::Extract) -> anyhow::Result<Trace> {
-    checked(&spec.archive)?;
-    let mut trace = Trace::default();
-    let path = checked(&spec.path)?;
-    trace.will_make(&ctx.root, &path)?;
-    if trace.made.is_empty() && !is_done(ctx, spec)? {
-        ensure_empty(&ctx.root, &path)?;
-        // The empty folder is not worth keeping apart from what will be in it.
-        trace.made.push(path);
+#[async_trait]
+impl Step for pb::Extract {
+    fn kind(&self) -> &'static str {
+        "extract"
     }
-    Ok(trace)
+
+    fn plan(&self, ctx: &StepContext) -> anyhow::Result<Payload> {
+        checked(&self.archive)?;
+        let mut trace = Trace::default();
+        let path = checked(&self.path)?;
+        trace.will_create(&ctx.root, &path)?;
+        if trace.created.is_empty() && !is_extracted(ctx, self)? {
+            ensure_empty(&ctx.root, &path)?;
+            // Undoing may remove the empty folder together with its future content.
+            trace.created.push(path);
+        }
+        trace.into_payload()
+    }
+
+    async fn execute(&self, ctx: &StepContext) -> anyhow::Result<()> {
+        let job = Job {
+            root: ctx.root.clone(),
+            archive: checked(&self.archive)?,
+            path: checked(&self.path)?,
+            strip: usize::try_from(self.strip)?,
+            stamp: stamp(&ctx.root, self)?,
+            cancelled: CancellationToken::new(),
+        };
+        // Dropping this future can't stop the thread, so the guard cancels it.
+        let _guard = job.cancelled.clone().drop_guard();
+        tokio::task::spawn_blocking(move || job.run())
+            .await
+            .context("unpacking was interrupted")?
+            .with_context(|| format!("`{}` can't be unpacked", self.archive))
+    }
+
+    async fn is_done(&self, ctx: &StepContext) -> anyhow::Result<bool> {
+        is_extracted(ctx, self)
+    }
 }
 
-pub(super) async fn execute(ctx: &StepContext, spec: &pb::Extract) -> anyhow::Result<()> {
-    let job = Job {
-        root: ctx.root.clone(),
-        archive: checked(&spec.archive)?,
-        path: checked(&spec.path)?,
-        strip: usize::try_from(spec.strip)?,
-        stamp: stamp(&ctx.root, spec)?,
-        given_up: CancellationToken::new(),
-    };
-    // The thread can't be dropped; it is told when nobody waits for it any more.
-    let _guard = job.given_up.clone().drop_guard();
-    tokio::task::spawn_blocking(move || job.run())
-        .await
-        .context("unpacking broke off")?
-        .with_context(|| format!("`{}` can't be unpacked", spec.archive))
+fn is_extracted(ctx: &StepContext, extract: &pb::Extract) -> anyhow::Result<bool> {
+    let path = checked(&extract.path)?.join(STAMP);
+    let found = ctx.root.dir.read_to_string(path);
+    Ok(found.is_ok_and(|found| stamp(&ctx.root, extract).is_ok_and(|expected| found == expected)))
 }
 
-pub(super) fn is_done(ctx: &StepContext, spec: &pb::Extract) -> anyhow::Result<bool> {
-    let there = ctx
-        .root
-        .dir
-        .read_to_string(checked(&spec.path)?.join(STAMP));
-    Ok(there.is_ok_and(|there| stamp(&ctx.root, spec).is_ok_and(|wanted| there == wanted)))
-}
-
-/// Identifies the archive and how it is unpacked.
-fn stamp(root: &NodeRoot, spec: &pb::Extract) -> anyhow::Result<String> {
+/// Identifies the archive and the options of the step.
+fn stamp(root: &NodeRoot, extract: &pb::Extract) -> anyhow::Result<String> {
     use std::os::unix::fs::MetadataExt as _;
     let archive = root
         .dir
-        .open(checked(&spec.archive)?)
-        .with_context(|| format!("archive `{}` is not in the node's folder", spec.archive))?
+        .open(checked(&extract.archive)?)
+        .with_context(|| format!("archive `{}` is not in the node's folder", extract.archive))?
         .into_std()
         .metadata()?;
     Ok(format!(
         "{} {} {} {}\n",
-        spec.archive,
-        spec.strip,
+        extract.archive,
+        extract.strip,
         archive.len(),
         archive.mtime()
     ))
@@ -83,11 +93,11 @@ fn ensure_empty(root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
     let is_empty = match root.dir.read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(error).context("the target can't be looked at"),
+        Err(error) => return Err(error).context("the agent can't read the target folder"),
     };
     anyhow::ensure!(
         is_empty,
-        "`{}` is not empty; unpack into a folder of its own",
+        "`{}` is not empty; unpack into another folder",
         path.display()
     );
     Ok(())
@@ -99,7 +109,7 @@ struct Job {
     path: PathBuf,
     strip: usize,
     stamp: String,
-    given_up: CancellationToken,
+    cancelled: CancellationToken,
 }
 
 impl Job {
@@ -112,7 +122,7 @@ impl Job {
         let unpacked = self
             .unpack(&self.root.dir.open_dir(&stage)?)
             .and_then(|()| {
-                self.ensure_wanted()?;
+                self.ensure_not_cancelled()?;
                 if self.root.has(&self.path) {
                     self.root.dir.remove_dir(&self.path)?;
                 }
@@ -120,14 +130,14 @@ impl Job {
                 Ok(())
             });
         if unpacked.is_err() {
-            // The error at hand says more than one of tidying up.
+            // The first error says more than one of the clean-up.
             let _ = self.root.remove(&stage);
         }
         unpacked
     }
 
     fn unpack(&self, to: &Dir) -> anyhow::Result<()> {
-        let (mut bytes, is_packed) = open(self.root.dir.open(&self.archive)?.into_std())?;
+        let (mut bytes, is_compressed) = open(self.root.dir.open(&self.archive)?.into_std())?;
         let mut head = Vec::new();
         (&mut bytes).take(512).read_to_end(&mut head)?;
         let is_tar = head.len() >= 262 && &head[257..262] == b"ustar";
@@ -136,8 +146,8 @@ impl Job {
             self.unpack_tar(&mut Archive::new(whole), to)?;
         } else {
             anyhow::ensure!(
-                is_packed,
-                "it is neither a tar archive nor packed by gzip or zstd; xz, bzip2 and zip are not unpacked"
+                is_compressed,
+                "the file is neither a tar archive nor packed by gzip or zstd; xz, bzip2 and zip are not supported"
             );
             let name = self
                 .archive
@@ -152,7 +162,7 @@ impl Job {
     fn unpack_tar<R: Read>(&self, archive: &mut Archive<R>, to: &Dir) -> anyhow::Result<()> {
         let (mut rest, mut n_entries) = (BYTES_MAX, 0);
         for entry in archive.entries()? {
-            self.ensure_wanted()?;
+            self.ensure_not_cancelled()?;
             let mut entry = entry.context("the archive is damaged")?;
             n_entries += 1;
             anyhow::ensure!(
@@ -202,17 +212,17 @@ impl Job {
                     .link_name()?
                     .context("the link has no target")?
                     .into_owned();
-                let target =
-                    inside(&target, self.strip)?.context("the link's target is stripped away")?;
+                let target = inside(&target, self.strip)?
+                    .context("`strip` removes the whole target of the link")?;
                 to.hard_link(&target, to, path)?;
             }
             EntryType::XGlobalHeader | EntryType::XHeader => {}
-            other => anyhow::bail!("it is of a type that is not unpacked ({other:?})"),
+            other => anyhow::bail!("entries of type {other:?} are not supported"),
         }
         Ok(rest)
     }
 
-    /// Writes a file and returns how many bytes may still come.
+    /// Writes a file and returns how many bytes may still follow.
     fn write_file(
         &self,
         from: &mut impl Read,
@@ -228,24 +238,24 @@ impl Job {
         let mut buffer = vec![0; 128 * 1024];
         let mut left = rest;
         loop {
-            self.ensure_wanted()?;
+            self.ensure_not_cancelled()?;
             let n = from.read(&mut buffer)?;
             if n == 0 {
                 return Ok(left);
             }
             left = left
                 .checked_sub(n as u64)
-                .with_context(|| format!("it unpacks to more than {BYTES_MAX} bytes"))?;
+                .with_context(|| format!("the archive unpacks to more than {BYTES_MAX} bytes"))?;
             io::Write::write_all(&mut file, &buffer[..n])?;
         }
     }
 
-    fn ensure_wanted(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.given_up.is_cancelled(), "the step was given up");
+    fn ensure_not_cancelled(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.cancelled.is_cancelled(), "the step was cancelled");
         Ok(())
     }
 
-    /// Removes what broken tries left beside the target.
+    /// Removes what interrupted attempts left next to the target.
     fn clear_stages(&self) -> anyhow::Result<()> {
         let name = self
             .path
@@ -267,7 +277,7 @@ impl Job {
     }
 }
 
-/// The bytes as they were before gzip or zstd packed them, and whether one of them did.
+/// The bytes before compression, and whether gzip or zstd compressed them.
 fn open(file: File) -> anyhow::Result<(Box<dyn Read>, bool)> {
     let mut file = BufReader::with_capacity(128 * 1024, file);
     let head = io::BufRead::fill_buf(&mut file)?;
@@ -283,7 +293,7 @@ fn open(file: File) -> anyhow::Result<(Box<dyn Read>, bool)> {
     })
 }
 
-/// The path without its first `strip` parts; `None` when nothing is left.
+/// The path without its first `strip` components; `None` when nothing remains.
 fn inside(path: &Path, strip: usize) -> anyhow::Result<Option<PathBuf>> {
     let mut parts = Vec::new();
     for part in path.components() {
@@ -292,7 +302,7 @@ fn inside(path: &Path, strip: usize) -> anyhow::Result<Option<PathBuf>> {
             Component::CurDir => {}
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                 anyhow::bail!(
-                    "entry `{}` leads out of the folder; the archive is not to be trusted",
+                    "entry `{}` leads out of the folder; do not trust this archive",
                     path.display()
                 )
             }
@@ -316,7 +326,7 @@ fn ensure_link_inside(link: &Path, target: &Path) -> anyhow::Result<()> {
         };
         anyhow::ensure!(
             stays,
-            "its target `{}` leads out of the folder",
+            "the link's target `{}` leads out of the folder",
             target.display()
         );
     }
@@ -328,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_that_leave_the_folder_are_refused() {
+    fn entries_that_leave_the_folder_are_rejected() {
         assert_eq!(
             inside(Path::new("./a/b/c"), 1).unwrap(),
             Some(PathBuf::from("b/c"))
@@ -340,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_leave_the_folder_are_refused() {
+    fn links_that_leave_the_folder_are_rejected() {
         for (link, target) in [
             ("a", "b"),
             ("a/b", "../c"),

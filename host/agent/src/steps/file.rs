@@ -1,44 +1,56 @@
-//! `file`: writes a file in one step, so that its reader never sees half of it.
+//! `file`: writes a file atomically, so that no reader sees an incomplete file.
 
+use async_trait::async_trait;
 use cap_std::fs::PermissionsExt as _;
 use proto::v1 as pb;
 
-use super::{StepContext, Trace};
+use super::{Payload, Step, StepContext, Trace};
 use crate::node_root::checked;
 
-pub(super) fn plan(ctx: &StepContext, spec: &pb::File) -> anyhow::Result<Trace> {
-    let mut trace = Trace::default();
-    if !is_done(ctx, spec)? {
-        trace.will_replace(&ctx.root, &checked(&spec.path)?, ctx.saved.join("file"))?;
+#[async_trait]
+impl Step for pb::File {
+    fn kind(&self) -> &'static str {
+        "file"
     }
-    Ok(trace)
+
+    fn plan(&self, ctx: &StepContext) -> anyhow::Result<Payload> {
+        let mut trace = Trace::default();
+        if !is_written(ctx, self)? {
+            trace.will_replace(&ctx.root, &checked(&self.path)?, ctx.backup.join("file"))?;
+        }
+        trace.into_payload()
+    }
+
+    async fn execute(&self, ctx: &StepContext) -> anyhow::Result<()> {
+        let path = checked(&self.path)?;
+        ctx.root.create_parents(&path)?;
+        ctx.root.write(&path, &self.content, mode(self))?;
+        Ok(())
+    }
+
+    async fn is_done(&self, ctx: &StepContext) -> anyhow::Result<bool> {
+        is_written(ctx, self)
+    }
 }
 
-pub(super) fn execute(ctx: &StepContext, spec: &pb::File) -> anyhow::Result<()> {
-    let path = checked(&spec.path)?;
-    ctx.root.create_parents(&path)?;
-    ctx.root.write(&path, &spec.content, mode(spec))?;
-    Ok(())
-}
-
-pub(super) fn is_done(ctx: &StepContext, spec: &pb::File) -> anyhow::Result<bool> {
-    let path = checked(&spec.path)?;
+fn is_written(ctx: &StepContext, file: &pb::File) -> anyhow::Result<bool> {
+    let path = checked(&file.path)?;
     let same_size = ctx.root.dir.symlink_metadata(&path).is_ok_and(|meta| {
-        let same_mode = meta.permissions().mode() & 0o777 == mode(spec);
-        meta.is_file() && same_mode && meta.len() == spec.content.len() as u64
+        let same_mode = meta.permissions().mode() & 0o777 == mode(file);
+        meta.is_file() && same_mode && meta.len() == file.content.len() as u64
     });
     Ok(same_size
         && ctx
             .root
             .dir
             .read(&path)
-            .is_ok_and(|content| content == spec.content))
+            .is_ok_and(|content| content == file.content))
 }
 
-fn mode(spec: &pb::File) -> u32 {
-    if spec.mode == 0 {
+fn mode(file: &pb::File) -> u32 {
+    if file.mode == 0 {
         0o640
     } else {
-        spec.mode & 0o777
+        file.mode & 0o777
     }
 }

@@ -1,4 +1,4 @@
-//! Digests that recipes pin, and the check of a file against one.
+//! Digests that recipes pin, and the verification of files against them.
 
 use std::fmt;
 use std::fs::File;
@@ -15,12 +15,12 @@ use base64::engine::general_purpose::STANDARD;
 pub(crate) enum Integrity {
     /// `sha256:<hex>`.
     Sha256(Vec<u8>),
-    /// `sha512-<base64>`, as npm writes it.
+    /// `sha512-<base64>`, the form of npm.
     Sha512(Vec<u8>),
 }
 
 impl Integrity {
-    /// Reads either form.
+    /// Parses either form.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let parsed = if let Some(digest) = text.strip_prefix("sha256:") {
             hex::decode(digest)
@@ -41,7 +41,7 @@ impl Integrity {
         })
     }
 
-    /// A name for files that belong to this digest.
+    /// A file name for this digest.
     pub(crate) fn key(&self) -> String {
         match self {
             Self::Sha256(digest) => format!("sha256-{}", hex::encode(digest)),
@@ -58,16 +58,16 @@ impl Integrity {
 
     /// Fails unless the file has this digest. Blocks.
     pub(crate) fn check(&self, path: &Path) -> anyhow::Result<()> {
-        self.check_read(File::open(path).context("the file can't be opened")?)
+        self.check_read(File::open(path).context("the agent can't open the file")?)
     }
 
-    /// Fails unless what `from` reads has this digest. Blocks.
+    /// Fails unless the content of `from` has this digest. Blocks.
     pub(crate) fn check_read(&self, from: impl Read) -> anyhow::Result<()> {
-        let actual = self.same_kind(self.digest(from).context("the file can't be read")?);
+        let actual = self.same_kind(self.digest(from).context("the agent can't read the file")?);
         anyhow::ensure!(
             actual == *self,
             "the content has the digest {actual}, but the recipe pins {self}; \
-             check the source, and pin the new digest only if you trust it"
+             check the source and pin the new digest only if you trust it"
         );
         Ok(())
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_checked() {
+    fn a_digest_is_verified() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let digest = Integrity::parse(empty).unwrap();
         assert_eq!(digest.to_string(), empty);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_digests_are_refused() {
+    fn invalid_digests_are_rejected() {
         for text in [
             "",
             "sha256:",

@@ -1,121 +1,125 @@
-//! `package`: installs a package by its manager's own client into the node's folder.
+//! `package`: installs a package into the node's folder with the client of its package manager.
 //!
-//! The archive is fetched first and checked against the pinned digest by the agent itself; only then a client
-//! unpacks it, without running anything of the package. Where archives come from is the client's configuration.
-//! The package becomes visible by one rename, so that a crash leaves all of it or nothing.
+//! The client fetches the archive from the sources in its own configuration. The agent verifies the pinned digest. Then
+//! the client unpacks the archive without running any script of the package. One rename makes the package visible, so a
+//! crash leaves the whole package or nothing.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use proto::v1 as pb;
 use proto::v1::package::Manager;
 
 use super::integrity::Integrity;
-use super::{StepContext, Trace, binary, tool};
+use super::{Payload, Step, StepContext, Trace, binary, tool};
 use crate::node_root::{checked, sibling};
 
 const PACKAGES_DIR: &str = "packages";
-/// Where pip puts a package inside its folder; the arguments name it too.
-const PIP_CONTENT: &str = "content";
+/// Where pip and dpkg-deb put the files inside the package's folder. Their arguments contain the same name.
+const CONTENT_DIR: &str = "content";
 
-pub(super) fn plan(ctx: &StepContext, spec: &pb::Package) -> anyhow::Result<Trace> {
-    let wanted = Wanted::read(spec)?;
-    let mut trace = Trace::default();
-    trace.will_make(&ctx.root, &wanted.folder)?;
-    for (name, _) in &wanted.binaries {
-        trace.will_link(&ctx.root, &binary::link_path(name)?)?;
+#[async_trait]
+impl Step for pb::Package {
+    fn kind(&self) -> &'static str {
+        "package"
     }
-    Ok(trace)
-}
 
-pub(super) async fn execute(ctx: &StepContext, spec: &pb::Package) -> anyhow::Result<()> {
-    let wanted = Wanted::read(spec)?;
-    if !ctx.root.has(&wanted.folder) {
-        ctx.report
-            .progress(None, format!("fetching {} {}", wanted.name, wanted.version));
-        let archive = ctx
-            .artefacts
-            .get(&wanted.integrity, |folder| fetch(ctx, &wanted, folder))
-            .await
-            .with_context(|| {
-                format!("package {} {} is not fetched", wanted.name, wanted.version)
-            })?;
-        ctx.report.progress(
-            None,
-            format!("unpacking {} {}", wanted.name, wanted.version),
-        );
-        install(ctx, &wanted, &archive).await?;
-    }
-    for (name, source) in &wanted.binaries {
-        binary::link(&ctx.root, name, source).with_context(|| {
-            format!(
-                "binary `{name}` of package {} {} can't be linked",
-                wanted.name, wanted.version
-            )
-        })?;
-    }
-    Ok(())
-}
-
-pub(super) fn is_done(ctx: &StepContext, spec: &pb::Package) -> anyhow::Result<bool> {
-    let wanted = Wanted::read(spec)?;
-    for (name, source) in &wanted.binaries {
-        if !binary::is_linked(&ctx.root, name, source)? {
-            return Ok(false);
+    fn plan(&self, ctx: &StepContext) -> anyhow::Result<Payload> {
+        let package = PackageSpec::read(self)?;
+        let mut trace = Trace::default();
+        trace.will_create(&ctx.root, &package.folder)?;
+        for (name, _) in &package.binaries {
+            trace.will_link(&ctx.root, &binary::link_path(name)?)?;
         }
+        trace.into_payload()
     }
-    Ok(ctx.root.has(&wanted.folder))
+
+    async fn execute(&self, ctx: &StepContext) -> anyhow::Result<()> {
+        let package = PackageSpec::read(self)?;
+        if !ctx.root.has(&package.folder) {
+            ctx.report.progress(None, format!("fetching {package}"));
+            let archive = ctx
+                .artefacts
+                .get(&package.integrity, |folder| fetch(ctx, &package, folder))
+                .await
+                .with_context(|| format!("package {package} is not fetched"))?;
+            ctx.report.progress(None, format!("unpacking {package}"));
+            install(ctx, &package, &archive).await?;
+        }
+        for (name, source) in &package.binaries {
+            binary::link(&ctx.root, name, source).with_context(|| {
+                format!("the agent can't link binary `{name}` of package {package}")
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn is_done(&self, ctx: &StepContext) -> anyhow::Result<bool> {
+        let package = PackageSpec::read(self)?;
+        for (name, source) in &package.binaries {
+            if !binary::is_linked(&ctx.root, name, source)? {
+                return Ok(false);
+            }
+        }
+        Ok(ctx.root.has(&package.folder))
+    }
 }
 
-/// A package as asked for, checked.
-struct Wanted<'a> {
+/// The valid settings of a package step.
+struct PackageSpec<'a> {
     manager: Manager,
     name: &'a str,
     version: &'a str,
     integrity: Integrity,
-    /// Holds the whole package; its name has the digest's beginning, so another digest is another package.
+    /// The folder of the package. Its name contains the start of the digest, so each digest has a folder of its own.
     folder: PathBuf,
-    /// Names under `bin/` and the files they are links to.
+    /// Names in `bin/` and the files that they link to.
     binaries: Vec<(&'a str, PathBuf)>,
 }
 
-impl<'a> Wanted<'a> {
-    fn read(spec: &'a pb::Package) -> anyhow::Result<Self> {
-        let manager = spec.manager();
-        let integrity = Integrity::parse(&spec.integrity)?;
-        let (word, content) = match (manager, &integrity) {
-            (Manager::Npm, Integrity::Sha512(_)) => ("npm", format!("node_modules/{}", spec.name)),
-            (Manager::Pip, Integrity::Sha256(_)) => ("pip", PIP_CONTENT.to_owned()),
-            (Manager::Apt, Integrity::Sha256(_)) => ("apt", "content".to_owned()),
-            (Manager::Unspecified, _) => anyhow::bail!("package `{}` has no manager", spec.name),
+impl<'a> PackageSpec<'a> {
+    fn read(package: &'a pb::Package) -> anyhow::Result<Self> {
+        let manager = package.manager();
+        let integrity = Integrity::parse(&package.integrity)?;
+        let (prefix, content) = match (manager, &integrity) {
+            (Manager::Npm, Integrity::Sha512(_)) => {
+                ("npm", format!("node_modules/{}", package.name))
+            }
+            (Manager::Pip, Integrity::Sha256(_)) => ("pip", CONTENT_DIR.to_owned()),
+            (Manager::Apt, Integrity::Sha256(_)) => ("apt", CONTENT_DIR.to_owned()),
+            (Manager::Unspecified, _) => {
+                anyhow::bail!("package `{}` names no package manager", package.name)
+            }
             (Manager::Npm | Manager::Pip | Manager::Apt, _) => anyhow::bail!(
-                "package `{}` pins the wrong kind of digest; npm has sha512-<base64>, pip and apt sha256:<hex>",
-                spec.name
+                "package `{}` pins the wrong kind of digest; npm uses sha512-<base64>, pip and apt use sha256:<hex>",
+                package.name
             ),
         };
         anyhow::ensure!(
-            is_name(&spec.name),
-            "`{}` is not a package's name",
-            spec.name
+            is_name(&package.name),
+            "`{}` is not a package name",
+            package.name
         );
         anyhow::ensure!(
-            is_version(&spec.version),
+            is_version(&package.version),
             "`{}` is not an exact version",
-            spec.version
+            package.version
         );
-        let plain = spec.name.replace(['/', '@'], "+");
-        let begin = &integrity.hex()[..12];
+        let plain = package.name.replace(['/', '@'], "+");
+        let start = &integrity.hex()[..12];
         let folder =
-            Path::new(PACKAGES_DIR).join(format!("{word}-{plain}-{}-{begin}", spec.version));
+            Path::new(PACKAGES_DIR).join(format!("{prefix}-{plain}-{}-{start}", package.version));
         let mut binaries = Vec::new();
-        for (name, file) in &spec.binaries {
+        for (name, file) in &package.binaries {
             binaries.push((name.as_str(), folder.join(&content).join(checked(file)?)));
         }
         binaries.sort();
         Ok(Self {
             manager,
-            name: &spec.name,
-            version: &spec.version,
+            name: &package.name,
+            version: &package.version,
             integrity,
             folder,
             binaries,
@@ -123,9 +127,19 @@ impl<'a> Wanted<'a> {
     }
 }
 
-async fn fetch(ctx: &StepContext, wanted: &Wanted<'_>, folder: PathBuf) -> anyhow::Result<PathBuf> {
-    let at = |separator| format!("{}{separator}{}", wanted.name, wanted.version);
-    match wanted.manager {
+impl fmt::Display for PackageSpec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+async fn fetch(
+    ctx: &StepContext,
+    package: &PackageSpec<'_>,
+    folder: PathBuf,
+) -> anyhow::Result<PathBuf> {
+    let at = |separator| format!("{}{separator}{}", package.name, package.version);
+    match package.manager {
         Manager::Npm => {
             let args = [
                 "pack",
@@ -138,28 +152,28 @@ async fn fetch(ctx: &StepContext, wanted: &Wanted<'_>, folder: PathBuf) -> anyho
             tool::run(ctx, &folder, "npm", args).await?;
         }
         Manager::Pip => {
-            let pinned = format!("{} --hash=sha256:{}\n", at("=="), wanted.integrity.hex());
+            let pinned = format!("{} --hash=sha256:{}\n", at("=="), package.integrity.hex());
             tokio::fs::write(folder.join("requirements.txt"), pinned).await?;
             let args = "-m pip download --no-deps --no-input --disable-pip-version-check --progress-bar off \
                         --only-binary :all: --require-hashes --dest fetched -r requirements.txt";
             tool::run(ctx, &folder, "python3", args.split_ascii_whitespace()).await?;
         }
         Manager::Apt => fetch_deb(ctx, &folder, &at("=")).await?,
-        Manager::Unspecified => anyhow::bail!("a package without a manager can't be fetched"),
+        Manager::Unspecified => anyhow::bail!("the package names no package manager"),
     }
     find_archive(&folder)
 }
 
-/// Downloads without installing, which needs no root. The machine's package lists may be missing or older than the
-/// version that is pinned, and are root's to renew: then the agent reads lists of its own from the machine's sources.
+/// Downloads without installing, which needs no root. The machine's package lists may lack the pinned version, and only
+/// root can update them. In this case the agent downloads lists of its own from the machine's sources.
 async fn fetch_deb(ctx: &StepContext, folder: &Path, pinned: &str) -> anyhow::Result<()> {
-    let known = tool::run(ctx, folder, "apt-get", ["download", "-q", pinned]).await;
-    let Err(first) = known else {
+    let downloaded = tool::run(ctx, folder, "apt-get", ["download", "-q", pinned]).await;
+    let Err(first) = downloaded else {
         return Ok(());
     };
     ctx.report.progress(
         None,
-        "the machine's package lists lack it; reading lists anew",
+        "the machine's package lists lack the package; downloading new lists",
     );
     for part in ["lists/partial", "cache/archives/partial"] {
         tokio::fs::create_dir_all(folder.join(part)).await?;
@@ -167,18 +181,18 @@ async fn fetch_deb(ctx: &StepContext, folder: &Path, pinned: &str) -> anyhow::Re
     let own = [
         format!("Dir::State::Lists={}", folder.join("lists").display()),
         format!("Dir::Cache={}", folder.join("cache").display()),
-        // The folder is this user's alone; another one that apt would change to can't enter it.
+        // Only this user can enter the folder, so apt must not switch to another one.
         "APT::Sandbox::User=".to_owned(),
     ];
     let own = || own.iter().flat_map(|option| ["-o", option]);
-    let again = async {
+    let retry = async {
         tool::run(ctx, folder, "apt-get", own().chain(["update", "-q"])).await?;
         let download = own().chain(["download", "-q", pinned]);
         tool::run(ctx, folder, "apt-get", download).await
     };
-    again
+    retry
         .await
-        .with_context(|| format!("with the machine's own lists: {first:#}; with lists read anew"))
+        .with_context(|| format!("with the machine's package lists: {first:#}; with new lists"))
 }
 
 fn find_archive(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -194,19 +208,23 @@ fn find_archive(folder: &Path) -> anyhow::Result<PathBuf> {
             }
         }
     }
-    anyhow::bail!("the client brought no package archive")
+    anyhow::bail!("the package manager downloaded no archive")
 }
 
-async fn install(ctx: &StepContext, wanted: &Wanted<'_>, archive: &Path) -> anyhow::Result<()> {
+async fn install(
+    ctx: &StepContext,
+    package: &PackageSpec<'_>,
+    archive: &Path,
+) -> anyhow::Result<()> {
     ctx.root.dir.create_dir_all(PACKAGES_DIR)?;
     clear_stages(ctx)?;
-    let stage = sibling(&wanted.folder, "stage");
+    let stage = sibling(&package.folder, "stage");
     ctx.root.dir.create_dir(&stage)?;
     let folder = ctx.root.path.join(&stage);
     let archive = archive
         .to_str()
-        .context("the agent's state folder has a name that is not UTF-8")?;
-    match wanted.manager {
+        .context("the path of the agent's state folder is not UTF-8")?;
+    match package.manager {
         Manager::Npm => {
             let args = "install --prefix . --ignore-scripts --no-audit --no-fund --prefer-offline --omit=dev \
                         --no-save --loglevel=error";
@@ -230,33 +248,31 @@ async fn install(ctx: &StepContext, wanted: &Wanted<'_>, archive: &Path) -> anyh
             .await?;
         }
         Manager::Apt => tool::run(ctx, &folder, "dpkg-deb", ["-x", archive, "content"]).await?,
-        Manager::Unspecified => anyhow::bail!("a package without a manager can't be unpacked"),
+        Manager::Unspecified => anyhow::bail!("the package names no package manager"),
     }
-    for (name, source) in &wanted.binaries {
-        let inside = stage.join(source.strip_prefix(&wanted.folder).unwrap_or(source));
+    for (name, source) in &package.binaries {
+        let inside = stage.join(source.strip_prefix(&package.folder).unwrap_or(source));
         anyhow::ensure!(
             ctx.root.dir.is_file(&inside),
-            "package {} {} has no file for binary `{name}`: `{}`",
-            wanted.name,
-            wanted.version,
+            "package {package} has no file `{}` for binary `{name}`",
             inside.display()
         );
-        if wanted.manager == Manager::Pip {
-            let content = stage.join(PIP_CONTENT);
+        if package.manager == Manager::Pip {
+            let content = stage.join(CONTENT_DIR);
             let depth = inside.strip_prefix(&content)?.components().count();
-            find_modules(ctx, &inside, depth)?;
+            add_module_path(ctx, &inside, depth)?;
         }
     }
     ctx.root
         .dir
-        .rename(&stage, &ctx.root.dir, &wanted.folder)
-        .context("the package can't be put in place")
+        .rename(&stage, &ctx.root.dir, &package.folder)
+        .context("the agent can't move the package into place")
 }
 
-/// Lets a script of Python find its package, `depth` folders up: the folder is none that Python knows.
-fn find_modules(ctx: &StepContext, script: &Path, depth: usize) -> anyhow::Result<()> {
+/// Makes a Python script find its package `depth` folders up, because that folder is not on Python's path.
+fn add_module_path(ctx: &StepContext, script: &Path, depth: usize) -> anyhow::Result<()> {
     let Ok(text) = ctx.root.dir.read_to_string(script) else {
-        // Not a text: a program that needs no help.
+        // Not a text, so not a script.
         return Ok(());
     };
     if let Some((head, body)) = split_python(&text) {
@@ -268,9 +284,9 @@ fn find_modules(ctx: &StepContext, script: &Path, depth: usize) -> anyhow::Resul
     Ok(())
 }
 
-/// Splits a script of Python before its first statement that may be preceded by another; `None` when it is none.
+/// Splits a Python script at the first place where another statement may stand; `None` for other files.
 ///
-/// pip starts an interpreter with a long path through a shell that reads `'''exec' … '''`, which is a text to Python.
+/// For an interpreter with a long path, pip writes a shell line `'''exec' … '''`, which Python reads as a string.
 fn split_python(script: &str) -> Option<(&str, &str)> {
     let (first, rest) = script.split_once('\n')?;
     let by_shell = first.starts_with("#!/bin/sh") && rest.starts_with("'''exec'");
@@ -295,7 +311,7 @@ fn split_python(script: &str) -> Option<(&str, &str)> {
     Some(script.split_at(head))
 }
 
-/// Removes what broken tries left; commands of one node run one at a time.
+/// Removes what interrupted attempts left. The commands of one node run one at a time.
 fn clear_stages(ctx: &StepContext) -> std::io::Result<()> {
     for entry in ctx.root.dir.read_dir(PACKAGES_DIR)? {
         let name = entry?.file_name();
@@ -306,7 +322,7 @@ fn clear_stages(ctx: &StepContext) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Nothing that a client could read as an option, a path, an address or a range.
+/// Whether no client can read the text as an option, a path, a URL or a version range.
 fn is_name(text: &str) -> bool {
     let part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -365,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_versions_that_a_client_would_misread_are_refused() {
+    fn names_and_versions_that_a_client_would_misread_are_rejected() {
         for good in [
             "anvil",
             "@foundry-rs/anvil-linux-amd64",

@@ -1,47 +1,51 @@
-//! `process`: registers a process with the supervisor and starts it.
+//! `process`: starts a process with the runtime adapter that the profile names.
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use proto::v1 as pb;
+use serde::{Deserialize, Serialize};
 
-use super::trace::TracedProcess;
-use super::{StepContext, Trace};
-use crate::adapters::process::{Desired, ProcessSpec, State, Supervisor};
+use super::{Payload, Step, StepContext};
+use crate::adapters::{Adapters, DesiredState, ProcessRecord};
 
-pub(super) fn plan(ctx: &StepContext, process: &pb::Process) -> anyhow::Result<Trace> {
-    let spec = ProcessSpec::try_from(process)?;
-    let before = Supervisor::record(&ctx.root, &spec.name)?;
-    Ok(Trace {
-        process: Some(TracedProcess {
-            name: spec.name,
-            before,
-        }),
-        ..Trace::default()
-    })
+/// The process that had the same name before.
+#[derive(Serialize, Deserialize)]
+struct ProcessBackup {
+    record: Option<ProcessRecord>,
 }
 
-pub(super) async fn execute(ctx: &StepContext, process: &pb::Process) -> anyhow::Result<()> {
-    ctx.supervisor
-        .start(&ctx.root, ProcessSpec::try_from(process)?)
-        .await?;
-    Ok(())
-}
-
-pub(super) fn is_done(ctx: &StepContext, process: &pb::Process) -> anyhow::Result<bool> {
-    let spec = ProcessSpec::try_from(process)?;
-    let same = Supervisor::record(&ctx.root, &spec.name)?.is_some_and(|r| r.spec == spec);
-    Ok(same && ctx.supervisor.status(ctx.root.id, &spec.name).state == State::Running)
-}
-
-pub(super) async fn undo(ctx: &StepContext, process: &TracedProcess) -> anyhow::Result<()> {
-    ctx.supervisor.remove(&ctx.root, &process.name).await?;
-    if let Some(before) = &process.before {
-        ctx.supervisor
-            .start(&ctx.root, before.spec.clone())
-            .await
-            .context("the process can't be run as before")?;
-        if before.desired == Desired::Stopped {
-            ctx.supervisor.stop(&ctx.root, &process.name).await?;
-        }
+#[async_trait]
+impl Step for pb::Process {
+    fn kind(&self) -> &'static str {
+        "process"
     }
-    Ok(())
+
+    fn plan(&self, ctx: &StepContext) -> anyhow::Result<Payload> {
+        ctx.adapters.check(self)?;
+        let record = Adapters::record(&ctx.root, &self.name)?;
+        Ok(Payload::of(&ProcessBackup { record })?)
+    }
+
+    async fn execute(&self, ctx: &StepContext) -> anyhow::Result<()> {
+        ctx.adapters.start(&ctx.root, self).await
+    }
+
+    async fn is_done(&self, ctx: &StepContext) -> anyhow::Result<bool> {
+        ctx.adapters.is_running(&ctx.root, self)
+    }
+
+    async fn undo(&self, ctx: &StepContext, payload: &Payload) -> anyhow::Result<()> {
+        ctx.adapters.remove(&ctx.root, self).await?;
+        let Some(old) = payload.read::<ProcessBackup>()?.record else {
+            return Ok(());
+        };
+        ctx.adapters
+            .start(&ctx.root, &old.process)
+            .await
+            .context("the previous process failed to start")?;
+        if old.desired == DesiredState::Stopped {
+            ctx.adapters.stop(&ctx.root, &old.process).await?;
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
-//! Running other programs (npm, pip, apt-get, dpkg-deb) for a step.
+//! Runs other programs (npm, pip, apt-get, dpkg-deb) for a step.
 //!
-//! The program gets the node's tool lock as its input, as processes do: when the agent was killed while a tool
-//! worked, the next try finds the tool and ends it first, so that two never work on one folder.
+//! A tool gets the node's tool lock as its standard input. If a tool outlives a killed agent, the next attempt finds the
+//! tool and kills it first, so two tools never work in one folder.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -14,28 +14,29 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use super::{Report, StepContext};
-use crate::adapters::process::{Lock, kill_marked, take_lock};
 use crate::node_root::{NodeRoot, RUN_DIR};
+use crate::process_group::{self, Lock, MARKER, kill_marked, take_lock};
 use crate::time;
 
-/// How long a tool that an earlier agent left may take to die.
-const LEFT_MAX: Duration = Duration::from_secs(10);
-/// Output that is read in one go.
+/// The name of all tools of a node, for their marker.
+const NAME: &str = ".tool";
+/// How long a killed tool of an earlier agent may take to end.
+const KILL_MAX: Duration = Duration::from_secs(10);
+/// Bytes of output to read at once.
 const CHUNK: usize = 4 * 1024;
 
-/// Runs `program` in `folder` and fails with the end of its output unless it succeeds.
+/// Runs `program` in `folder`. Its output goes to the step's report.
 pub(super) async fn run<S: AsRef<OsStr>>(
     ctx: &StepContext,
     folder: &Path,
     program: &str,
     args: impl IntoIterator<Item = S>,
 ) -> anyhow::Result<()> {
-    let marker = format!("{}/.tool", ctx.root.id);
-    let lock = take_tool_lock(&ctx.root, &marker).await?;
+    let lock = take_tool_lock(&ctx.root).await?;
     let mut child = Command::new(program)
         .args(args)
         .current_dir(folder)
-        .env("BELLWETHER_PROCESS", &marker)
+        .env(MARKER, process_group::marker_value(&ctx.root, NAME))
         .env("CI", "1")
         .process_group(0)
         .kill_on_drop(true)
@@ -43,7 +44,7 @@ pub(super) async fn run<S: AsRef<OsStr>>(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("`{program}` can't be run; install it on this machine"))?;
+        .with_context(|| format!("`{program}` failed to start; install it on this machine"))?;
     let _group = KillOnDrop(
         child
             .id()
@@ -52,7 +53,8 @@ pub(super) async fn run<S: AsRef<OsStr>>(
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (status, (), ()) =
         tokio::join!(child.wait(), copy(out, &ctx.report), copy(err, &ctx.report));
-    let status = status.with_context(|| format!("`{program}` can't be waited for"))?;
+    let status =
+        status.with_context(|| format!("the agent can't read the exit status of `{program}`"))?;
     anyhow::ensure!(
         status.success(),
         "`{program}` failed ({status}); see its output"
@@ -60,18 +62,23 @@ pub(super) async fn run<S: AsRef<OsStr>>(
     Ok(())
 }
 
-async fn take_tool_lock(root: &NodeRoot, marker: &str) -> anyhow::Result<std::fs::File> {
-    let path = Path::new(RUN_DIR).join(".tool.lock");
-    let end = time::now().plus(LEFT_MAX);
+/// Kills the tools that an earlier agent left running for a node.
+pub(crate) fn kill_tools(root: &NodeRoot) {
+    kill_marked(&process_group::marker(root, NAME));
+}
+
+async fn take_tool_lock(root: &NodeRoot) -> anyhow::Result<std::fs::File> {
+    let path = Path::new(RUN_DIR).join(format!("{NAME}.lock"));
+    let end = time::now().plus(KILL_MAX);
     loop {
-        match take_lock(root, &path).context("the tool lock can't be taken")? {
+        match take_lock(root, &path).context("the agent can't take the tool lock")? {
             Lock::Free(lock) => return Ok(lock),
             Lock::Held => {
                 anyhow::ensure!(
                     time::now() < end,
-                    "a tool of an earlier try does not end; look at the machine"
+                    "a tool of an earlier attempt still runs after SIGKILL; inspect it on the machine"
                 );
-                kill_marked(&format!("BELLWETHER_PROCESS={marker}"));
+                kill_tools(root);
                 time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -81,7 +88,7 @@ async fn take_tool_lock(root: &NodeRoot, marker: &str) -> anyhow::Result<std::fs
 async fn copy(from: Option<impl AsyncRead + Unpin>, report: &Report) {
     let Some(mut from) = from else { return };
     let mut chunk = vec![0; CHUNK];
-    // A read that fails ends the output; the status tells the rest.
+    // A failed read ends the output; the exit status shows the failure.
     while let Ok(n) = from.read(&mut chunk).await {
         if n == 0 {
             return;
@@ -90,13 +97,13 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, report: &Report) {
     }
 }
 
-/// Ends the whole group when the step is given up.
+/// Kills the whole group when the step is dropped.
 struct KillOnDrop(Option<Pid>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // After a success nobody is left, or only what the tool should not have left.
+            // After a success, only processes that the tool should have ended can remain.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

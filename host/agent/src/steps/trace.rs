@@ -1,4 +1,4 @@
-//! What a step made and replaced: enough to undo it without knowing its type.
+//! The changes of a step in the node's folder: what it creates and replaces. Enough to undo most types of steps.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,114 +6,116 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::process::ProcessRecord;
+use super::Payload;
 use crate::node_root::NodeRoot;
 
-/// What a step touches; paths are relative to the node's folder.
+/// What a step changes. Paths are relative to the node's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trace {
+pub(super) struct Trace {
     /// What did not exist before, each with everything below it.
-    pub(crate) made: Vec<PathBuf>,
-    /// Files that were replaced, with where their old content is.
-    pub(crate) files: Vec<Saved>,
-    /// Links that were switched, with where they pointed.
-    pub(crate) links: Vec<Switched>,
-    /// The process that was registered.
-    pub(crate) process: Option<TracedProcess>,
+    pub(super) created: Vec<PathBuf>,
+    /// Files that the step replaces.
+    files: Vec<FileBackup>,
+    /// Links that the step switches.
+    links: Vec<LinkBackup>,
 }
 
-/// A replaced file.
+/// A file, and where the copy of its old content is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Saved {
-    pub(crate) path: PathBuf,
-    pub(crate) copy: PathBuf,
+struct FileBackup {
+    path: PathBuf,
+    copy: PathBuf,
 }
 
-/// A switched link.
+/// A link and its old target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Switched {
-    pub(crate) path: PathBuf,
-    pub(crate) target: PathBuf,
-}
-
-/// A registered process, and the record that it had before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TracedProcess {
-    pub(crate) name: String,
-    pub(crate) before: Option<ProcessRecord>,
+struct LinkBackup {
+    path: PathBuf,
+    target: PathBuf,
 }
 
 impl Trace {
-    /// `path` will be made, with the folders above it that are missing.
-    pub(crate) fn will_make(&mut self, root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
+    /// The trace as the journal stores it.
+    pub(super) fn into_payload(self) -> anyhow::Result<Payload> {
+        Ok(Payload::of(&self)?)
+    }
+
+    /// The step will create `path` and its missing parents.
+    pub(super) fn will_create(&mut self, root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
         let missing = root.first_missing(path);
-        let missing = missing.with_context(|| format!("`{}` can't be used", path.display()))?;
-        self.made
-            .extend(missing.filter(|missing| !self.made.contains(missing)));
+        let missing =
+            missing.with_context(|| format!("the agent can't access `{}`", path.display()))?;
+        self.created
+            .extend(missing.filter(|missing| !self.created.contains(missing)));
         Ok(())
     }
 
-    /// `path` will be replaced: its content is copied to `copy`.
-    pub(crate) fn will_replace(
+    /// The step will replace `path`. Copies its content to `copy`.
+    pub(super) fn will_replace(
         &mut self,
         root: &NodeRoot,
         path: &Path,
         copy: PathBuf,
     ) -> anyhow::Result<()> {
         if !root.has(path) {
-            return self.will_make(root, path);
+            return self.will_create(root, path);
         }
         let meta = root.dir.symlink_metadata(path)?;
         anyhow::ensure!(
             meta.is_file(),
-            "`{}` exists and is not a plain file; choose another path",
+            "`{}` exists and is not a regular file; choose another path",
             path.display()
         );
         root.create_parents(&copy)?;
         root.dir
             .copy(path, &root.dir, &copy)
-            .context("the present file can't be kept for undoing")?;
-        self.files.push(Saved {
+            .context("the agent can't back up the existing file")?;
+        self.files.push(FileBackup {
             path: path.to_owned(),
             copy,
         });
         Ok(())
     }
 
-    /// The link at `path` will be made or switched.
-    pub(crate) fn will_link(&mut self, root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
+    /// The step will create or switch the link at `path`.
+    pub(super) fn will_link(&mut self, root: &NodeRoot, path: &Path) -> anyhow::Result<()> {
         match root.dir.symlink_metadata(path) {
             Ok(meta) if meta.is_symlink() => {
                 let target = root.dir.read_link_contents(path)?;
-                self.links.push(Switched {
+                self.links.push(LinkBackup {
                     path: path.to_owned(),
                     target,
                 });
             }
             Ok(_) => anyhow::bail!("`{}` exists and is not a link; remove it", path.display()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.will_make(root, path)?,
-            Err(error) => return Err(error).context("the link can't be looked at"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.will_create(root, path)?;
+            }
+            Err(error) => return Err(error).context("the agent can't read the link"),
         }
         Ok(())
     }
 
-    /// Puts everything back but the process.
+    /// Restores what was there before the step. Blocks.
     pub(super) fn undo(&self, root: &NodeRoot) -> anyhow::Result<()> {
         for link in &self.links {
             root.switch_link(&link.path, &link.target)
-                .with_context(|| format!("link `{}` can't be put back", link.path.display()))?;
+                .with_context(|| {
+                    format!("the agent can't restore link `{}`", link.path.display())
+                })?;
         }
         for file in &self.files {
             match root.dir.rename(&file.copy, &root.dir, &file.path) {
-                // Without the copy it was put back already, or never replaced.
+                // Without the copy, the file was restored already or never replaced.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other
-                    .with_context(|| format!("file `{}` can't be put back", file.path.display()))?,
+                other => other.with_context(|| {
+                    format!("the agent can't restore file `{}`", file.path.display())
+                })?,
             }
         }
-        for path in self.made.iter().rev() {
+        for path in self.created.iter().rev() {
             root.remove(path)
-                .with_context(|| format!("`{}` can't be removed", path.display()))?;
+                .with_context(|| format!("the agent can't remove `{}`", path.display()))?;
         }
         Ok(())
     }

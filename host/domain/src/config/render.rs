@@ -242,6 +242,7 @@ impl<'a> Renderer<'a> {
         env.extend(self.env(&step.env, &with.at("env"))?);
         Ok(RenderedProcess {
             name: step.name.clone(),
+            adapter: base.adapter,
             command,
             args,
             env,

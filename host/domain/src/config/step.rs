@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::profile::KeyEncoding;
 use super::recipe::{PackageManager, Retry};
-use super::runtime::{ProcessLog, Restart};
+use super::runtime::{Adapter, ProcessLog, Restart};
 
 /// One step, ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +108,8 @@ pub enum RenderedAction {
 pub struct RenderedProcess {
     /// Its name.
     pub name: String,
+    /// The runtime adapter that runs it.
+    pub adapter: Adapter,
     /// Program, relative to the node's folder, or absolute.
     pub command: String,
     /// Arguments.

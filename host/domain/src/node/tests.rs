@@ -36,6 +36,16 @@ fn display_state_shows_infrastructure_first() {
     assert_eq!(at(S::Healthy, H::Unknown, Y::Unknown), "healthy");
 }
 
+#[test]
+fn nodes_are_measured_from_installation_to_removal() {
+    let measured = NodeState::ALL.iter().filter(|state| state.is_measured());
+    let measured: Vec<&str> = measured.map(|state| state.as_str()).collect();
+    assert_eq!(
+        measured,
+        ["syncing", "healthy", "degraded", "down", "maintenance"]
+    );
+}
+
 fn any_event() -> impl Strategy<Value = NodeEvent> {
     prop::sample::select(NodeEvent::ALL)
 }

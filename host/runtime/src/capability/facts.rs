@@ -2,13 +2,13 @@
 //!
 //! The agent knows the machine and the node's folder; it hands in a source with each call. Nothing else has facts to offer.
 
-use crate::bindings::shared::bellwether::host::facts::{Host, HostFacts as WitFacts};
+use crate::bindings::shared::bellwether::host::facts::{Host, MachineFacts as WitFacts};
 use crate::bindings::shared::bellwether::types::failures::Failure;
 use crate::state::HostState;
 
 /// What the machine looks like now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HostFacts {
+pub struct MachineFacts {
     /// Processors that the agent may use.
     pub cpus: u32,
     /// Load average of the last minute.
@@ -26,7 +26,7 @@ pub struct HostFacts {
 /// Reads the facts; called on the thread that runs the plugin, so it must not block for long.
 pub trait FactSource: Send + Sync + 'static {
     /// The facts now, or why they can't be read.
-    fn read(&self) -> Result<HostFacts, String>;
+    fn read(&self) -> Result<MachineFacts, String>;
 }
 
 impl Host for HostState {
@@ -41,8 +41,8 @@ impl Host for HostState {
     }
 }
 
-impl From<HostFacts> for WitFacts {
-    fn from(facts: HostFacts) -> Self {
+impl From<MachineFacts> for WitFacts {
+    fn from(facts: MachineFacts) -> Self {
         Self {
             cpus: facts.cpus,
             load1: facts.load1,

@@ -7,6 +7,7 @@ use host_domain::config::render_recipe;
 use host_domain::config::step::{RenderedStep, TemplateValues};
 use host_domain::ids::{AgentId, NodeId};
 use host_domain::node::Node;
+use host_gateway::{Order, encode_command};
 use host_workflows::node_activities::{
     CommandAction, CommandRef, CommandRequest, CommandState, Sent,
 };
@@ -14,9 +15,8 @@ use host_workflows::node_activities::{
 use super::nodes::read_in;
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::gateway::{Order, encode_command};
 use crate::ops::OpError;
-use crate::store::Tx;
+use host_store::Tx;
 
 /// Newest commands of a node among which its preparation is.
 const COMMANDS_LOOKED_AT: u32 = 100;
@@ -33,8 +33,8 @@ pub(super) async fn send(
         return Ok(Sent::Queued);
     }
     let node = read_in(&mut tx, request.node).await?;
-    let agent = match request.host_id.or(node.placement.host_id) {
-        Some(host) => tx.agent_of_host(host).await?,
+    let agent = match request.machine_id.or(node.placement.machine_id) {
+        Some(host) => tx.agent_of_machine(host).await?,
         None => None,
     };
     let Some(agent) = agent else {

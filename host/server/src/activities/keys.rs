@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::nodes::{read, read_in};
 use crate::app::App;
-use crate::keys::{SealScope, generate};
 use crate::ops::{KeysMoved, OpError, tell_of_keys};
-use crate::store::Tx;
+use host_keys::{SealScope, generate};
+use host_store::Tx;
 
 /// Makes what the profile declares and the node does not have yet.
 pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpError> {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use host_domain::claim::{HostClaim, cleaning_pause};
+use host_domain::claim::{MachineClaim, cleaning_pause};
 use host_domain::incident::{Cause, IncidentState, Severity, SubjectKind, category};
 use host_domain::node::Reason;
 use host_domain::notification::node_labels;
@@ -13,8 +13,8 @@ use host_workflows::{ActivityContext, ActivityError, Retry};
 use super::machines::take_apart;
 use crate::app::App;
 use crate::ops::{OpError, Subject, leave, raise, resolve};
-use crate::providers::Machine;
-use crate::store::retried;
+use host_machines::NodeMachine;
+use host_store::retried;
 
 /// What is added to the longest try, before another one may think that whoever was at it has died.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -24,7 +24,7 @@ const MARGIN: Duration = Duration::from_mins(1);
 pub(crate) async fn give_back(
     app: &App,
     ctx: &ActivityContext,
-    claim: &HostClaim,
+    claim: &MachineClaim,
 ) -> Result<(), OpError> {
     let Some(number) = retried(|| begin(app, claim)).await? else {
         return Ok(());
@@ -43,7 +43,7 @@ pub(crate) async fn give_back(
 }
 
 /// The number of this try, unless somebody else is at it or the machine is another's.
-async fn begin(app: &App, claim: &HostClaim) -> Result<Option<i64>, OpError> {
+async fn begin(app: &App, claim: &MachineClaim) -> Result<Option<i64>, OpError> {
     let now = app.clock.now();
     let until = now.plus(Retry::PROVIDER.per_try + MARGIN);
     let mut tx = app.db.begin().await?;
@@ -52,35 +52,35 @@ async fn begin(app: &App, claim: &HostClaim) -> Result<Option<i64>, OpError> {
     Ok(begun)
 }
 
-async fn read(app: &App, claim: &HostClaim) -> Result<Machine, OpError> {
+async fn read(app: &App, claim: &MachineClaim) -> Result<NodeMachine, OpError> {
     let node = app.db.node(claim.node_id).await?;
-    let host = app.db.host(claim.host_id).await?;
-    Ok(Machine {
+    let machine = app.db.machine(claim.machine_id).await?;
+    Ok(NodeMachine {
         node: node.ok_or_else(|| OpError::not_found("node", claim.node_id))?,
-        host: host.ok_or_else(|| OpError::not_found("host", claim.host_id))?,
+        record: machine.ok_or_else(|| OpError::not_found("machine", claim.machine_id))?,
         planned: None,
     })
 }
 
-async fn free(app: &App, claim: &HostClaim, machine: &Machine) -> Result<(), OpError> {
+async fn free(app: &App, claim: &MachineClaim, machine: &NodeMachine) -> Result<(), OpError> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    if !tx.release_host(claim.host_id, claim.node_id).await? {
+    if !tx.release_machine(claim.machine_id, claim.node_id).await? {
         return Ok(());
     }
-    leave(&mut tx, claim.node_id, claim.host_id).await?;
+    leave(&mut tx, claim.node_id, claim.machine_id).await?;
     let (catalogue, subject) = (app.catalogue(), subject(machine));
     let category = category::MACHINE_LEFT_BEHIND;
     resolve(&mut tx, &catalogue, &subject, category, now).await?;
     tx.commit().await?;
-    tracing::info!(host.id = %claim.host_id, node.id = %claim.node_id, "a machine that its node left behind is free again");
+    tracing::info!(machine.id = %claim.machine_id, node.id = %claim.node_id, "a machine that its node left behind is free again");
     Ok(())
 }
 
 async fn put_off(
     app: &App,
-    claim: &HostClaim,
-    machine: &Machine,
+    claim: &MachineClaim,
+    machine: &NodeMachine,
     number: i64,
     error: &ActivityError,
 ) -> Result<(), OpError> {
@@ -101,7 +101,10 @@ async fn put_off(
         let cause = Cause {
             category: category::MACHINE_LEFT_BEHIND.to_owned(),
             severity: Severity::Warning,
-            title: format!("the machine {} could not be given back", machine.host.name),
+            title: format!(
+                "the machine {} could not be given back",
+                machine.record.name
+            ),
             reasons: vec![Reason::new(&*error.code, text)],
         };
         raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
@@ -110,12 +113,12 @@ async fn put_off(
     Ok(())
 }
 
-fn subject(machine: &Machine) -> Subject {
+fn subject(machine: &NodeMachine) -> Subject {
     let node = &machine.node;
     Subject {
-        kind: SubjectKind::Host,
-        id: machine.host.id.to_string(),
-        name: machine.host.name.clone(),
+        kind: SubjectKind::Machine,
+        id: machine.record.id.to_string(),
+        name: machine.record.name.clone(),
         labels: node_labels(&node.chain_profile_id, &node.node_type),
     }
 }

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use host_domain::agent::Host;
-use host_domain::ids::{AgentId, HostId};
+use host_domain::agent::Machine;
+use host_domain::ids::{AgentId, MachineId};
 use host_domain::node::{Node, Placement};
 use host_domain::time::Millis;
-use host_workflows::node_activities::{HostRef, NodeRef, Reserved};
+use host_workflows::node_activities::{MachineRef, NodeRef, Reserved};
 use host_workflows::{ActivityContext, ActivityError, Retry};
 
 use super::activity_error;
@@ -16,12 +16,12 @@ use super::left_machines::give_back;
 use super::nodes::{read, read_in};
 use super::operations::keep_output;
 use crate::app::App;
-use crate::ops::{Claimed, MachineOf, OpError, claim_machine, ensure_host};
-use crate::providers::{Join, JoinAt, Machine, Provider, ProviderError};
-use crate::store::{Tx, retried};
+use crate::ops::{Claimed, MachineOf, OpError, claim_machine, ensure_machine};
+use host_machines::{Join, JoinAt, MachineProvider, MachineProviderError, NodeMachine};
+use host_store::{Tx, retried};
 
 /// The step whose output is the plan.
-const PLAN_STEP: &str = "plan_host";
+const PLAN_STEP: &str = "plan_machine";
 
 /// Says which machine the node gets, the same one at every call.
 pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> {
@@ -30,8 +30,8 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
     // The same node may be claimed for twice at once, and must not get two machines.
     tx.hold_node(node.node_id).await?;
     let row = read_in(&mut tx, node).await?;
-    if let Some(host_id) = row.placement.host_id {
-        return Ok(Reserved { host_id });
+    if let Some(machine_id) = row.placement.machine_id {
+        return Ok(Reserved { machine_id });
     }
     let name = &row.placement.provider;
     let provider = app
@@ -39,12 +39,12 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
         .get(name)
         .map_err(|error| OpError::Conflict(error.to_string()))?;
     let claimed = if provider.is_shared() {
-        shared_host(&mut tx, provider, &row, now).await?
+        shared_machine(&mut tx, provider, &row, now).await?
     } else {
         claim_machine(&mut tx, provider, &row, None, now).await?
     };
     match claimed {
-        Some(Claimed { host, address }) => take(tx, &row, &host, address).await,
+        Some(Claimed { machine, address }) => take(tx, &row, &machine, address).await,
         None => Err(OpError::Conflict(format!(
             "provider `{name}` has no free machine in region `{}`; declare another one or terminate a node",
             row.placement.region
@@ -52,10 +52,10 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Reserved, OpError> 
     }
 }
 
-/// The host that the nodes of a provider share.
-async fn shared_host(
+/// The machine that the nodes of a provider share.
+async fn shared_machine(
     tx: &mut Tx,
-    provider: &Provider,
+    provider: &MachineProvider,
     node: &Node,
     now: Millis,
 ) -> Result<Option<Claimed>, OpError> {
@@ -67,9 +67,9 @@ async fn shared_host(
         region: &node.placement.region,
         address: candidate.address.as_deref(),
     };
-    let host = ensure_host(tx, &candidate.name, &machine, now).await?;
+    let machine = ensure_machine(tx, &candidate.name, &machine, now).await?;
     Ok(Some(Claimed {
-        host,
+        machine,
         address: candidate.address,
     }))
 }
@@ -77,26 +77,28 @@ async fn shared_host(
 async fn take(
     mut tx: Tx,
     node: &Node,
-    host: &Host,
+    machine: &Machine,
     address: Option<String>,
 ) -> Result<Reserved, OpError> {
     let placement = Placement {
-        host_id: Some(host.id),
-        host_ip: address.or_else(|| host.ip.clone()),
+        machine_id: Some(machine.id),
+        machine_ip: address.or_else(|| machine.ip.clone()),
         ..node.placement.clone()
     };
     tx.set_placement(node.id, &placement).await?;
     tx.commit().await?;
-    Ok(Reserved { host_id: host.id })
+    Ok(Reserved {
+        machine_id: machine.id,
+    })
 }
 
 /// Keeps on the operation what the provider is going to do.
 pub(super) async fn plan(
     app: App,
     ctx: ActivityContext,
-    host: HostRef,
+    place: MachineRef,
 ) -> Result<(), ActivityError> {
-    let machine = machine(&app, host.node, host.host_id).await?;
+    let machine = machine(&app, place.node, place.machine_id).await?;
     let provider = app
         .providers
         .get(&machine.node.placement.provider)
@@ -108,16 +110,16 @@ pub(super) async fn plan(
     };
     let planned = provider.plan(&machine, join.as_ref(), &ctx).await;
     let text = planned.map_err(for_workflow)?.text;
-    keep(&app, host.node, PLAN_STEP, text).await
+    keep(&app, place.node, PLAN_STEP, text).await
 }
 
 /// Makes the machine.
 pub(super) async fn create(
     app: App,
     ctx: ActivityContext,
-    host: HostRef,
+    place: MachineRef,
 ) -> Result<(), ActivityError> {
-    let machine = machine(&app, host.node, host.host_id).await?;
+    let machine = machine(&app, place.node, place.machine_id).await?;
     let provider = app
         .providers
         .get(&machine.node.placement.provider)
@@ -126,22 +128,22 @@ pub(super) async fn create(
         .create(&machine, &ctx)
         .await
         .map_err(for_workflow)?;
-    let found = || found_at(&app, host, created.address.as_deref());
+    let found = || found_at(&app, place, created.address.as_deref());
     retried(found).await.map_err(activity_error)?;
-    keep(&app, host.node, "create_host", created.output).await
+    keep(&app, place.node, "create_machine", created.output).await
 }
 
 /// Notes where the machine is. A node that is not on it yet is where it was.
-async fn found_at(app: &App, host: HostRef, address: Option<&str>) -> Result<(), OpError> {
+async fn found_at(app: &App, machine: MachineRef, address: Option<&str>) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
-    let row = read_in(&mut tx, host.node).await?;
+    let row = read_in(&mut tx, machine.node).await?;
     if let Some(address) = address {
-        tx.set_host_ip(host.host_id, address).await?;
+        tx.set_machine_ip(machine.machine_id, address).await?;
     }
-    let is_there = row.placement.host_id == Some(host.host_id);
-    if is_there && row.placement.host_ip.as_deref() != address {
+    let is_there = row.placement.machine_id == Some(machine.machine_id);
+    if is_there && row.placement.machine_ip.as_deref() != address {
         let placement = Placement {
-            host_ip: address.map(str::to_owned),
+            machine_ip: address.map(str::to_owned),
             ..row.placement
         };
         tx.set_placement(row.id, &placement).await?;
@@ -154,14 +156,14 @@ async fn found_at(app: &App, host: HostRef, address: Option<&str>) -> Result<(),
 pub(super) async fn bootstrap(
     app: App,
     ctx: ActivityContext,
-    host: HostRef,
+    place: MachineRef,
 ) -> Result<(), ActivityError> {
-    let machine = machine(&app, host.node, host.host_id).await?;
+    let machine = machine(&app, place.node, place.machine_id).await?;
     let provider = app
         .providers
         .get(&machine.node.placement.provider)
         .map_err(for_workflow)?;
-    let enrolled = app.db.agent_of_host(host.host_id).await;
+    let enrolled = app.db.agent_of_machine(place.machine_id).await;
     if enrolled
         .map_err(|error| activity_error(error.into()))?
         .is_some()
@@ -176,22 +178,22 @@ pub(super) async fn bootstrap(
                 .bootstrap(&machine, &join, &ctx)
                 .await
                 .map_err(for_workflow)?;
-            keep(&app, host.node, "bootstrap_agent", output).await
+            keep(&app, place.node, "bootstrap_agent", output).await
         }
     }
 }
 
 /// A token for the machine's agent, whose life begins after `later`; those that were issued for this node before are worth
 /// nothing from here on.
-async fn token(app: &App, machine: &Machine, later: Duration) -> Result<Join, ActivityError> {
+async fn token(app: &App, machine: &NodeMachine, later: Duration) -> Result<Join, ActivityError> {
     let issue = || async {
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         tx.revoke_node_enrolment_tokens(machine.node.id, now)
             .await?;
-        let (host, node) = (&machine.host, Some(machine.node.id));
+        let (machine, node) = (&machine.record, Some(machine.node.id));
         let issued = app
-            .issue_token(&mut tx, host, node, now.plus(later))
+            .issue_token(&mut tx, machine, node, now.plus(later))
             .await?;
         tx.commit().await?;
         Ok::<_, OpError>(Join {
@@ -208,22 +210,22 @@ pub(super) async fn destroy(
     node: NodeRef,
 ) -> Result<(), ActivityError> {
     let row = read(&app, node).await.map_err(activity_error)?;
-    let Some(host_id) = row.placement.host_id else {
+    let Some(machine_id) = row.placement.machine_id else {
         return Ok(());
     };
-    let machine = machine(&app, node, host_id).await?;
+    let machine = machine(&app, node, machine_id).await?;
     let provider = app
         .providers
         .get(&machine.node.placement.provider)
         .map_err(for_workflow)?;
     if !provider.is_shared() {
         if row.condition.state.is_terminal() {
-            return destroy_left(&app, &ctx, node, host_id).await;
+            return destroy_left(&app, &ctx, node, machine_id).await;
         }
         let output = take_apart(&app, &ctx, &machine).await?;
-        keep(&app, node, "destroy_host", output).await?;
+        keep(&app, node, "destroy_machine", output).await?;
     }
-    retried(|| super::hosts::release(app.clone(), node))
+    retried(|| super::enrolment::release(app.clone(), node))
         .await
         .map_err(activity_error)
 }
@@ -234,16 +236,16 @@ async fn destroy_left(
     app: &App,
     ctx: &ActivityContext,
     node: NodeRef,
-    host_id: HostId,
+    machine_id: MachineId,
 ) -> Result<(), ActivityError> {
-    let claim = app.db.host_claim(host_id).await;
+    let claim = app.db.machine_claim(machine_id).await;
     let claim = claim.map_err(|error| activity_error(error.into()))?;
     if let Some(claim) = claim.filter(|claim| claim.node_id == node.node_id) {
         let given_back = give_back(app, ctx, &claim).await;
         given_back.map_err(activity_error)?;
     }
     let row = read(app, node).await.map_err(activity_error)?;
-    if row.placement.host_id == Some(host_id) {
+    if row.placement.machine_id == Some(machine_id) {
         let message = "the machine is not given back yet; the incident `machine_left_behind` says why, and it is tried again until it succeeds";
         return Err(ActivityError::retryable("machine_left_behind", message));
     }
@@ -254,20 +256,20 @@ async fn destroy_left(
 pub(super) async fn take_apart(
     app: &App,
     ctx: &ActivityContext,
-    machine: &Machine,
+    machine: &NodeMachine,
 ) -> Result<String, ActivityError> {
-    let host_id = machine.host.id;
+    let machine_id = machine.record.id;
     let provider = &machine.node.placement.provider;
     let provider = app.providers.get(provider).map_err(for_workflow)?;
-    retried(|| cut_agents_off(app, host_id))
+    retried(|| cut_agents_off(app, machine_id))
         .await
         .map_err(activity_error)?;
     let issued = app
         .db
-        .node_has_enrolment_token(machine.node.id, host_id)
+        .node_has_enrolment_token(machine.node.id, machine_id)
         .await;
     let was_touched = issued.map_err(|error| activity_error(error.into()))?
-        || is_dirty(app, host_id).await.map_err(activity_error)?;
+        || is_dirty(app, machine_id).await.map_err(activity_error)?;
     // Before there was a token nothing was put on a machine that is reached by one: it need not be reached now.
     if !was_touched && provider.join_at() == JoinAt::Bootstrap {
         return Ok(String::new());
@@ -277,33 +279,33 @@ pub(super) async fn take_apart(
 }
 
 /// Whether something of an earlier node may be on the machine.
-async fn is_dirty(app: &App, host: HostId) -> Result<bool, OpError> {
-    let claim = app.db.host_claim(host).await?;
+async fn is_dirty(app: &App, machine: MachineId) -> Result<bool, OpError> {
+    let claim = app.db.machine_claim(machine).await?;
     Ok(claim.is_some_and(|claim| claim.is_dirty))
 }
 
 /// Certificates of a machine that is given back are worth nothing.
-async fn cut_agents_off(app: &App, host_id: HostId) -> Result<(), OpError> {
+async fn cut_agents_off(app: &App, machine_id: MachineId) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
-    let cut_off = revoke_agents(&mut tx, host_id, app.clock.now()).await?;
+    let cut_off = revoke_agents(&mut tx, machine_id, app.clock.now()).await?;
     if cut_off.is_empty() {
         return Ok(());
     }
     tx.commit().await?;
     for agent in cut_off {
-        app.sessions.cut_off(agent);
+        app.sessions.disconnect(agent);
     }
     Ok(())
 }
 
-/// Revokes every agent of a host, and says whose sessions end with that.
+/// Revokes every agent of a machine, and says whose sessions end with that.
 pub(super) async fn revoke_agents(
     tx: &mut Tx,
-    host_id: HostId,
+    machine_id: MachineId,
     now: Millis,
 ) -> Result<Vec<AgentId>, OpError> {
     let mut revoked = Vec::new();
-    while let Some(agent) = tx.agent_of_host(host_id).await? {
+    while let Some(agent) = tx.agent_of_machine(machine_id).await? {
         tx.revoke_agent(agent.id, now).await?;
         revoked.push(agent.id);
     }
@@ -313,18 +315,18 @@ pub(super) async fn revoke_agents(
 pub(super) async fn machine(
     app: &App,
     node: NodeRef,
-    host_id: HostId,
-) -> Result<Machine, ActivityError> {
+    machine_id: MachineId,
+) -> Result<NodeMachine, ActivityError> {
     let read = || async {
         let row = read(app, node).await?;
-        let host = app.db.host(host_id).await?;
-        let host = host.ok_or_else(|| OpError::not_found("host", host_id))?;
+        let machine = app.db.machine(machine_id).await?;
+        let machine = machine.ok_or_else(|| OpError::not_found("machine", machine_id))?;
         let operation = app.db.operation(node.operation_id).await?;
         let mut steps = operation.into_iter().flat_map(|operation| operation.steps);
         let planned = steps.find(|step| step.name == PLAN_STEP);
-        Ok::<_, OpError>(Machine {
+        Ok::<_, OpError>(NodeMachine {
             node: row,
-            host,
+            record: machine,
             planned: planned.map(|step| step.output),
         })
     };
@@ -350,6 +352,6 @@ fn with_output(error: ActivityError) -> ActivityError {
     }
 }
 
-fn for_workflow(error: ProviderError) -> ActivityError {
+fn for_workflow(error: MachineProviderError) -> ActivityError {
     error.for_workflow()
 }

@@ -1,15 +1,16 @@
-//! Moving a node: the fence between two hosts, and the places on both sides of it.
+//! Moving a node: the fence between two machines, and the places on both sides of it.
 //!
-//! The placement says who may have a node's keys and leases. Between two hosts it says nobody, and the time from which
+//! The placement says who may have a node's keys and leases. Between two machines it says nobody, and the time from which
 //! it does is written down only afterwards, so that nothing may have been read before it and believed for longer.
 
 use host_domain::command::{Command, CommandKind, CommandState as State};
-use host_domain::ids::{CommandId, HostId};
+use host_domain::ids::{CommandId, MachineId};
 use host_domain::incident::{Cause, Severity, category};
 use host_domain::migration::{Candidate, NodeMigration, fence_ends, may_move};
 use host_domain::node::{Node, NodeEvent, NodeState, Placement, Reason};
 use host_domain::operation::OperationState;
 use host_domain::time::Millis;
+use host_gateway::{Order, encode_command};
 use host_workflows::migrate_activities::{Fenced, Moving, SettledQuery};
 use host_workflows::migrate_node::RELEASE_SOURCE;
 use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
@@ -21,11 +22,10 @@ use super::nodes::{CANCELLED, read, read_in, summary};
 use super::operations::{edit_in, fail_running, finish_running, say};
 use super::targets::is_own;
 use crate::app::App;
-use crate::gateway::{Order, encode_command};
 use crate::ops::{Change, OpError, Subject, candidate, change_node, health_of, raise, resolve};
-use crate::store::Tx;
+use host_store::Tx;
 
-/// How long a host that was away may take to come back and remove what it still has of a node that has moved.
+/// How long a machine that was away may take to come back and remove what it still has of a node that has moved.
 const REMOVAL: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 /// The same for starting a node again that could not be moved.
 const RESTART: std::time::Duration = std::time::Duration::from_hours(7 * 24);
@@ -95,26 +95,26 @@ pub(super) async fn mark_migrating(app: App, node: NodeRef) -> Result<(), OpErro
     Ok(())
 }
 
-/// Takes the node away from its old host.
+/// Takes the node away from its old machine.
 pub(super) async fn fence_source(app: App, moving: Moving) -> Result<Fenced, OpError> {
     fence(&app, moving, moving.route.source).await
 }
 
-/// Takes the node away from its new host.
+/// Takes the node away from its new machine.
 pub(super) async fn fence_target(app: App, moving: Moving) -> Result<Fenced, OpError> {
     fence(&app, moving, moving.route.target).await
 }
 
-async fn fence(app: &App, moving: Moving, host: HostId) -> Result<Fenced, OpError> {
+async fn fence(app: &App, moving: Moving, machine: MachineId) -> Result<Fenced, OpError> {
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, moving.node).await?;
     let mut migration = open_in(&tx, moving.node).await?;
     still_open(&migration)?;
     // A fence that stands is left as it is: somebody may be waiting for it already.
-    if row.placement.host_id.is_some() || migration.fenced != Some(host) {
-        (migration.fenced, migration.fenced_at) = (Some(host), None);
+    if row.placement.machine_id.is_some() || migration.fenced != Some(machine) {
+        (migration.fenced, migration.fenced_at) = (Some(machine), None);
         migration = save(&mut tx, &migration).await?;
-        set_host(&mut tx, &row, None).await?;
+        set_machine(&mut tx, &row, None).await?;
         tx.commit().await?;
     } else {
         drop(tx);
@@ -134,7 +134,7 @@ async fn fence(app: &App, moving: Moving, host: HostId) -> Result<Fenced, OpErro
     Ok(Fenced { at })
 }
 
-/// Whether no lease of the fenced host can be left.
+/// Whether no lease of the fenced machine can be left.
 pub(super) async fn check_fence(app: App, moving: Moving) -> Result<Ready, OpError> {
     let fenced_at = open(&app, moving.node).await?.fenced_at;
     let now = app.clock.now();
@@ -144,30 +144,30 @@ pub(super) async fn check_fence(app: App, moving: Moving) -> Result<Ready, OpErr
     })
 }
 
-/// Gives the node to its new host.
+/// Gives the node to its new machine.
 pub(super) async fn place_on_target(app: App, moving: Moving) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, moving.node).await?;
-    if row.placement.host_id == Some(moving.route.target) {
+    if row.placement.machine_id == Some(moving.route.target) {
         return Ok(());
     }
     take_over_fence(&mut tx, moving, moving.route.source).await?;
-    set_host(&mut tx, &row, Some(moving.route.target)).await?;
+    set_machine(&mut tx, &row, Some(moving.route.target)).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// Gives the node back to its old host, which starts what it has stopped.
+/// Gives the node back to its old machine, which starts what it has stopped.
 pub(super) async fn restore_source(app: App, moving: Moving) -> Result<(), OpError> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, moving.node).await?;
-    if row.placement.host_id == Some(moving.route.source) {
+    if row.placement.machine_id == Some(moving.route.source) {
         return Ok(());
     }
     take_over_fence(&mut tx, moving, moving.route.target).await?;
-    set_host(&mut tx, &row, Some(moving.route.source)).await?;
-    if let Some(agent) = tx.agent_of_host(moving.route.source).await? {
+    set_machine(&mut tx, &row, Some(moving.route.source)).await?;
+    if let Some(agent) = tx.agent_of_machine(moving.route.source).await? {
         if let Some((_, ports)) = newest_prepared(&tx, row.id, agent.id).await? {
             tx.set_ports(row.id, &ports).await?;
         }
@@ -239,11 +239,11 @@ pub(super) async fn release_source(app: App, moving: Moving) -> Result<bool, OpE
         let cut_off = revoke_agents(&mut tx, moving.route.source, now).await?;
         tx.commit().await?;
         for agent in cut_off {
-            app.sessions.cut_off(agent);
+            app.sessions.disconnect(agent);
         }
         return Ok(true);
     }
-    let agent = tx.agent_of_host(moving.route.source).await?;
+    let agent = tx.agent_of_machine(moving.route.source).await?;
     if let Some(agent) = &agent {
         let order = (Order::Uninstall, CommandKind::Uninstall);
         queue(&mut tx, &row, agent.id, order, now.plus(REMOVAL), now).await?;
@@ -339,23 +339,23 @@ async fn queue(
     Ok(())
 }
 
-async fn set_host(tx: &mut Tx, node: &Node, host: Option<HostId>) -> Result<(), OpError> {
-    let host_ip = match host {
-        Some(id) => tx.host(id).await?.and_then(|host| host.ip),
+async fn set_machine(tx: &mut Tx, node: &Node, machine: Option<MachineId>) -> Result<(), OpError> {
+    let machine_ip = match machine {
+        Some(id) => tx.machine(id).await?.and_then(|machine| machine.ip),
         None => None,
     };
     let placement = Placement {
-        host_id: host,
-        host_ip,
+        machine_id: machine,
+        machine_ip,
         ..node.placement.clone()
     };
     tx.set_placement(node.id, &placement).await?;
     Ok(())
 }
 
-/// Goes on from the fence of a host, as the only one: a host that was frozen with this step in hand, and that thaws when
+/// Goes on from the fence of a machine, as the only one: a machine that was frozen with this step in hand, and that thaws when
 /// the migration has gone on, or ended, changes nothing any more.
-async fn take_over_fence(tx: &mut Tx, moving: Moving, fenced: HostId) -> Result<(), OpError> {
+async fn take_over_fence(tx: &mut Tx, moving: Moving, fenced: MachineId) -> Result<(), OpError> {
     let migration = open_in(tx, moving.node).await?;
     still_open(&migration)?;
     if migration.fenced != Some(fenced) || migration.fenced_at.is_none() {

@@ -1,7 +1,7 @@
 //! What workflows do to the world. Every activity looks first and is safe to repeat; every undo tolerates that nothing was done.
 
 mod commands;
-mod hosts;
+mod enrolment;
 mod keys;
 mod left_machines;
 mod machines;
@@ -18,10 +18,11 @@ use host_workflows::migrate_activities::{
     ReleaseTarget, ReserveTarget, RestoreSource,
 };
 use host_workflows::node_activities::{
-    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandStatus, CreateHost,
-    DeleteKeys, DestroyHost, FailOperation, FinishOperation, GenerateKeys, IssueEnrolmentToken,
-    MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanHost, ReleaseHost, ReportStep,
-    ReserveHost, RetireKeys, RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
+    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandStatus,
+    CreateMachine, DeleteKeys, DestroyMachine, FailOperation, FinishOperation, GenerateKeys,
+    IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanMachine,
+    ReleaseMachine, ReportStep, ReserveMachine, RetireKeys, RevokeEnrolmentToken, SendCommand,
+    ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -29,7 +30,7 @@ pub(crate) use left_machines::give_back;
 
 use crate::app::App;
 use crate::ops::OpError;
-use crate::store::retried;
+use host_store::retried;
 
 /// Everything that the workflows of this host can ask for.
 pub(crate) fn all(app: &App) -> Activities {
@@ -56,13 +57,13 @@ pub(crate) fn all(app: &App) -> Activities {
         nodes::mark_terminating,
     );
     on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
-    on(&mut activities, app, ReserveHost, hosts::reserve);
-    on(&mut activities, app, ReleaseHost, hosts::release);
-    on(&mut activities, app, ClaimHost, machines::claim);
-    on_machine(&mut activities, app, PlanHost, machines::plan);
-    on_machine(&mut activities, app, CreateHost, machines::create);
+    on(&mut activities, app, ReserveMachine, enrolment::reserve);
+    on(&mut activities, app, ReleaseMachine, enrolment::release);
+    on(&mut activities, app, ClaimMachine, machines::claim);
+    on_machine(&mut activities, app, PlanMachine, machines::plan);
+    on_machine(&mut activities, app, CreateMachine, machines::create);
     on_machine(&mut activities, app, BootstrapAgent, machines::bootstrap);
-    on_machine(&mut activities, app, DestroyHost, machines::destroy);
+    on_machine(&mut activities, app, DestroyMachine, machines::destroy);
     on(&mut activities, app, GenerateKeys, keys::generate_missing);
     on(&mut activities, app, DeleteKeys, keys::delete);
     on(&mut activities, app, BackUpKeys, keys::back_up);
@@ -72,15 +73,15 @@ pub(crate) fn all(app: &App) -> Activities {
         &mut activities,
         app,
         IssueEnrolmentToken,
-        hosts::issue_token,
+        enrolment::issue_token,
     );
     on(
         &mut activities,
         app,
         RevokeEnrolmentToken,
-        hosts::revoke_tokens,
+        enrolment::revoke_tokens,
     );
-    on(&mut activities, app, CheckAgent, hosts::check_agent);
+    on(&mut activities, app, CheckAgent, enrolment::check_agent);
     let sender = app.clone();
     activities.on(SendCommand, move |ctx: ActivityContext, request| {
         let app = sender.clone();

@@ -11,7 +11,7 @@ use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
 use super::operations::{edit_in, fail_running, write_in};
 use crate::app::App;
 use crate::ops::{Change, OpError, Subject, change_node, raise};
-use crate::store::Tx;
+use host_store::Tx;
 
 /// Code of a failure that somebody asked for.
 pub(super) const CANCELLED: &str = "cancelled";

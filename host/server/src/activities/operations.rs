@@ -8,7 +8,7 @@ use host_workflows::node_activities::{FailedNode, NodeRef, StepReport, StepState
 use super::nodes::summary;
 use crate::app::App;
 use crate::ops::{OpError, log_operation, save_operation};
-use crate::store::Tx;
+use host_store::Tx;
 
 /// Records how a step stands. A step that begins ends the one before it.
 pub(super) async fn report_step(app: App, report: StepReport) -> Result<(), OpError> {

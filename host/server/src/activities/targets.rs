@@ -1,7 +1,7 @@
-//! What takes a node that moves: a host that others share, or a machine of its own, which is claimed here and given back when
+//! What takes a node that moves: a machine that others share, or a machine of its own, which is claimed here and given back when
 //! the node does not come.
 
-use host_domain::ids::HostId;
+use host_domain::ids::MachineId;
 use host_domain::migration::NodeMigration;
 use host_domain::node::Node;
 use host_workflows::migrate_activities::{Route, Target};
@@ -14,10 +14,10 @@ use super::migrations::{open_in, save, still_open};
 use super::nodes::read_in;
 use crate::app::App;
 use crate::ops::{NO_TARGET, OpError, claim_machine};
-use crate::providers::Provider;
-use crate::store::{Tx, retried};
+use host_machines::MachineProvider;
+use host_store::{Tx, retried};
 
-/// Chooses the host that takes the node, among those that are shared.
+/// Chooses the machine that takes the node, among those that are shared.
 pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Route, OpError> {
     claim(app, node).await.map(|target| target.route)
 }
@@ -41,7 +41,7 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Target, OpError> {
     } else {
         let beside = Some(node.operation_id);
         let claimed = claim_machine(&mut tx, provider, &row, beside, now).await?;
-        claimed.map(|claimed| claimed.host)
+        claimed.map(|claimed| claimed.machine)
     };
     let chosen = chosen.ok_or_else(|| OpError::Conflict(NO_TARGET.to_owned()))?;
     migration.target = Some(chosen.id);
@@ -53,9 +53,9 @@ pub(super) async fn claim(app: App, node: NodeRef) -> Result<Target, OpError> {
 
 async fn target(
     tx: &Tx,
-    provider: &Provider,
+    provider: &MachineProvider,
     migration: &NodeMigration,
-    chosen: HostId,
+    chosen: MachineId,
 ) -> Result<Target, OpError> {
     let keys = tx.node_keys(migration.node_id).await?;
     Ok(Target {
@@ -68,12 +68,12 @@ async fn target(
     })
 }
 
-/// Lets the chosen host go.
+/// Lets the chosen machine go.
 pub(super) async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     let mut migration = open_in(&tx, node).await?;
     if let Some(target) = migration.target.take() {
-        tx.release_host(target, node.node_id).await?;
+        tx.release_machine(target, node.node_id).await?;
         save(&mut tx, &migration).await?;
         tx.commit().await?;
     }
@@ -97,7 +97,7 @@ pub(super) async fn destroy(
 }
 
 /// The machine that was chosen, unless others share it.
-async fn own_target(app: &App, node: NodeRef) -> Result<Option<HostId>, OpError> {
+async fn own_target(app: &App, node: NodeRef) -> Result<Option<MachineId>, OpError> {
     let mut tx = app.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     let Some(target) = open_in(&tx, node).await?.target else {
@@ -106,7 +106,7 @@ async fn own_target(app: &App, node: NodeRef) -> Result<Option<HostId>, OpError>
     if !is_own(&tx, &row, target).await? {
         return Ok(None);
     }
-    if row.placement.host_id == Some(target) {
+    if row.placement.machine_id == Some(target) {
         return Err(OpError::Conflict(
             "the node could not be taken away from the new machine, so the machine is left as it is; look at both machines, and terminate the node or migrate it again".to_owned(),
         ));
@@ -114,8 +114,8 @@ async fn own_target(app: &App, node: NodeRef) -> Result<Option<HostId>, OpError>
     Ok(Some(target))
 }
 
-/// Whether a host is a machine of the node's own, by what it claimed: its provider may not be declared any more.
-pub(super) async fn is_own(tx: &Tx, node: &Node, host: HostId) -> Result<bool, OpError> {
-    let claim = tx.host_claim(host).await?;
+/// Whether a machine is a machine of the node's own, by what it claimed: its provider may not be declared any more.
+pub(super) async fn is_own(tx: &Tx, node: &Node, machine: MachineId) -> Result<bool, OpError> {
+    let claim = tx.machine_claim(machine).await?;
     Ok(claim.is_some_and(|claim| claim.node_id == node.id))
 }

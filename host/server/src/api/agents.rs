@@ -55,10 +55,10 @@ async fn create_enrolment_token(
     ),
     Problem,
 > {
-    let issued = app.issue_enrolment_token(&who.0, &wanted.host).await?;
+    let issued = app.issue_enrolment_token(&who.0, &wanted.machine).await?;
     let view = EnrolmentTokenView {
         token: issued.token.expose_secret().to_owned(),
-        host: issued.host,
+        machine: issued.machine,
         expires_at: time(issued.expires_at),
     };
     // Also keeps it out of the answers that are kept for repeats.

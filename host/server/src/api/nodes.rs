@@ -71,7 +71,7 @@ async fn list_nodes(
         state,
         display_state: query.display,
         name: query.name,
-        host_id: None,
+        machine_id: None,
     };
     let nodes = app.list_nodes(&filter, &part).await?;
     let is_admin = who.0.may(Scope::Admin);

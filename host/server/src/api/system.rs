@@ -77,7 +77,11 @@ async fn get_metrics() -> Result<Response, Problem> {
 /// The one recorder of this process; `metrics` knows no other kind.
 pub(super) fn recorder() -> Result<&'static PrometheusHandle, Problem> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
-    let made = RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok());
+    let made = RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().install_recorder().ok()?;
+        host_gateway::metrics::describe();
+        Some(recorder)
+    });
     made.as_ref().ok_or_else(|| {
         Problem::internal(anyhow::anyhow!(
             "another recorder of metrics was installed before"

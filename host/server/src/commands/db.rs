@@ -11,9 +11,9 @@ use tempfile::NamedTempFile;
 use super::output::say;
 use super::settings::SettingsArgs;
 use crate::config::Config;
-use crate::engine::duroxide::EngineLock;
 use crate::host::open_database;
-use crate::store::{Db, DbOptions, TableSum};
+use host_engine::duroxide::EngineLock;
+use host_store::{Db, DbOptions, TableSum};
 
 /// Moves the data of an installation, for example from the embedded database to PostgreSQL.
 #[derive(Debug, Subcommand)]

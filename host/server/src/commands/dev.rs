@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::output::say;
 use super::serve::announce;
 use crate::app::App;
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema};
-use crate::ops::{CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_host};
-use crate::providers::LOCAL;
+use crate::ops::{
+    CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_machine,
+};
+use host_machines::LOCAL;
+use host_system::SystemClock;
 
 /// Longest wait for the termination of a node when the host stops.
 const TERMINATE_MAX: Duration = Duration::from_mins(1);
@@ -82,7 +84,7 @@ pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<(
     )
     .await?;
     let state_dir = host.app.config.state_dir.clone();
-    let machine = ensure_machine(&host.app).await?;
+    let machine = ensure_local_machine(&host.app).await?;
     announce(&host).await?;
     let agent_shutdown = CancellationToken::new();
     let agent = async {
@@ -130,9 +132,10 @@ fn admin() -> Principal {
 }
 
 /// The record of this machine, on which the machine provider `local` creates nodes.
-async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
+async fn ensure_local_machine(app: &App) -> anyhow::Result<host_domain::agent::Machine> {
     let mut tx = app.db.begin().await?;
-    let machine = ensure_host(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
+    let machine =
+        ensure_machine(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
     tx.commit().await?;
     Ok(machine)
 }
@@ -140,7 +143,7 @@ async fn ensure_machine(app: &App) -> anyhow::Result<host_domain::agent::Host> {
 /// The configuration of the agent in this process. It needs the token until it has a certificate.
 async fn prepare_agent(
     host: &Host,
-    machine: &host_domain::agent::Host,
+    machine: &host_domain::agent::Machine,
     agent_dir: &Path,
 ) -> anyhow::Result<AgentConfig> {
     let app = &host.app;

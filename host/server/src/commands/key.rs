@@ -9,12 +9,12 @@ use url::Url;
 use super::UsageError;
 use super::output::say;
 use super::settings::SettingsArgs;
-use crate::clock::SystemClock;
-use crate::config::{BackupConfig, Config, WrappedBy};
+use crate::config::Config;
 use crate::host::open_database;
-use crate::keys::{KeyBackup, Keyring};
 use crate::ops::restore_keys;
-use crate::store::DbOptions;
+use host_keys::{BackupConfig, KeyBackup, Keyring, WrappedBy};
+use host_store::DbOptions;
+use host_system::SystemClock;
 
 /// Commands on the keys in the database.
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use clap::Args;
 use super::output::say;
 use super::settings::SettingsArgs;
 use crate::host::{open_database, private_folder};
-use crate::store::DbOptions;
+use host_store::DbOptions;
 
 /// How to migrate.
 #[derive(Args, Clone, Debug)]

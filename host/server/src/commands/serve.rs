@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::output::say;
 use super::settings::SettingsArgs;
 use crate::app::App;
-use crate::clock::SystemClock;
 use crate::host::{Host, HostOptions, Schema, write_private};
 use crate::ops::Scope;
+use host_system::SystemClock;
 
 /// Arguments of `bellwether serve`.
 #[derive(Args, Clone, Debug)]

@@ -2,30 +2,24 @@
 //!
 //! Values are checked once, when they are read; modules get their section, not the whole.
 
-mod database;
-mod events;
-mod key_backup;
-mod keys;
-mod providers;
 mod read;
-mod workflows;
 
-pub use database::{DatabaseConfig, DatabaseUrl};
-pub use events::{EventsConfig, NatsUrl};
-pub use key_backup::{BackupConfig, BackupPlace, S3Config};
-pub use keys::{AppRole, KeysConfig, VaultConfig, WrappedBy};
-pub use providers::{OpentofuConfig, ProviderConfig, ProvidersConfig, S3State, SshConfig, SshHost};
 pub use read::ConfigError;
-pub use workflows::{EngineKind, TemporalConfig, WorkflowsConfig};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host_bus::EventsConfig;
 use host_domain::health::HeartbeatConfig;
 use host_domain::migration::MigrationConfig;
 use host_domain::subscription::SubscriptionConfig;
 use host_domain::time::duration_text;
+use host_engine::WorkflowsConfig;
+use host_gateway::GatewayConfig;
+use host_keys::KeysConfig;
+use host_machines::MachineProvidersConfig;
+use host_store::DatabaseConfig;
 use host_wire::state_folder::STATE_FOLDER;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +46,7 @@ pub struct Config {
     /// Making and removing nodes.
     pub provisioning: ProvisioningConfig,
     /// Where machines come from.
-    pub providers: ProvidersConfig,
+    pub providers: MachineProvidersConfig,
     /// Nodes' keys.
     pub keys: KeysConfig,
     /// Moving nodes to other hosts, and the leases of processes with keys.
@@ -75,7 +69,7 @@ impl Default for Config {
             chains: ChainsConfig::default(),
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
-            providers: ProvidersConfig::default(),
+            providers: MachineProvidersConfig::default(),
             keys: KeysConfig::default(),
             migration: MigrationConfig::default(),
             subscriptions: SubscriptionConfig::default(),
@@ -96,29 +90,6 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-        }
-    }
-}
-
-/// Where agents connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GatewayConfig {
-    /// Address to listen on; port 0 means any free one.
-    pub listen: SocketAddr,
-    /// Names and addresses under which agents reach it, beside `localhost`, `127.0.0.1` and `::1`.
-    pub names: Vec<String>,
-    /// How often an agent's session looks by itself for commands that no wake-up told.
-    #[serde(with = "duration_text")]
-    pub look_interval: Duration,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
-            names: Vec::new(),
-            look_interval: Duration::from_secs(15),
         }
     }
 }

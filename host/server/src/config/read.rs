@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use host_domain::setting::SettingError;
 use host_domain::time::format_duration;
 use serde_yaml::{Mapping, Value};
 
@@ -37,13 +38,8 @@ pub enum ConfigError {
         message: String,
     },
     /// A key is unknown or its value can't be used.
-    #[error("configuration key `{key}`: {message}; docs/operator.md lists every key")]
-    Key {
-        /// The key, `http.listen`.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl Config {
@@ -65,13 +61,11 @@ impl Config {
                 set(&mut tree, &parts, scalar(&value));
             }
         }
-        let config: Self =
-            serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Key {
-                key: error.path().to_string(),
-                message: error.inner().to_string(),
-            })?;
-        super::providers::check(&config.providers)?;
-        super::keys::check(&config.keys)?;
+        let config: Self = serde_path_to_error::deserialize(tree).map_err(|error| {
+            SettingError::new(error.path().to_string(), error.inner().to_string())
+        })?;
+        host_machines::check(&config.providers)?;
+        config.keys.check()?;
         config.check()
     }
 
@@ -83,12 +77,9 @@ impl Config {
             return Ok(self);
         }
         let shortest = format_duration(shortest);
-        Err(ConfigError::Key {
-            key: "migration.lease".to_owned(),
-            message: format!(
+        Err(SettingError::new("migration.lease", format!(
                 "is too short for `health.heartbeat.beat_interval`: it takes at least {LEASE_BEATS_MIN} beats, {shortest}"
-            ),
-        })
+        )).into())
     }
 }
 

@@ -3,17 +3,17 @@
 use async_trait::async_trait;
 use host_domain::command::Command;
 use host_domain::ids::{AgentId, CommandId, NodeId};
+use host_domain::node_event::NodeEventEntry;
 use host_domain::operation::{OperationKind, OperationState, StepState};
+use host_gateway::{
+    AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
+    ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate,
+};
 use host_workflows::provision_node;
 
 use super::{LiveData, LiveEvent, NodeFilter, OpError, PAGE_MAX, save_operation};
 use crate::app::App;
-use crate::bus::Wake;
-use crate::gateway::{
-    AgentAssignments, AssignmentSource, CollectorAssignment, CollectorFailure, CommandProgress,
-    ComponentReport, GatewayEvents, NodeAssignment, ObservationUpdate, is_measured,
-};
-use crate::store::NodeEventEntry;
+use host_bus::Wake;
 
 #[async_trait]
 impl GatewayEvents for App {
@@ -87,7 +87,7 @@ impl AssignmentSource for App {
             return Ok(AgentAssignments::default());
         };
         let filter = NodeFilter {
-            host_id: Some(agent.host_id),
+            machine_id: Some(agent.machine_id),
             ..NodeFilter::default()
         };
         let mut nodes = Vec::new();
@@ -96,7 +96,10 @@ impl AssignmentSource for App {
             let rows = self.db.list_nodes(&filter, after, PAGE_MAX).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.id);
-            for node in rows.iter().filter(|node| is_measured(node.condition.state)) {
+            for node in rows
+                .iter()
+                .filter(|node| node.condition.state.is_measured())
+            {
                 let collectors = catalogue
                     .collectors
                     .get(&node.chain_profile_id)
@@ -136,7 +139,7 @@ impl App {
             return Ok(());
         };
         let filter = NodeFilter {
-            host_id: Some(agent.host_id),
+            machine_id: Some(agent.machine_id),
             state: Some(host_domain::node::NodeState::Provisioning),
             ..NodeFilter::default()
         };
@@ -145,7 +148,7 @@ impl App {
             self.hint(&workflow, provision_node::AGENT_READY).await;
         }
         let open = self.db.open_node_migrations(PAGE_MAX).await?.into_iter();
-        for migration in open.filter(|open| open.target == Some(agent.host_id)) {
+        for migration in open.filter(|open| open.target == Some(agent.machine_id)) {
             if let Some(operation) = self.db.operation(migration.operation_id).await? {
                 let workflow = &operation.workflow_id;
                 self.hint(workflow, provision_node::AGENT_READY).await;

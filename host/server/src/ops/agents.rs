@@ -1,7 +1,7 @@
-//! Agents, their hosts and the tokens by which they join.
+//! Agents, their machines and the tokens by which they join.
 
-use host_domain::agent::{Agent, EnrolmentToken, Host};
-use host_domain::ids::{AgentId, HostId, NodeId};
+use host_domain::agent::{Agent, EnrolmentToken, Machine};
+use host_domain::ids::{AgentId, MachineId, NodeId};
 use host_domain::time::Millis;
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::audit::audit;
 use super::{IssuedToken, OpError, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::{Tx, retried};
+use host_store::{Tx, retried};
 
 impl App {
     /// Agents, oldest first.
@@ -25,29 +25,29 @@ impl App {
         self.sessions.is_connected(id)
     }
 
-    /// Issues a one-time token for the agent of a host, which is made when there is none of that name.
+    /// Issues a one-time token for the agent of a machine, which is made when there is none of that name.
     pub async fn issue_enrolment_token(
         &self,
         who: &Principal,
-        host: &str,
+        machine: &str,
     ) -> Result<IssuedToken, OpError> {
-        retried(|| self.issue_enrolment_token_once(who, host)).await
+        retried(|| self.issue_enrolment_token_once(who, machine)).await
     }
 
     async fn issue_enrolment_token_once(
         &self,
         who: &Principal,
-        host: &str,
+        machine: &str,
     ) -> Result<IssuedToken, OpError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let row = ensure_host(&mut tx, host, &MachineOf::provider("byo"), now).await?;
+        let row = ensure_machine(&mut tx, machine, &MachineOf::provider("byo"), now).await?;
         let issued = self.issue_token(&mut tx, &row, None, now).await?;
         audit(
             &mut tx,
             who,
             "issue_enrolment_token",
-            format!("host/{}", row.id),
+            format!("machine/{}", row.id),
             now,
         )
         .await?;
@@ -59,7 +59,7 @@ impl App {
     pub async fn revoke_agent(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
         let now = self.clock.now();
         if who.effect_on("agent") == Some(id) {
-            self.sessions.cut_off(id);
+            self.sessions.disconnect(id);
             return Ok(());
         }
         let revoke = || async {
@@ -71,14 +71,14 @@ impl App {
             Ok(tx.commit().await?)
         };
         retried(revoke).await?;
-        self.sessions.cut_off(id);
+        self.sessions.disconnect(id);
         Ok(())
     }
 
     pub(crate) async fn issue_token(
         &self,
         tx: &mut Tx,
-        host: &Host,
+        machine: &Machine,
         node_id: Option<NodeId>,
         now: Millis,
     ) -> Result<IssuedToken, OpError> {
@@ -87,7 +87,7 @@ impl App {
         let expires_at = now.plus(self.config.provisioning.token_life);
         tx.insert_enrolment_token(&EnrolmentToken {
             hash: token_hash(&token),
-            host_id: host.id,
+            machine_id: machine.id,
             node_id,
             expires_at,
             used_at: None,
@@ -96,7 +96,7 @@ impl App {
         .await?;
         Ok(IssuedToken {
             token,
-            host: host.name.clone(),
+            machine: machine.name.clone(),
             expires_at,
         })
     }
@@ -107,7 +107,7 @@ fn token_hash(token: &SecretString) -> String {
     hex::encode(Sha256::digest(token.expose_secret().as_bytes()))
 }
 
-/// Whose machine a host is, and where.
+/// Which machine provider a machine belongs to, and its region.
 pub(crate) struct MachineOf<'a> {
     pub(crate) provider: &'a str,
     pub(crate) region: &'a str,
@@ -125,27 +125,27 @@ impl<'a> MachineOf<'a> {
     }
 }
 
-/// The host of that name, made when there is none, also when somebody else makes it at the same time.
-pub(crate) async fn ensure_host(
+/// The machine of that name, made when there is none, also when somebody else makes it at the same time.
+pub(crate) async fn ensure_machine(
     tx: &mut Tx,
     name: &str,
     machine: &MachineOf<'_>,
     now: Millis,
-) -> Result<Host, OpError> {
-    if let Some(host) = tx.host_by_name(name).await? {
-        return Ok(host);
+) -> Result<Machine, OpError> {
+    if let Some(machine) = tx.machine_by_name(name).await? {
+        return Ok(machine);
     }
-    let host = Host {
-        id: HostId(Uuid::now_v7()),
+    let machine = Machine {
+        id: MachineId(Uuid::now_v7()),
         name: name.to_owned(),
         provider: machine.provider.to_owned(),
         region: machine.region.to_owned(),
         ip: machine.address.map(str::to_owned),
         created_at: now,
     };
-    if tx.insert_host(&host).await? {
-        return Ok(host);
+    if tx.insert_machine(&machine).await? {
+        return Ok(machine);
     }
-    let made = tx.host_by_name(name).await?;
-    made.ok_or_else(|| OpError::not_found("host", name))
+    let made = tx.machine_by_name(name).await?;
+    made.ok_or_else(|| OpError::not_found("machine", name))
 }

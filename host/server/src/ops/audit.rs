@@ -4,7 +4,7 @@ use host_domain::time::Millis;
 
 use super::idempotency::claim;
 use super::{OpError, Principal};
-use crate::store::{AuditEntry, Tx};
+use host_store::{AuditEntry, Tx};
 
 /// Records an act.
 pub(crate) async fn audit(

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::audit::audit;
 use super::{OpError, Principal, Scope};
 use crate::app::App;
-use crate::store::{ApiKey, retried};
+use host_store::{ApiKey, retried};
 
 /// How every key begins, for scanners of leaked secrets.
 const KEY_PREFIX: &str = "bw_live_";

@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use host_domain::ids::NodeId;
 use host_domain::incident::{SubjectKind, category};
 use host_domain::plugin::PluginKind;
+use host_gateway::CollectorFailure;
 
 use super::{IncidentFilter, NodeFilter, OpError, PAGE_MAX, PluginRef};
 use crate::app::App;
 use crate::catalogue::{Catalogue, NOTIFICATIONS};
-use crate::gateway::CollectorFailure;
 use crate::guard::Trouble;
 
 /// A node and the name of one of its collectors.

@@ -5,10 +5,10 @@
 use host_domain::ids::AgentId;
 use host_domain::incident::{Cause, IncidentState, Severity, category};
 use host_domain::node::Reason;
+use host_gateway::ComponentReport;
 
 use super::{OpError, Subject, raise, resolve};
 use crate::app::App;
-use crate::gateway::ComponentReport;
 
 impl App {
     /// Keeps what an agent says of a component that some collector uses.
@@ -58,9 +58,9 @@ impl App {
 mod tests {
     use std::time::Duration;
 
-    use host_domain::agent::{Agent, Host};
+    use host_domain::agent::{Agent, Machine};
     use host_domain::config::observation::CollectorUse;
-    use host_domain::ids::HostId;
+    use host_domain::ids::MachineId;
     use host_domain::plugin::{Grants, Limits, PluginKind};
     use host_domain::time::Clock as _;
     use uuid::Uuid;
@@ -88,8 +88,8 @@ mod tests {
 
     async fn stored_agent(bed: &Bed, name: &str) -> AgentId {
         let now = bed.clock.now();
-        let host = Host {
-            id: HostId(Uuid::now_v7()),
+        let host = Machine {
+            id: MachineId(Uuid::now_v7()),
             name: name.to_owned(),
             provider: "local".to_owned(),
             region: "here".to_owned(),
@@ -98,7 +98,7 @@ mod tests {
         };
         let agent = Agent {
             id: AgentId(Uuid::now_v7()),
-            host_id: host.id,
+            machine_id: host.id,
             name: name.to_owned(),
             version: "1".to_owned(),
             certificate_not_after: now,
@@ -107,7 +107,7 @@ mod tests {
             created_at: now,
         };
         let mut tx = bed.app.db.begin().await.unwrap();
-        tx.insert_host(&host).await.unwrap();
+        tx.insert_machine(&host).await.unwrap();
         tx.insert_agent(&agent).await.unwrap();
         tx.commit().await.unwrap();
         agent.id

@@ -8,7 +8,7 @@ use super::audit::audit;
 use super::incidents::{Subject, resolve};
 use super::{OpError, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::{DeadLetter, retried};
+use host_store::{DeadLetter, retried};
 
 impl App {
     /// Events that were put aside, newest first.

@@ -9,7 +9,7 @@ use host_domain::time::Millis;
 
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::store::{IdempotentAnswer, Tx, UNANSWERED, retried};
+use host_store::{IdempotentAnswer, Tx, UNANSWERED, retried};
 
 /// How long a repeat gets the first answer.
 const KEPT_FOR: Duration = Duration::from_hours(24);

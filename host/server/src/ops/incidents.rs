@@ -18,7 +18,7 @@ use super::live::{IncidentMoved, IncidentSubject, LiveData};
 use super::{IncidentFilter, IncidentHistoryRow, OpError, Page, PageRequest, Principal};
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::store::{IncidentHistoryEntry, Tx, retried};
+use host_store::{IncidentHistoryEntry, Tx, retried};
 
 /// Newest messages of an incident that are looked at to tell which routes heard of it.
 const MESSAGES_LOOKED_AT: u32 = 200;

@@ -6,8 +6,8 @@ use host_domain::time::Millis;
 use super::keys::{KeysMoved, tell_of_keys};
 use super::{OpError, Principal, audit::audit};
 use crate::app::App;
-use crate::keys::{BackupError, KeyBackup, Keyring, SealScope};
-use crate::store::Db;
+use host_keys::{BackupError, KeyBackup, Keyring, SealScope};
+use host_store::Db;
 
 /// How often a key that changes meanwhile is read again.
 const TRIES_MAX: u32 = 5;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::OpError;
 use super::live::{LiveData, NodeHappening};
-use crate::keys::KeyError;
-use crate::store::{NodeEventEntry, Tx};
+use host_keys::KeyError;
+use host_store::{NodeEventEntry, Tx};
 
 /// What became of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use host_domain::event::Dimension;
 use host_domain::ids::{IncidentId, NodeId, OperationId, SubscriptionId};
 use host_domain::incident::{IncidentEvent, IncidentState, Severity, SubjectKind};
 use host_domain::node::Reason;
+use host_domain::node_event::NodeEventEntry;
 use host_domain::observation::Observation;
 use host_domain::operation::{OperationKind, OperationState};
 use host_domain::revision::RevisionState;
@@ -15,7 +16,7 @@ use host_domain::time::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::store::{LogEntry, NewLogEntry};
+use host_store::{LogEntry, NewLogEntry};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +92,17 @@ pub struct NodeHappening {
     pub kind: String,
     /// For people.
     pub message: String,
+}
+
+impl From<&NodeEventEntry> for NodeHappening {
+    fn from(entry: &NodeEventEntry) -> Self {
+        Self {
+            id: entry.id.clone(),
+            at: entry.at,
+            kind: entry.kind.clone(),
+            message: entry.message.clone(),
+        }
+    }
 }
 
 /// What an incident is about.

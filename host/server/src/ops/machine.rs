@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::OpError;
 use super::live::{LiveData, NamedNode, NodeMoved};
 use super::subscriptions::end_with_node;
-use crate::store::{NewCondition, NodeEventEntry, Tx};
+use host_store::{NewCondition, NodeEventEntry, Tx};
 
 /// What is asked of a node in one transaction; absent parts stay.
 #[derive(Clone, Debug, Default)]

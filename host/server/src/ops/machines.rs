@@ -3,20 +3,20 @@
 //! The rows say what a node holds, providers what is there. A machine stays claimed until it was given back, so one that
 //! could not be is never found free by another node meanwhile.
 
-use host_domain::agent::Host;
-use host_domain::ids::{HostId, NodeId, OperationId};
+use host_domain::agent::Machine;
+use host_domain::ids::{MachineId, NodeId, OperationId};
 use host_domain::node::{Node, Placement};
 use host_domain::time::Millis;
 
 use super::OpError;
-use super::agents::{MachineOf, ensure_host};
-use crate::providers::Provider;
-use crate::store::{Reader, Tx};
+use super::agents::{MachineOf, ensure_machine};
+use host_machines::MachineProvider;
+use host_store::{Reader, Tx};
 
 /// A machine that is a node's from here on.
 pub(crate) struct Claimed {
     /// Its row.
-    pub(crate) host: Host,
+    pub(crate) machine: Machine,
     /// Where it is, when that is known before it is made.
     pub(crate) address: Option<String>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Claimed {
 /// a further one: then none counts that the node has already.
 pub(crate) async fn claim_machine(
     tx: &mut Tx,
-    provider: &Provider,
+    provider: &MachineProvider,
     node: &Node,
     beside: Option<OperationId>,
     now: Millis,
@@ -38,23 +38,25 @@ pub(crate) async fn claim_machine(
             region: &node.placement.region,
             address: candidate.address.as_deref(),
         };
-        let host = ensure_host(tx, &candidate.name, &machine, now).await?;
+        let machine = ensure_machine(tx, &candidate.name, &machine, now).await?;
         let claimed = Claimed {
-            host,
+            machine,
             address: candidate.address,
         };
-        match tx.host_claim(claimed.host.id).await? {
+        match tx.machine_claim(claimed.machine.id).await? {
             // What it leaves, or has left and is not clean yet.
             Some(claim) if claim.node_id == node.id && beside.is_some() => {}
             Some(claim) if claim.node_id != node.id => left_behind.push((claimed, claim.node_id)),
-            _ if tx.claim_host(claimed.host.id, node.id, now).await? => return Ok(Some(claimed)),
+            _ if tx.claim_machine(claimed.machine.id, node.id, now).await? => {
+                return Ok(Some(claimed));
+            }
             // Somebody was faster.
             _ => {}
         }
     }
     for (claimed, from) in left_behind {
-        if tx.claim_host(claimed.host.id, node.id, now).await? {
-            leave(tx, from, claimed.host.id).await?;
+        if tx.claim_machine(claimed.machine.id, node.id, now).await? {
+            leave(tx, from, claimed.machine.id).await?;
             return Ok(Some(claimed));
         }
     }
@@ -64,7 +66,7 @@ pub(crate) async fn claim_machine(
 /// Whether a node could get a further machine of its provider now. Nothing is claimed.
 pub(crate) async fn has_machine_for(
     reader: &Reader,
-    provider: &Provider,
+    provider: &MachineProvider,
     node: &Node,
     now: Millis,
 ) -> Result<bool, OpError> {
@@ -72,10 +74,10 @@ pub(crate) async fn has_machine_for(
         return Ok(true);
     }
     for candidate in provider.candidates(node, None) {
-        let Some(host) = reader.host_by_name(&candidate.name).await? else {
+        let Some(machine) = reader.machine_by_name(&candidate.name).await? else {
             return Ok(true);
         };
-        let Some(claim) = reader.host_claim(host.id).await? else {
+        let Some(claim) = reader.machine_claim(machine.id).await? else {
             return Ok(true);
         };
         let owner = reader.node(claim.node_id).await?;
@@ -88,12 +90,12 @@ pub(crate) async fn has_machine_for(
 }
 
 /// A node that is no more has nothing to do with a machine that is another's, or nobody's, from here on.
-pub(crate) async fn leave(tx: &mut Tx, node: NodeId, host: HostId) -> Result<(), OpError> {
+pub(crate) async fn leave(tx: &mut Tx, node: NodeId, machine: MachineId) -> Result<(), OpError> {
     match tx.node(node).await? {
-        Some(row) if row.placement.host_id == Some(host) => {
+        Some(row) if row.placement.machine_id == Some(machine) => {
             let placement = Placement {
-                host_id: None,
-                host_ip: None,
+                machine_id: None,
+                machine_ip: None,
                 ..row.placement
             };
             tx.set_placement(node, &placement).await?;

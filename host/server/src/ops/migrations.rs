@@ -1,8 +1,8 @@
-//! Moving nodes to other hosts: asked for by a person or by the watch over nodes that are down, and by the same rules.
+//! Moving nodes to other machines: asked for by a person or by the watch over nodes that are down, and by the same rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_domain::agent::Host;
+use host_domain::agent::Machine;
 use host_domain::ids::NodeId;
 use host_domain::migration::{Candidate, Held, NodeMigration, Region, RegionHealth, may_move};
 use host_domain::node::{Node, NodeState};
@@ -16,17 +16,17 @@ use super::nodes::new_operation;
 use super::operations::log_operation;
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::store::{NodeFilter, Reader, Tx, retried};
+use host_store::{NodeFilter, Reader, Tx, retried};
 
 /// Rows that are read at once.
 const PAGE: u32 = 500;
 /// Migrations that may be on their way; far above any sensible setting.
 const OPEN_MAX: u32 = 1_000;
-/// Nodes of a host that are counted when a host is chosen; one that has more is as full as any.
+/// Nodes of a machine that are counted when a machine is chosen; one that has more is as full as any.
 const COUNTED_MAX: u32 = 200;
 
 impl App {
-    /// Moves a node that is down to another host. A person has looked, so it need not be down for long; `is_forced` also
+    /// Moves a node that is down to another machine. A person has looked, so it need not be down for long; `is_forced` also
     /// passes over the breaker and the cooldown.
     pub async fn migrate_node(
         &self,
@@ -106,8 +106,8 @@ impl App {
         is_forced: bool,
         now: Millis,
     ) -> Result<Operation, OpError> {
-        let source = node.placement.host_id.ok_or_else(|| {
-            OpError::Conflict("the node is on no host: there is nothing to move".to_owned())
+        let source = node.placement.machine_id.ok_or_else(|| {
+            OpError::Conflict("the node is on no machine: there is nothing to move".to_owned())
         })?;
         let health = tx.health_state(node.id).await?;
         let version = health
@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    /// Whether there is something that could take a node: another host where several nodes share one, or else a machine that
+    /// Whether there is something that could take a node: another machine where several nodes share one, or else a machine that
     /// its provider has free or makes.
     pub(crate) async fn can_take(
         &self,
@@ -200,54 +200,63 @@ impl App {
         self.providers.get(&node.placement.provider).is_ok()
     }
 
-    /// The host that takes a node, where several share one: of the same provider and region as its own, with an agent that
+    /// The machine that takes a node, where several share one: of the same provider and region as its own, with an agent that
     /// beats, and of those the one with the fewest nodes.
     pub(crate) async fn target_for(
         &self,
         reader: &Reader,
         node: &Node,
         now: Millis,
-    ) -> Result<Option<Host>, OpError> {
-        let Some(source) = node.placement.host_id else {
+    ) -> Result<Option<Machine>, OpError> {
+        let Some(source) = node.placement.machine_id else {
             return Ok(None);
         };
-        let source = reader.host(source).await?;
-        let source = source.ok_or_else(|| OpError::not_found("host of the node", node.id))?;
-        let mut best: Option<(usize, Host)> = None;
+        let source = reader.machine(source).await?;
+        let source = source.ok_or_else(|| OpError::not_found("machine of the node", node.id))?;
+        let mut best: Option<(usize, Machine)> = None;
         let mut after = None;
         loop {
-            let page = reader.list_hosts(after, PAGE).await?;
+            let page = reader.list_machines(after, PAGE).await?;
             let Some(last) = page.last() else {
-                return Ok(best.map(|(_, host)| host));
+                return Ok(best.map(|(_, machine)| machine));
             };
             after = Some(last.id);
-            for host in page {
-                let is_alike = host.provider == source.provider && host.region == source.region;
-                if host.id == source.id || !is_alike || !self.is_alive(reader, &host, now).await? {
+            for machine in page {
+                let is_alike =
+                    machine.provider == source.provider && machine.region == source.region;
+                if machine.id == source.id
+                    || !is_alike
+                    || !self.is_alive(reader, &machine, now).await?
+                {
                     continue;
                 }
                 let filter = NodeFilter {
-                    host_id: Some(host.id),
+                    machine_id: Some(machine.id),
                     ..NodeFilter::default()
                 };
                 let n_nodes = reader.list_nodes(&filter, None, COUNTED_MAX).await?.len();
                 if best.as_ref().is_none_or(|(fewest, _)| n_nodes < *fewest) {
-                    best = Some((n_nodes, host));
+                    best = Some((n_nodes, machine));
                 }
             }
         }
     }
 
-    async fn is_alive(&self, reader: &Reader, host: &Host, now: Millis) -> Result<bool, OpError> {
+    async fn is_alive(
+        &self,
+        reader: &Reader,
+        machine: &Machine,
+        now: Millis,
+    ) -> Result<bool, OpError> {
         let timeout = self.config.health.heartbeat.heartbeat_timeout;
-        let agent = reader.agent_of_host(host.id).await?;
+        let agent = reader.agent_of_machine(machine.id).await?;
         let seen_at = agent.and_then(|agent| agent.last_seen_at);
         Ok(seen_at.is_some_and(|at| now.since(at) < timeout))
     }
 }
 
 /// What a person is told when nobody can take a node.
-pub(crate) const NO_TARGET: &str = "nothing of its provider and region can take it: where nodes share hosts, enrol another agent with `bellwether agent token`; where each has a machine of its own (provider `ssh`), declare another one or free one; the node is moved then";
+pub(crate) const NO_TARGET: &str = "nothing of its provider and region can take it: where nodes share machines, enrol another agent with `bellwether agent token`; where each has a machine of its own (provider `ssh`), declare another one or free one; the node is moved then";
 
 /// What is known of a node that may have to move.
 pub(crate) async fn candidate(reader: &Reader, node: &Node) -> Result<Candidate, OpError> {

@@ -8,7 +8,7 @@ use host_domain::incident::IllegalIncidentEvent;
 use host_domain::node::IllegalTransition;
 use host_domain::subscription::IllegalSubscriptionEvent;
 
-use crate::store::{StoreError, Undone};
+use host_store::{StoreError, Undone};
 
 mod agent_events;
 mod agents;
@@ -48,7 +48,7 @@ pub use subscriptions::PaidSubscription;
 pub use types::*;
 pub use workflows::WorkflowDetails;
 
-pub(crate) use agents::{MachineOf, ensure_host};
+pub(crate) use agents::{MachineOf, ensure_machine};
 pub(crate) use collectors::CollectorWatch;
 pub(crate) use events::LiveEvents;
 pub(crate) use incidents::{Subject, raise, resolve, step as step_incident};

@@ -14,8 +14,8 @@ use super::audit::audit;
 use super::keys::{KeysMoved, tell_of_keys};
 use super::{OpError, Principal};
 use crate::app::App;
-use crate::keys::{KeyError, Material, SealScope, SealedExport, import, seal_to};
-use crate::store::retried;
+use host_keys::{KeyError, Material, SealScope, SealedExport, import, seal_to};
+use host_store::retried;
 
 /// A key that a node's chain declares, or that the node still has.
 #[derive(Clone, Debug, PartialEq, Eq)]

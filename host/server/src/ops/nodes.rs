@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host_domain::config::ChainConfig;
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::ids::{NodeId, OperationId, SubscriptionId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
@@ -22,12 +23,12 @@ use super::operations::log_operation;
 use super::subscriptions::{open_ended, tell_of_new};
 use super::{
     CreateNode, NodeDetails, NodeFilter, OpError, OperationFilter, PAGE_MAX, Page, PageRequest,
-    Principal, ProcessView,
+    Principal,
 };
 use crate::app::App;
-use crate::bus::Wake;
 use crate::catalogue::Catalogue;
-use crate::store::{Heartbeat, Tx, retried};
+use host_bus::Wake;
+use host_store::{Heartbeat, Tx, retried};
 
 use new_node::new_node;
 pub(super) use new_node::{Wish, wish, with_node_type};
@@ -259,7 +260,7 @@ fn details(
 }
 
 /// Reads what the gateway wrote of a node's processes; a form of another version shows none.
-pub(crate) fn read_processes(text: &str) -> Vec<ProcessView> {
+pub(crate) fn read_processes(text: &str) -> Vec<ProcessStatus> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
@@ -313,9 +314,9 @@ pub(super) async fn insert_begun(
     log_operation(tx, operation, now).await
 }
 
-fn name_taken(error: crate::store::StoreError, name: &str) -> OpError {
+fn name_taken(error: host_store::StoreError, name: &str) -> OpError {
     match error {
-        crate::store::StoreError::Conflict { .. } => OpError::Conflict(format!(
+        host_store::StoreError::Conflict { .. } => OpError::Conflict(format!(
             "a node named `{name}` exists already; choose another name or terminate that one"
         )),
         error => error.into(),

@@ -11,8 +11,8 @@ use super::audit::audit;
 use super::live::{LiveData, OperationMoved};
 use super::{OpError, OperationFilter, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::bus::Wake;
-use crate::store::{Tx, retried};
+use host_bus::Wake;
+use host_store::{Tx, retried};
 
 /// The longest wait of one request.
 const WAIT_MAX: Duration = Duration::from_mins(1);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::app::App;
-use crate::bus::BusState;
-use crate::config::EngineKind;
+use host_bus::BusState;
+use host_engine::EngineKind;
 
 /// Longest time that a part may take to say something.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

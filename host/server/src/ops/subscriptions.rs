@@ -20,7 +20,7 @@ use super::{
 };
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::store::retried;
+use host_store::retried;
 
 pub use payment::PaidSubscription;
 pub(crate) use step::{Held, hold};

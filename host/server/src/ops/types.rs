@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::ids::NodeId;
 use host_domain::node::{Node, Reason};
 use host_domain::observation::Observation;
@@ -13,7 +14,7 @@ use host_domain::subscription::Subscription;
 use host_domain::time::Millis;
 
 pub use super::idempotency::RequestKey;
-pub use crate::store::{
+pub use host_store::{
     DeadLetter, IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow,
     NodeEventEntry as NodeEventRow, NodeFilter, OperationFilter, SubscriptionFilter,
 };
@@ -188,21 +189,6 @@ pub struct SubscriptionDetails {
     pub node: Option<NodeId>,
 }
 
-/// A process of a node, as its agent last said.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ProcessView {
-    /// Its name in the recipe.
-    pub name: String,
-    /// `running`, `stopped`, `backing_off` or `failed`.
-    pub state: String,
-    /// Its process id on the host.
-    pub pid: u32,
-    /// Restarts since it was installed.
-    pub restarts: u32,
-    /// When it was last started.
-    pub started_at_ms: i64,
-}
-
 /// A node with what was last heard of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeDetails {
@@ -213,7 +199,7 @@ pub struct NodeDetails {
     /// The newest beat.
     pub last_heartbeat: Option<Millis>,
     /// Its processes at that beat.
-    pub processes: Vec<ProcessView>,
+    pub processes: Vec<ProcessStatus>,
 }
 
 /// Why a node's health is what it is.
@@ -291,8 +277,8 @@ pub struct ChainView {
 pub struct IssuedToken {
     /// The token itself.
     pub token: secrecy::SecretString,
-    /// The host that the agent will belong to.
-    pub host: String,
+    /// The machine that the agent will belong to.
+    pub machine: String,
     /// When it ends.
     pub expires_at: Millis,
 }

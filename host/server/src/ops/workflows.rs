@@ -8,7 +8,7 @@ use super::audit::audit;
 use super::nodes::backs_up_keys;
 use super::{OpError, Page, PageRequest, Principal};
 use crate::app::App;
-use crate::store::retried;
+use host_store::retried;
 
 /// A workflow, and the operation that it works on.
 #[derive(Clone, Debug, PartialEq)]

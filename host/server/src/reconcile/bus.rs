@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 
 use super::{Pace, led};
 use crate::app::App;
-use crate::bus::{BusError, Consumer};
 use crate::ops::OpError;
-use crate::store::{BusEvent, retried};
+use host_bus::{BusError, Consumer};
+use host_store::{BusEvent, retried};
 
 /// Events that are given at once.
 const PAGE: u32 = 500;

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::ops::{
     Change, OpError, Principal, Scope, Subject, change_node, open_operation, raise, resolve,
 };
-use crate::store::NodeFilter;
+use host_store::NodeFilter;
 
 /// Nodes that are read at once.
 const PAGE: u32 = 500;

@@ -40,10 +40,10 @@ pub(crate) async fn round(app: App, told: &AtomicI64) -> Result<(), OpError> {
 /// Lets the agent of a node hear what it has to measure now, if it is connected here.
 async fn wake_agent_of(app: &App, node: NodeId) -> Result<(), OpError> {
     let node = app.db.node(node).await?;
-    let Some(host) = node.and_then(|node| node.placement.host_id) else {
+    let Some(host) = node.and_then(|node| node.placement.machine_id) else {
         return Ok(());
     };
-    if let Some(agent) = app.db.agent_of_host(host).await? {
+    if let Some(agent) = app.db.agent_of_machine(host).await? {
         app.sessions.wake(agent.id);
     }
     Ok(())

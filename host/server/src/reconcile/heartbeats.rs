@@ -10,7 +10,7 @@ use host_domain::time::Millis;
 use super::in_batches;
 use crate::app::App;
 use crate::ops::{Change, OpError, change_nodes};
-use crate::store::CountedMisses;
+use host_store::CountedMisses;
 
 /// Nodes that are judged at once.
 const PAGE: u32 = 500;

@@ -6,8 +6,8 @@ use host_domain::ids::NodeId;
 use host_domain::key::{NodeKey, SealedKey};
 
 use crate::app::App;
-use crate::keys::{KeyBackup, SealScope};
 use crate::ops::{KeysMoved, OpError, tell_of_keys};
+use host_keys::{KeyBackup, SealScope};
 
 /// Keys that are looked at together.
 const BATCH: u32 = 500;
@@ -167,9 +167,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::config::BackupConfig;
-    use crate::keys::{Material, generate};
     use crate::test_bed::{Bed, OLD_MASTER_KEY, keyring};
+    use host_keys::BackupConfig;
+    use host_keys::{Material, generate};
 
     /// A key that the older master key wrapped.
     async fn sealed_before(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::ops::OpError;
-use crate::store::{Contender, Fence, StoreError};
+use host_store::{Contender, Fence, StoreError};
 
 /// What is led.
 const NAME: &str = "fleet";

@@ -20,7 +20,7 @@ const AT_ONCE: u32 = 16;
 pub(crate) async fn round(app: App) -> Result<(), OpError> {
     let left = app
         .db
-        .host_claims_to_clean(app.clock.now(), AT_ONCE)
+        .machine_claims_to_clean(app.clock.now(), AT_ONCE)
         .await?;
     let ctx = context(&app)?;
     let tries = left.iter().map(|claim| {
@@ -28,7 +28,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
         async move {
             if let Err(error) = give_back(app, ctx, claim).await {
                 // Those behind it must not wait for it.
-                tracing::warn!(host.id = %claim.host_id, "a machine is given back later: {:#}", anyhow::Error::from(error));
+                tracing::warn!(machine.id = %claim.machine_id, "a machine is given back later: {:#}", anyhow::Error::from(error));
             }
         }
     });
@@ -36,7 +36,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Providers work for activities; this stands in for one, and its work ends with the host.
+/// Providers work for activities; this stands in for one, and its work ends with the machine.
 fn context(app: &App) -> Result<ActivityContext, OpError> {
     let input = RawValue::from_string("null".to_owned()).map_err(OpError::internal)?;
     let call = ActivityCall {

@@ -1,4 +1,4 @@
-//! Moves nodes that stay down to other hosts: a page of facts, one pure choice, and a row for each that is chosen.
+//! Moves nodes that stay down to other machines: a page of facts, one pure choice, and a row for each that is chosen.
 //!
 //! When so many of a region are down together that it must be the network or us, none is moved and an operator is told;
 //! the same when a node should move and nobody can take it.
@@ -14,7 +14,7 @@ use crate::ops::{
     IncidentFilter, NO_TARGET, OpError, PAGE_MAX, Subject, candidate, open_count, open_operation,
     raise, resolve,
 };
-use crate::store::{NodeFilter, retried};
+use host_store::{NodeFilter, retried};
 
 /// Nodes that are read at once.
 const PAGE: u32 = 500;
@@ -52,7 +52,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Nodes that are down, on a host, and not worked on.
+/// Nodes that are down, on a machine, and not worked on.
 async fn nodes_down(app: &App) -> Result<Vec<(Node, Candidate)>, OpError> {
     let filter = NodeFilter {
         state: Some(NodeState::Down),
@@ -66,7 +66,7 @@ async fn nodes_down(app: &App) -> Result<Vec<(Node, Candidate)>, OpError> {
         };
         after = Some(last.id);
         for node in page {
-            let is_somewhere = node.placement.host_id.is_some() && app.is_movable(&node);
+            let is_somewhere = node.placement.machine_id.is_some() && app.is_movable(&node);
             if is_somewhere && open_operation(&app.db, &node).await?.is_none() {
                 let candidate = candidate(&app.db, &node).await?;
                 found.push((node, candidate));
@@ -89,7 +89,7 @@ async fn start(app: &App, seen: &Node) -> Result<(), OpError> {
             category: category::MIGRATION_FAILED.to_owned(),
             severity: Severity::Critical,
             title: format!(
-                "{} should move to another host, and there is none",
+                "{} should move to another machine, and there is none",
                 node.name
             ),
             reasons: vec![Reason::new("no_target", NO_TARGET)],
@@ -170,7 +170,7 @@ async fn is_open(app: &App, subject: &Subject, category: &str) -> Result<bool, O
 
 fn subject(region: &str) -> Subject {
     Subject {
-        kind: SubjectKind::Host,
+        kind: SubjectKind::Machine,
         id: region.to_owned(),
         name: region.to_owned(),
         labels: BTreeMap::new(),

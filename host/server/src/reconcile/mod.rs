@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::app::App;
 use crate::ops::OpError;
-use crate::store::retried;
+use host_store::retried;
 
 /// Runs `round` at once and then every `period`, also when `wake` says that there is something to do; ends with the app.
 pub(crate) async fn every<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)

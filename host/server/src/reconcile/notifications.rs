@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::catalogue::{ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::guard::{KeptAway, Trouble};
 use crate::ops::{OpError, PluginRef};
-use crate::store::retried;
+use host_store::retried;
 
 /// Messages that are claimed at once.
 const BATCH: u32 = 50;

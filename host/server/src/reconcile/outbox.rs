@@ -15,7 +15,7 @@ use host_domain::time::Millis;
 use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::ops::{IncidentFilter, OpError, PAGE_MAX, Subject, raise, resolve};
-use crate::store::{ClaimedEvent, Tx, retried};
+use host_store::{ClaimedEvent, Tx, retried};
 
 /// Events that are claimed at once.
 const BATCH: u32 = 100;

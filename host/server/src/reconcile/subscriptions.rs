@@ -9,7 +9,7 @@ use host_domain::subscription::SubscriptionState;
 
 use crate::app::App;
 use crate::ops::{Asked, OpError, Principal, begin_removal, hold_subscription};
-use crate::store::retried;
+use host_store::retried;
 
 /// Subscriptions that are read at once.
 const PAGE: u32 = 500;

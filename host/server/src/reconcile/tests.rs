@@ -10,8 +10,8 @@ use host_domain::time::Clock as _;
 
 use super::{escalations, heartbeats, in_batches, outbox, retention};
 use crate::ops::{OpError, Principal};
-use crate::store::NewLogEntry;
 use crate::test_bed::Bed;
+use host_store::NewLogEntry;
 
 /// The node's state after one more round.
 async fn judged(bed: &Bed, node: &Node) -> NodeState {

@@ -62,7 +62,7 @@ async fn tell(app: &App, status: &Status, limit: Duration) -> Result<Option<Stri
     let subject = match &node {
         Some(node) => Subject::node(node),
         None => Subject {
-            kind: SubjectKind::Host,
+            kind: SubjectKind::Machine,
             id: status.id.clone(),
             name: status.id.clone(),
             labels: std::collections::BTreeMap::new(),

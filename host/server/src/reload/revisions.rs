@@ -11,7 +11,7 @@ use super::{Prepared, ReloadError};
 use crate::app::App;
 use crate::catalogue::NOTIFICATIONS;
 use crate::ops::{LiveData, REVISIONS_KEPT, RevisionMoved};
-use crate::store::NewLogEntry;
+use host_store::NewLogEntry;
 
 impl App {
     pub(super) async fn stage(

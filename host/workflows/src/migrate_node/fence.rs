@@ -1,4 +1,4 @@
-//! The fence between two hosts, in both directions: whoever is to have the node waits until the other can't run it any more.
+//! The fence between two machines, in both directions: whoever is to have the node waits until the other can't run it any more.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) async fn stop_source(
         action: CommandAction::Stop,
         limit: limits.stop,
         mailbox: format!("command:{step}"),
-        host_id: Some(moving.route.source),
+        machine_id: Some(moving.route.source),
     };
     let is_sent = flow.activity(SendCommand, &request).await? == Sent::Queued;
     let holds_keys = moving.route.holds_keys;
@@ -63,7 +63,7 @@ pub(super) async fn stop_source(
     }
 }
 
-/// Takes the node back from the new host, as surely as it was taken from the old one, and gives it back.
+/// Takes the node back from the new machine, as surely as it was taken from the old one, and gives it back.
 pub(super) async fn go_back(
     flow: &Flow,
     moving: Moving,
@@ -71,7 +71,7 @@ pub(super) async fn go_back(
 ) -> Result<(), FlowError> {
     let fenced = flow.activity(FenceTarget, &moving).await?;
     let at = At {
-        host_id: Some(moving.route.target),
+        machine_id: Some(moving.route.target),
         step: &format!("undo-uninstall-{}", fenced.at),
     };
     let uninstall = CommandAction::Uninstall;
@@ -80,7 +80,7 @@ pub(super) async fn go_back(
         wait_for_fence(flow, moving, limits.fence).await?;
     }
     flow.activity(RestoreSource, &moving).await?;
-    // It is where it was; what the new host may still have of it is named.
+    // It is where it was; what the new machine may still have of it is named.
     removed.map(drop)
 }
 

@@ -8,11 +8,11 @@ use crate::testing::checks::{
     TestWorld, a_cancel_anywhere_unwinds, every_activity_may_fail_and_unwinds,
     every_activity_may_run_twice, every_call_may_be_the_last_of_a_process, went,
 };
-use crate::testing::migrate_world::{HostSight, MigrateSight, MigrateWorld};
+use crate::testing::migrate_world::{MachineSight, MigrateSight, MigrateWorld};
 use crate::testing::node_world::NODE;
 use crate::testing::{Faults, Post, Trace, When, run};
 
-const NOTHING: HostSight = HostSight {
+const NOTHING: MachineSight = MachineSight {
     folders: 0,
     is_running: false,
     keys: 0,
@@ -21,13 +21,13 @@ const NOTHING: HostSight = HostSight {
     machines: 0,
     agents: 0,
 };
-const HERE: HostSight = HostSight {
+const HERE: MachineSight = MachineSight {
     folders: 1,
     is_running: true,
     keys: 1,
     ..NOTHING
 };
-const ON_ITS_MACHINE: HostSight = HostSight {
+const ON_ITS_MACHINE: MachineSight = MachineSight {
     claims: 1,
     plans: 1,
     machines: 1,
@@ -169,7 +169,7 @@ fn a_node_moves_and_every_step_is_shown() {
 fn a_node_with_a_machine_of_its_own_moves_to_another_one_and_every_step_is_shown() {
     let (world, trace) = migrate(MigrateWorld::give_own_machines);
     assert_eq!(trace.outcome, Outcome::Completed("null".into()));
-    let left = HostSight {
+    let left = MachineSight {
         is_running: false,
         agents: 0,
         ..ON_ITS_MACHINE
@@ -195,7 +195,7 @@ fn a_machine_that_can_not_be_made_costs_the_old_one_nothing() {
         .trace
         .calls
         .iter()
-        .position(|call| call == "create_host");
+        .position(|call| call == "create_machine");
     let faults = Faults {
         fail: made.map(|call| (call, When::After)),
         ..Faults::default()
@@ -286,7 +286,7 @@ fn a_target_that_can_not_be_cleared_is_fenced_before_the_source_runs_again() {
         world.refuse(CommandAction::Install, failed);
         world.refuse(CommandAction::Uninstall, stuck("the disk is broken"));
     });
-    let target = HostSight {
+    let target = MachineSight {
         folders: 1,
         ..NOTHING
     };
@@ -330,7 +330,7 @@ fn version_1_1_0_calls_what_it_always_called() {
     let shared = went::<MigrateNode<1>, MigrateWorld>(&input(), &Faults::default());
     let own = went::<MigrateNode<1>, Own>(&input(), &Faults::default());
     let before = "report_step check_migration report_step mark_migrating report_step claim_target";
-    let machine = "report_step plan_host report_step create_host report_step bootstrap_agent \
+    let machine = "report_step plan_machine report_step create_machine report_step bootstrap_agent \
         report_step check_agent";
     let after = "report_step fence_source send_command command_status place_on_target report_step \
         send_command command_status report_step send_command command_status report_step \

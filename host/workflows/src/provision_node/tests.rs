@@ -11,7 +11,7 @@ use crate::testing::node_world::{NODE, NodeSight, NodeWorld};
 use crate::testing::{Faults, Post, run};
 
 const UNDONE: NodeSight = NodeSight {
-    hosts: 0,
+    reserved: 0,
     machines: 0,
     agents: 0,
     plans: 0,
@@ -55,7 +55,7 @@ fn provisioning_ends_with_one_process_and_shows_every_step() {
     let (world, trace) = provision(|_| {});
     assert_eq!(trace.outcome, Outcome::Completed("null".into()));
     let there = NodeSight {
-        hosts: 1,
+        reserved: 1,
         machines: 1,
         agents: 1,
         plans: 1,
@@ -131,7 +131,7 @@ fn a_recipe_that_fails_is_undone_and_shown_with_its_output() {
         "uninstall",
         "revoke_enrolment_token",
         "delete_keys",
-        "destroy_host",
+        "destroy_machine",
     ]
     .map(undone);
     assert!(steps.ends_with(&undos), "{steps:?}");
@@ -181,7 +181,10 @@ fn an_agent_that_never_comes_ends_the_wait() {
         (failure.code.as_str(), failure.step.as_str()),
         ("timed_out", "wait_for_agent")
     );
-    assert_eq!(failure.message, "the host's agent did not come within 10m");
+    assert_eq!(
+        failure.message,
+        "the machine's agent did not come within 10m"
+    );
     assert!(trace.took >= Duration::from_mins(10));
 }
 
@@ -193,7 +196,7 @@ fn version_1_0_0_calls_what_it_always_called() {
     let calls = went::<ProvisionNode<0>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
-    let expected = "report_step validate_inputs report_step reserve_host report_step \
+    let expected = "report_step validate_inputs report_step reserve_machine report_step \
         issue_enrolment_token report_step check_agent report_step send_command command_status \
         report_step send_command command_status report_step mark_syncing report_step \
         check_node_health report_step finish";
@@ -206,7 +209,7 @@ fn version_1_1_0_calls_what_it_always_called() {
     let calls = went::<ProvisionNode<1>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
-    let expected = "report_step validate_inputs report_step reserve_host report_step generate_keys \
+    let expected = "report_step validate_inputs report_step reserve_machine report_step generate_keys \
         report_step issue_enrolment_token report_step check_agent report_step send_command \
         command_status report_step send_command command_status report_step mark_syncing \
         report_step check_node_health report_step finish";
@@ -219,8 +222,8 @@ fn version_1_2_0_calls_what_it_always_called() {
     let calls = went::<ProvisionNode<2>, NodeWorld>(&input(), &Faults::default())
         .trace
         .calls;
-    let expected = "report_step validate_inputs report_step claim_host report_step generate_keys \
-        report_step plan_host report_step create_host report_step bootstrap_agent report_step \
+    let expected = "report_step validate_inputs report_step claim_machine report_step generate_keys \
+        report_step plan_machine report_step create_machine report_step bootstrap_agent report_step \
         check_agent report_step send_command command_status report_step send_command \
         command_status report_step mark_syncing report_step check_node_health report_step finish";
     assert_eq!(calls.join(" "), expected);

@@ -10,7 +10,7 @@ use crate::testing::node_world::{NODE, NodeSight, NodeWorld};
 use crate::testing::{Faults, Post, Trace, When, run};
 
 const GONE: NodeSight = NodeSight {
-    hosts: 0,
+    reserved: 0,
     machines: 0,
     agents: 0,
     plans: 0,
@@ -211,7 +211,7 @@ fn an_agent_that_cannot_remove_the_node_fails_it_and_says_so() {
     );
     assert_eq!(failure.leftovers.len(), 1);
     let left = NodeSight {
-        hosts: 1,
+        reserved: 1,
         machines: 1,
         agents: 1,
         plans: 1,
@@ -260,7 +260,7 @@ fn force_goes_on_and_names_what_was_left() {
 fn version_1_0_0_calls_what_it_always_called() {
     assert_eq!(TerminateNode::<0>::VERSION, "1.0.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step release_host report_step mark_terminated";
+        report_step send_command command_status report_step release_machine report_step mark_terminated";
     assert_eq!(calls::<0>(), expected);
 }
 
@@ -268,7 +268,7 @@ fn version_1_0_0_calls_what_it_always_called() {
 fn version_1_1_0_calls_what_it_always_called() {
     assert_eq!(TerminateNode::<1>::VERSION, "1.1.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step release_host report_step retire_keys \
+        report_step send_command command_status report_step release_machine report_step retire_keys \
         report_step mark_terminated";
     assert_eq!(calls::<1>(), expected);
 }
@@ -277,7 +277,7 @@ fn version_1_1_0_calls_what_it_always_called() {
 fn version_1_2_0_calls_what_it_always_called() {
     assert_eq!(TerminateNode::<2>::VERSION, "1.2.0");
     let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step destroy_host report_step retire_keys \
+        report_step send_command command_status report_step destroy_machine report_step retire_keys \
         report_step mark_terminated";
     assert_eq!(calls::<2>(), expected);
 }
@@ -286,7 +286,7 @@ fn version_1_2_0_calls_what_it_always_called() {
 fn version_1_3_0_calls_what_it_always_called() {
     assert_eq!(TerminateNode::<3>::VERSION, "1.3.0");
     let expected = "report_step back_up_keys report_step mark_terminating report_step send_command \
-        command_status report_step send_command command_status report_step destroy_host report_step \
+        command_status report_step send_command command_status report_step destroy_machine report_step \
         retire_keys report_step mark_terminated";
     assert_eq!(calls::<3>(), expected);
 }

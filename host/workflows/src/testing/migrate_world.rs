@@ -1,4 +1,4 @@
-//! A world of two hosts for migrating, which many nodes share or which are machines of the node's own. It panics at once when
+//! A world of two machines for migrating, which many nodes share or which are machines of the node's own. It panics at once when
 //! two processes of one identity run, or when a step comes before what it stands on.
 
 mod machines;
@@ -6,7 +6,7 @@ mod machines;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use host_domain::ids::{CommandId, HostId};
+use host_domain::ids::{CommandId, MachineId};
 use host_domain::time::Millis;
 use uuid::Uuid;
 
@@ -25,8 +25,8 @@ use crate::node_activities::{
     SendCommand, Sent, StepState, WithdrawCommand,
 };
 
-const SOURCE: HostId = HostId(Uuid::from_u128(11));
-const TARGET: HostId = HostId(Uuid::from_u128(12));
+const SOURCE: MachineId = MachineId(Uuid::from_u128(11));
+const TARGET: MachineId = MachineId(Uuid::from_u128(12));
 const ROUTE: Route = Route {
     source: SOURCE,
     target: TARGET,
@@ -35,9 +35,9 @@ const ROUTE: Route = Route {
 /// Looks after which a lease is over.
 const LEASE_LOOKS: usize = 3;
 
-/// What one host has of the node.
+/// What one machine has of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostSight {
+pub struct MachineSight {
     /// Folders.
     pub folders: u32,
     /// Whether the process runs.
@@ -54,7 +54,7 @@ pub struct HostSight {
     pub agents: u32,
 }
 
-impl HostSight {
+impl MachineSight {
     /// What of the machine is there when nothing of the node is on it.
     fn emptied(self) -> Self {
         Self {
@@ -69,13 +69,13 @@ impl HostSight {
 /// What there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrateSight {
-    /// The host that the node is on.
+    /// The machine that the node is on.
     pub place: &'static str,
-    /// The host that it leaves.
-    pub source: HostSight,
-    /// The host that takes it.
-    pub target: HostSight,
-    /// Whether a host is kept for it.
+    /// The machine that it leaves.
+    pub source: MachineSight,
+    /// The machine that takes it.
+    pub target: MachineSight,
+    /// Whether a machine is kept for it.
     pub is_reserved: bool,
     /// Tokens that could still be used.
     pub tokens: u32,
@@ -87,12 +87,12 @@ pub struct MigrateSight {
 
 struct Inside {
     sight: MigrateSight,
-    /// Whether each host is a machine of the node's own.
+    /// Whether each machine is a machine of the node's own.
     is_own: bool,
     is_agent_missing: bool,
     /// Agents that do not hear anything; what they run lives on until its lease is over.
-    deaf: Vec<HostId>,
-    fenced: Option<HostId>,
+    deaf: Vec<MachineId>,
+    fenced: Option<MachineId>,
     looks: BTreeSet<String>,
     commands: BTreeMap<CommandId, CommandState>,
     refusals: BTreeMap<&'static str, CommandState>,
@@ -109,7 +109,7 @@ impl Inside {
         );
     }
 
-    fn host(&mut self, id: HostId) -> &mut HostSight {
+    fn machine(&mut self, id: MachineId) -> &mut MachineSight {
         if id == SOURCE {
             &mut self.sight.source
         } else {
@@ -117,27 +117,27 @@ impl Inside {
         }
     }
 
-    fn fence(&mut self, host: HostId) -> Fenced {
+    fn fence(&mut self, machine: MachineId) -> Fenced {
         self.sight.place = "nowhere";
-        if self.fenced != Some(host) {
-            (self.fenced, self.looks) = (Some(host), BTreeSet::new());
+        if self.fenced != Some(machine) {
+            (self.fenced, self.looks) = (Some(machine), BTreeSet::new());
         }
-        let at = if host == SOURCE { 1 } else { 2 };
+        let at = if machine == SOURCE { 1 } else { 2 };
         Fenced { at: Millis(at) }
     }
 
     fn execute(&mut self, request: &CommandRequest) -> CommandState {
-        let host = request
-            .host_id
+        let machine = request
+            .machine_id
             .expect("migrating says whose agent it means");
-        if self.deaf.contains(&host) {
+        if self.deaf.contains(&machine) {
             return CommandState::Waiting;
         }
         let refused = self.refusals.get(request.action.as_str()).cloned();
         if let Some(refused) = refused {
             return refused;
         }
-        let sight = self.host(host);
+        let sight = self.machine(machine);
         match request.action {
             CommandAction::Prepare => sight.folders += 1,
             CommandAction::Install => {
@@ -160,16 +160,16 @@ pub struct MigrateWorld {
 }
 
 impl MigrateWorld {
-    /// The old host's agent hears nothing, and its process lives.
+    /// The old machine's agent hears nothing, and its process lives.
     pub fn cut_source_off(&self) {
         self.inside().deaf.push(SOURCE);
     }
 
-    /// Each host is a machine of the node's own.
+    /// Each machine is a machine of the node's own.
     pub fn give_own_machines(&self) {
         let mut inside = self.inside();
         inside.is_own = true;
-        inside.sight.source = HostSight {
+        inside.sight.source = MachineSight {
             claims: 1,
             plans: 1,
             machines: 1,
@@ -187,7 +187,7 @@ impl MigrateWorld {
     pub fn clean(&self) {
         let mut inside = self.inside();
         if inside.is_own && inside.sight.operation == "succeeded" {
-            inside.sight.source = HostSight::default();
+            inside.sight.source = MachineSight::default();
         }
     }
 
@@ -242,8 +242,8 @@ impl MigrateWorld {
         let mut inside = self.inside();
         inside.looks.insert(step.to_owned());
         let is_over = inside.looks.len() > LEASE_LOOKS;
-        if let Some(host) = inside.fenced.filter(|_| is_over) {
-            inside.host(host).is_running = false;
+        if let Some(machine) = inside.fenced.filter(|_| is_over) {
+            inside.machine(machine).is_running = false;
         }
         is_over
     }
@@ -307,7 +307,7 @@ impl MigrateWorld {
             if inside.is_own {
                 inside.sight.source.agents = 0;
             } else {
-                inside.sight.source = HostSight::default();
+                inside.sight.source = MachineSight::default();
             }
             inside.sight.operation = "succeeded";
         });
@@ -326,16 +326,16 @@ impl TestWorld for MigrateWorld {
     type Sight = MigrateSight;
 
     fn new(post: &Post) -> Self {
-        let source = HostSight {
+        let source = MachineSight {
             folders: 1,
             is_running: true,
             keys: 1,
-            ..HostSight::default()
+            ..MachineSight::default()
         };
         let sight = MigrateSight {
             place: "source",
             source,
-            target: HostSight::default(),
+            target: MachineSight::default(),
             is_reserved: false,
             tokens: 0,
             state: "down",

@@ -1,9 +1,9 @@
-//! A world of hosts, tokens, folders and processes for the workflows on one node.
+//! A world of machines, tokens, folders and processes for the workflows on one node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use host_domain::ids::{CommandId, HostId, NodeId, OperationId};
+use host_domain::ids::{CommandId, MachineId, NodeId, OperationId};
 use uuid::Uuid;
 
 use super::Post;
@@ -12,11 +12,11 @@ use crate::activity::{Activities, Activity, ActivityContext};
 use crate::error::{ActivityError, Failure};
 use crate::flow::locked;
 use crate::node_activities::{
-    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimHost, CommandAction,
-    CommandRequest, CommandState, CommandStatus, CreateHost, DeleteKeys, DestroyHost,
+    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandAction,
+    CommandRequest, CommandState, CommandStatus, CreateMachine, DeleteKeys, DestroyMachine,
     FailOperation, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
-    MarkTerminated, MarkTerminating, NodeRef, PlanHost, Ready, ReleaseHost, ReportStep,
-    ReserveHost, Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState,
+    MarkTerminated, MarkTerminating, NodeRef, PlanMachine, Ready, ReleaseMachine, ReportStep,
+    ReserveMachine, Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState,
     ValidateInputs, WithdrawCommand,
 };
 
@@ -26,16 +26,16 @@ pub const NODE: NodeRef = NodeRef {
     operation_id: OperationId(Uuid::from_u128(2)),
 };
 
-/// The host of the tests.
+/// The machine of the tests.
 const HOST: Reserved = Reserved {
-    host_id: HostId(Uuid::from_u128(3)),
+    machine_id: MachineId(Uuid::from_u128(3)),
 };
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSight {
-    /// Hosts that the node holds.
-    pub hosts: u32,
+    /// Machines that the node holds.
+    pub reserved: u32,
     /// Machines that a provider keeps for the node.
     pub machines: u32,
     /// Agents on them.
@@ -48,9 +48,9 @@ pub struct NodeSight {
     pub keys: u32,
     /// Keys that are kept for the time after the node.
     pub retired_keys: u32,
-    /// Folders on the host.
+    /// Folders on the machine.
     pub folders: u32,
-    /// Processes on the host.
+    /// Processes on the machine.
     pub processes: u32,
     /// The node's state.
     pub state: &'static str,
@@ -83,7 +83,7 @@ impl NodeWorld {
         locked(&self.inside).is_silent = true;
     }
 
-    /// The host has no agent, and nothing of the node.
+    /// The machine has no agent, and nothing of the node.
     pub fn take_agent_away(&self) {
         locked(&self.inside).is_without_agent = true;
     }
@@ -97,7 +97,7 @@ impl NodeWorld {
     pub fn install(&self) {
         let mut inside = locked(&self.inside);
         inside.sight = NodeSight {
-            hosts: 1,
+            reserved: 1,
             machines: 1,
             agents: 1,
             plans: 1,
@@ -176,15 +176,15 @@ impl NodeWorld {
     }
 
     fn on_machines(&self, activities: &mut Activities) {
-        self.on(activities, ClaimHost, |inside, _| {
-            inside.sight.hosts = 1;
+        self.on(activities, ClaimMachine, |inside, _| {
+            inside.sight.reserved = 1;
             HOST
         });
-        self.on(activities, PlanHost, |inside, _| {
+        self.on(activities, PlanMachine, |inside, _| {
             inside.sight.plans = 1;
             inside.sight.tokens = 1;
         });
-        self.on(activities, CreateHost, |inside, _| {
+        self.on(activities, CreateMachine, |inside, _| {
             assert_eq!(inside.sight.plans, 1, "nothing is made without a plan");
             inside.sight.machines = 1;
         });
@@ -195,9 +195,9 @@ impl NodeWorld {
             );
             inside.sight.agents = 1;
         });
-        self.on(activities, DestroyHost, |inside, _| {
+        self.on(activities, DestroyMachine, |inside, _| {
             inside.sight = NodeSight {
-                hosts: 0,
+                reserved: 0,
                 machines: 0,
                 agents: 0,
                 plans: 0,
@@ -257,12 +257,12 @@ impl TestWorld for NodeWorld {
             inside.steps.push((report.step, report.state));
         });
         self.on(&mut activities, ValidateInputs, |_, _| ());
-        self.on(&mut activities, ReserveHost, |inside, _| {
-            inside.sight.hosts = 1;
+        self.on(&mut activities, ReserveMachine, |inside, _| {
+            inside.sight.reserved = 1;
             HOST
         });
-        self.on(&mut activities, ReleaseHost, |inside, _| {
-            inside.sight.hosts = 0;
+        self.on(&mut activities, ReleaseMachine, |inside, _| {
+            inside.sight.reserved = 0;
         });
         self.on(&mut activities, GenerateKeys, |inside, _| {
             inside.sight.keys = 1;

@@ -1,14 +1,14 @@
-//! Rotation of what a process prints, by copy and truncate.
+//! Rotates the log of a process by copying and truncating it.
 //!
-//! The process keeps its file open for appending, also when the agent is gone, so the file can't be exchanged:
-//! its content is copied away and the file cut to nothing. What is printed between the two is lost.
+//! The process keeps its log open, so the agent can't replace the file. Output between the copy and the truncation is
+//! lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::node_root::{LOGS_DIR, NodeRoot};
 
-/// Rotates the log when it is larger than `bytes_max`; `files` is the number kept, the present one included.
+/// Rotates the log when it is larger than `bytes_max`. `files` is the number of files to keep, including the current one.
 pub(crate) fn rotate(root: &NodeRoot, name: &str, bytes_max: u64, files: u32) -> io::Result<bool> {
     let path = numbered(name, 0);
     let bytes = match root.dir.metadata(&path) {
@@ -56,7 +56,7 @@ mod tests {
     use crate::layout::Layout;
 
     #[test]
-    fn full_logs_move_on_and_the_oldest_goes() {
+    fn full_logs_are_rotated_and_the_oldest_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::open(dir.path()).unwrap();
         let root = NodeRoot::create(&layout, NodeId(uuid::Uuid::now_v7())).unwrap();

@@ -1,8 +1,7 @@
-//! Starting a process so that it outlives the agent and can't be started twice.
+//! Starts a process so that it outlives the agent and never runs twice.
 //!
-//! The trick: an exclusively locked file becomes the process's standard input. It reads as empty, like /dev/null,
-//! and the kernel holds the lock exactly as long as the process or a descendant has it open. "Is it running" is
-//! therefore "can't the lock be taken", which no crash of the agent can make untrue.
+//! The process gets its lock as standard input. It runs exactly when nobody else can take the lock, whatever happens to
+//! the agent.
 
 use std::fs::File;
 use std::io;
@@ -12,50 +11,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use tokio::process::{Child, Command};
 
-use super::find::{self, MARKER};
-use super::record::{self, PidRecord, ProcessSpec};
-use crate::guard::GUARD_COMMAND;
+use super::guard::GUARD_COMMAND;
+use super::spec::{self, PidRecord, ProcessSpec};
 use crate::node_root::{LOGS_DIR, NodeRoot};
+use crate::process_group::{self, MARKER, marker_value};
 use crate::{lease, time};
 
-/// Where programs are looked for when the agent itself has no PATH.
+/// The PATH of processes when the agent itself has none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Tries when the program's file is still open for writing somewhere.
-const BUSY_TRIES: u32 = 20;
+/// Attempts while another process still has the program's file open for writing.
+const BUSY_ATTEMPTS: u32 = 20;
 
-/// The lock of a process.
-pub(crate) enum Lock {
-    /// Nobody runs; whoever gets the file as input does from now on.
-    Free(File),
-    /// Somebody runs.
-    Held,
-}
-
-/// Takes a process's lock if it is free.
-pub(crate) fn take_lock(root: &NodeRoot, path: &Path) -> io::Result<Lock> {
-    root.dir.open_with(
-        path,
-        OpenOptions::new().write(true).create(true).mode(0o600),
-    )?;
-    // Opened again for reading only: the process must not be able to write to it.
-    let file = root.dir.open(path)?.into_std();
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock::Free(file)),
-        Err(Errno::WOULDBLOCK) => Ok(Lock::Held),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The value of the marker variable for a process.
-pub(crate) fn marker(root: &NodeRoot, name: &str) -> String {
-    format!("{MARKER}={}/{name}", root.id)
-}
-
-/// Runs the process, under a guard when it holds keys. `lock` becomes its input.
+/// Runs the process, under a guard when the node holds keys. `lock` becomes its standard input.
 pub(crate) async fn spawn(
     root: &NodeRoot,
     spec: &ProcessSpec,
@@ -65,44 +34,44 @@ pub(crate) async fn spawn(
     let program = program(root, spec, guard)?;
     let mut command = command(root, spec, program)?;
     command.stdin(Stdio::from(lock));
-    let mut tries = 0;
+    let mut attempt = 0;
     let child = loop {
         match command.spawn() {
-            // A binary that was written a moment ago may still be open in a child that another thread is
-            // just forking; that passes within milliseconds.
+            // A child that another thread is just forking may still have a fresh binary open for writing. This takes
+            // milliseconds.
             Err(error)
-                if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
+                if error.kind() == io::ErrorKind::ExecutableFileBusy && attempt < BUSY_ATTEMPTS =>
             {
-                tries += 1;
+                attempt += 1;
                 time::sleep(Duration::from_millis(50)).await;
             }
-            other => break other.context("the system refused to run it")?,
+            other => break other.context("the operating system refused to run it")?,
         }
     };
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    let pid = pid.context("it ended before it had a pid")?;
-    if let Some(stat) = find::stat(pid) {
-        let seen = PidRecord {
+    let pid = pid.context("it exited before the agent read its pid")?;
+    if let Some(stat) = process_group::stat(pid) {
+        let record = PidRecord {
             pid,
             start_ticks: stat.start_ticks,
             at_ms: time::now().0,
         };
-        record::save_pid(root, &spec.name, seen).context("its pid can't be written down")?;
+        spec::save_pid(root, &spec.name, record).context("the agent can't write its pid file")?;
     }
     Ok((child, pid))
 }
 
-/// What is run, without the process's own arguments.
+/// The program to run, without the process's own arguments.
 fn program(root: &NodeRoot, spec: &ProcessSpec, guard: Option<&Path>) -> anyhow::Result<Command> {
     let process = root.path.join(&spec.command);
     if !lease::is_leased(root) {
         return Ok(Command::new(process));
     }
-    // The guard would only say so in the process's log.
-    std::fs::metadata(&process).context("the system refused to run it")?;
+    // The guard could report a missing program only in the process's log.
+    std::fs::metadata(&process).context("the operating system refused to run it")?;
     let guard = match guard {
         Some(guard) => guard.to_owned(),
-        None => std::env::current_exe().context("this program's own file can't be found")?,
+        None => std::env::current_exe().context("the agent can't find its own program file")?,
     };
     let mut command = Command::new(guard);
     command
@@ -121,11 +90,9 @@ fn command(root: &NodeRoot, spec: &ProcessSpec, mut command: Command) -> anyhow:
             &log,
             OpenOptions::new().append(true).create(true).mode(0o640),
         )
-        .context("its log can't be opened")?
+        .context("the agent can't open its log")?
         .into_std();
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let marker = marker(root, &spec.name);
-    let (key, value) = marker.split_once('=').unwrap_or((MARKER, ""));
     command
         .args(&spec.args)
         .current_dir(&root.path)
@@ -133,7 +100,7 @@ fn command(root: &NodeRoot, spec: &ProcessSpec, mut command: Command) -> anyhow:
         .env("PATH", path)
         .env("HOME", &root.path)
         .envs(&spec.env)
-        .env(key, value)
+        .env(MARKER, marker_value(root, &spec.name))
         .process_group(0)
         .kill_on_drop(false)
         .stdout(Stdio::from(output.try_clone()?))

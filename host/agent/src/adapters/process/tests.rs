@@ -1,13 +1,15 @@
-//! Supervision of real processes; what needs an agent's death is in the integration tests.
+//! Supervision of real processes. The integration tests cover the death of an agent.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
+use proto::v1::process::RestartPolicy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::adapters::Adapters;
 use crate::layout::Layout;
+use crate::process_group::{Lock, kill_marked, marker, take_lock};
 use crate::time;
 
 struct Bed {
@@ -38,30 +40,37 @@ impl Bed {
     fn parts(layout: &Layout) -> (Arc<EventLog>, Tasks, Supervisor) {
         let events = Arc::new(EventLog::open(layout.events()).unwrap());
         let tasks = Tasks::new(CancellationToken::new());
-        let supervisor = Supervisor::new(Arc::clone(&events), None, tasks.clone());
+        let supervisor = Supervisor::new(&AdapterParts {
+            events: Arc::clone(&events),
+            guard: None,
+            tasks: tasks.clone(),
+        });
         (events, tasks, supervisor)
     }
 
-    /// Ends this supervisor and begins another on the same folder.
+    /// Ends this supervisor and starts another one on the same folder.
     async fn succeed(&mut self) {
         self.tasks.end().await;
         (self.events, self.tasks, self.supervisor) = Self::parts(&self.layout);
-        self.supervisor.resume(&self.root).unwrap();
+        for record in Adapters::records(&self.root).unwrap() {
+            self.supervisor.resume(&self.root, record).unwrap();
+        }
     }
 
-    fn spec(script: &str) -> ProcessSpec {
-        ProcessSpec {
+    fn process(script: &str) -> pb::Process {
+        pb::Process {
             name: "p".to_owned(),
-            command: "/bin/sh".into(),
+            adapter: "process".to_owned(),
+            command: "/bin/sh".to_owned(),
             args: vec!["-c".to_owned(), script.to_owned()],
-            env: BTreeMap::new(),
-            restart: RestartPolicy::Always,
+            restart: RestartPolicy::Always.into(),
             backoff_ms: 10,
             backoff_max_ms: 50,
             restarts_max: 3,
             stop_grace_ms: 300,
             log_bytes_max: 1_000,
             log_files: 3,
+            ..Default::default()
         }
     }
 
@@ -98,7 +107,7 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        kill_marked(&spawn::marker(&self.root, "p"));
+        kill_marked(&marker(&self.root, "p"));
     }
 }
 
@@ -111,12 +120,12 @@ fn kill(status: &Status, signal: Signal) {
 async fn a_process_runs_and_stops_with_its_descendants() {
     let bed = Bed::new();
     bed.supervisor
-        .start(&bed.root, Bed::spec("sleep 1000 & sleep 1000"))
+        .start(&bed.root, &Bed::process("sleep 1000 & sleep 1000"))
         .await
         .unwrap();
     let status = bed.wait("running", |s| s.state == State::Running).await;
     bed.supervisor
-        .start(&bed.root, Bed::spec("sleep 1000 & sleep 1000"))
+        .start(&bed.root, &Bed::process("sleep 1000 & sleep 1000"))
         .await
         .unwrap();
     assert_eq!(bed.supervisor.status(bed.root.id, "p").pid, status.pid);
@@ -132,7 +141,7 @@ async fn a_process_that_ignores_sigterm_or_is_frozen_is_killed() {
     bed.supervisor
         .start(
             &bed.root,
-            Bed::spec("trap '' TERM; while :; do sleep 1; done"),
+            &Bed::process("trap '' TERM; while :; do sleep 1; done"),
         )
         .await
         .unwrap();
@@ -140,7 +149,7 @@ async fn a_process_that_ignores_sigterm_or_is_frozen_is_killed() {
     assert!(bed.is_free());
 
     bed.supervisor
-        .start(&bed.root, Bed::spec("sleep 1000"))
+        .start(&bed.root, &Bed::process("sleep 1000"))
         .await
         .unwrap();
     let status = bed.wait("running", |s| s.state == State::Running).await;
@@ -157,7 +166,7 @@ async fn a_process_that_ignores_sigterm_or_is_frozen_is_killed() {
 async fn a_killed_process_comes_back_and_a_hopeless_one_is_given_up() {
     let bed = Bed::new();
     bed.supervisor
-        .start(&bed.root, Bed::spec("sleep 1000"))
+        .start(&bed.root, &Bed::process("sleep 1000"))
         .await
         .unwrap();
     let first = bed.wait("running", |s| s.state == State::Running).await;
@@ -172,7 +181,7 @@ async fn a_killed_process_comes_back_and_a_hopeless_one_is_given_up() {
     );
 
     bed.supervisor
-        .start(&bed.root, Bed::spec("exit 3"))
+        .start(&bed.root, &Bed::process("exit 3"))
         .await
         .unwrap();
     let status = bed.wait("given up", |s| s.state == State::Failed).await;
@@ -191,11 +200,11 @@ async fn restart_policies_hold() {
         (RestartPolicy::OnFailure, "exit 0", State::Stopped),
     ] {
         let bed = Bed::new();
-        let spec = ProcessSpec {
-            restart,
-            ..Bed::spec(script)
+        let process = pb::Process {
+            restart: restart.into(),
+            ..Bed::process(script)
         };
-        bed.supervisor.start(&bed.root, spec).await.unwrap();
+        bed.supervisor.start(&bed.root, &process).await.unwrap();
         let status = bed
             .wait(script, |s| s.state == state && s.pid.is_none())
             .await;
@@ -208,7 +217,7 @@ async fn a_new_agent_finds_the_process_by_its_pid_or_by_its_marker() {
     for forget in [false, true] {
         let mut bed = Bed::new();
         bed.supervisor
-            .start(&bed.root, Bed::spec("sleep 1000"))
+            .start(&bed.root, &Bed::process("sleep 1000"))
             .await
             .unwrap();
         let first = bed.wait("running", |s| s.state == State::Running).await;
@@ -232,11 +241,11 @@ async fn a_new_agent_finds_the_process_by_its_pid_or_by_its_marker() {
 async fn a_new_agent_starts_what_should_run_and_leaves_what_was_stopped() {
     let mut bed = Bed::new();
     bed.supervisor
-        .start(&bed.root, Bed::spec("sleep 1000"))
+        .start(&bed.root, &Bed::process("sleep 1000"))
         .await
         .unwrap();
     bed.tasks.end().await;
-    kill_marked(&spawn::marker(&bed.root, "p"));
+    kill_marked(&marker(&bed.root, "p"));
     bed.succeed().await;
     bed.wait("started again", |s| s.state == State::Running)
         .await;
@@ -247,7 +256,7 @@ async fn a_new_agent_starts_what_should_run_and_leaves_what_was_stopped() {
     assert!(bed.is_free());
     assert_eq!(bed.kinds().len(), n_events);
     bed.supervisor.remove(&bed.root, "p").await.unwrap();
-    assert!(Supervisor::records(&bed.root).unwrap().is_empty());
+    assert!(Adapters::records(&bed.root).unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -255,7 +264,7 @@ async fn what_a_process_prints_is_kept_and_rotated() {
     let bed = Bed::new();
     let script = "while :; do echo 0123456789012345678901234567890123456789; sleep 0.005; done";
     bed.supervisor
-        .start(&bed.root, Bed::spec(script))
+        .start(&bed.root, &Bed::process(script))
         .await
         .unwrap();
     let end = time::now().plus(Duration::from_secs(10));
@@ -277,13 +286,13 @@ async fn what_a_process_prints_is_kept_and_rotated() {
 #[tokio::test]
 async fn a_command_that_does_not_exist_is_an_error_that_names_it() {
     let bed = Bed::new();
-    let spec = ProcessSpec {
+    let process = pb::Process {
         command: "bin/nothing".into(),
-        ..Bed::spec("")
+        ..Bed::process("")
     };
     let error = bed
         .supervisor
-        .start(&bed.root, spec)
+        .start(&bed.root, &process)
         .await
         .unwrap_err()
         .to_string();

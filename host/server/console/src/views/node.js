@@ -82,7 +82,7 @@ function Facts({ node }) {
     <h2 id="facts">About</h2>
     <dl class="pairs">
       <dt>Chain</dt><dd>${node.chain} · ${node.node_type}</dd>
-      ${node.placement && html`<dt>Placed</dt><dd>${[node.placement.provider, node.placement.region, node.placement.host_ip].filter(Boolean).join(" · ")}</dd>`}
+      ${node.placement && html`<dt>Placed</dt><dd>${[node.placement.provider, node.placement.region, node.placement.machine_ip].filter(Boolean).join(" · ")}</dd>`}
       ${ports.map(([name, port]) => html`<dt key=${name}>Port ${name}</dt><dd class="number">${port}</dd>`)}
       ${versions.map(([name, version]) => html`<dt key=${name}>${name}</dt><dd>${version}</dd>`)}
       ${inputs.map(([name, value]) => html`<dt key=${name}>${words(name)}</dt><dd>${value}</dd>`)}

@@ -1,5 +1,6 @@
 //! Nodes as the API shows them. Where a node runs is shown to admins only.
 
+use host_domain::heartbeat::ProcessStatus;
 use host_domain::time::Millis;
 use host_wire::values::time;
 use host_wire::{HealthView, NodeEventView, NodeView, PendingHealth, ProcessView};
@@ -42,10 +43,10 @@ pub(super) fn node_view(details: NodeDetails, is_admin: bool) -> NodeView {
     }
 }
 
-fn process_view(process: crate::ops::ProcessView) -> ProcessView {
+fn process_view(process: ProcessStatus) -> ProcessView {
     ProcessView {
         name: process.name,
-        state: process.state,
+        state: process.state.to_string(),
         pid: process.pid,
         restarts: process.restarts,
         started_at: time(Millis(process.started_at_ms)),

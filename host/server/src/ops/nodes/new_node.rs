@@ -137,8 +137,8 @@ fn place(
         provider: name,
         instance_type: instance_type(provider, term).to_owned(),
         region,
-        host_id: None,
-        host_ip: None,
+        machine_id: None,
+        machine_ip: None,
     })
 }
 

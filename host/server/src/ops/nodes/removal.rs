@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::ops::audit::audit;
 use crate::ops::operations::{begin_undo, log_operation};
 use crate::ops::{OpError, Principal};
-use crate::store::{Tx, retried};
+use host_store::{Tx, retried};
 
 /// How the removal of a node stands in the transaction that asked for it.
 #[derive(Clone, Debug)]

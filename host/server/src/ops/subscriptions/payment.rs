@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::ops::audit::audit;
 use crate::ops::nodes::{Wish, begin_node, insert_begun};
 use crate::ops::{OpError, Principal, SubscriptionDetails};
-use crate::store::{SubscriptionPayment, retried};
+use host_store::{SubscriptionPayment, retried};
 
 /// Longest name of a payment.
 const PAYMENT_ID_CHARS_MAX: usize = 128;
@@ -109,8 +109,8 @@ impl App {
                 provider: subscription.provider.clone(),
                 instance_type: subscription.instance_type.clone(),
                 region: subscription.region.clone(),
-                host_id: None,
-                host_ip: None,
+                machine_id: None,
+                machine_ip: None,
             },
             inputs: subscription.inputs.clone(),
         };

@@ -12,7 +12,7 @@ use crate::ops::audit::audit;
 use crate::ops::live::{LiveData, SubscriptionMoved};
 use crate::ops::nodes::{Asked, begin_removal};
 use crate::ops::{OpError, Principal, Removal};
-use crate::store::Tx;
+use host_store::Tx;
 
 /// A subscription and its node as they are until the transaction ends: nobody else changes them meanwhile.
 pub(crate) struct Held {

@@ -6,9 +6,9 @@ use host_domain::subscription::SubscriptionState as S;
 
 use super::*;
 use crate::ops::{Change, change_node};
-use crate::store::{NodeFilter, OperationFilter};
 use crate::test_bed::Bed;
 use crate::test_bed::subscriptions::{DAY_S, TERM, admin};
+use host_store::{NodeFilter, OperationFilter};
 
 /// Nodes, and operations that make them.
 async fn made(bed: &Bed) -> (usize, usize) {

@@ -1,7 +1,7 @@
 //! Rounds on a real database: what a node left behind is given back, or an operator is told once.
 
-use host_domain::agent::Host;
-use host_domain::ids::{HostId, OperationId};
+use host_domain::agent::Machine;
+use host_domain::ids::{MachineId, OperationId};
 use host_domain::incident::{IncidentState, category};
 use host_domain::migration::NodeMigration;
 use host_domain::node::{Node, NodeState, Placement};
@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::*;
 use crate::test_bed::Bed;
 
-async fn host(bed: &Bed, name: &str) -> HostId {
-    let host = Host {
-        id: HostId(Uuid::now_v7()),
+async fn machine(bed: &Bed, name: &str) -> MachineId {
+    let machine = Machine {
+        id: MachineId(Uuid::now_v7()),
         name: name.to_owned(),
         provider: "local".to_owned(),
         region: "here".to_owned(),
@@ -21,35 +21,35 @@ async fn host(bed: &Bed, name: &str) -> HostId {
         created_at: bed.app.clock.now(),
     };
     let mut tx = bed.app.db.begin().await.unwrap();
-    tx.insert_host(&host).await.unwrap();
+    tx.insert_machine(&machine).await.unwrap();
     tx.commit().await.unwrap();
-    host.id
+    machine.id
 }
 
-/// Puts a node of a provider on a host, and lets it claim both.
-async fn place(bed: &Bed, node: &Node, provider: &str, on: HostId, claims: &[HostId]) {
+/// Puts a node of a provider on a machine, and lets it claim both.
+async fn place(bed: &Bed, node: &Node, provider: &str, on: MachineId, claims: &[MachineId]) {
     let placement = Placement {
         provider: provider.to_owned(),
-        host_id: Some(on),
+        machine_id: Some(on),
         ..Placement::default()
     };
     let mut tx = bed.app.db.begin().await.unwrap();
     tx.set_placement(node.id, &placement).await.unwrap();
-    for host in claims {
+    for machine in claims {
         let now = bed.app.clock.now();
-        assert!(tx.claim_host(*host, node.id, now).await.unwrap());
+        assert!(tx.claim_machine(*machine, node.id, now).await.unwrap());
     }
     tx.commit().await.unwrap();
 }
 
-async fn is_claimed(bed: &Bed, host: HostId) -> bool {
-    bed.app.db.host_claim(host).await.unwrap().is_some()
+async fn is_claimed(bed: &Bed, machine: MachineId) -> bool {
+    bed.app.db.machine_claim(machine).await.unwrap().is_some()
 }
 
 #[tokio::test]
 async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once() {
     let bed = Bed::new().await;
-    let (machine, working) = (host(&bed, "left").await, host(&bed, "at-work").await);
+    let (machine, working) = (machine(&bed, "left").await, machine(&bed, "at-work").await);
     let failed = bed.node(NodeState::Failed).await;
     place(&bed, &failed, "unknown", machine, &[machine]).await;
     let live = bed.node(NodeState::Healthy).await;
@@ -78,7 +78,7 @@ async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once(
     round(bed.app.clone()).await.unwrap();
     assert!(!is_claimed(&bed, machine).await);
     let node = bed.app.db.node(failed.id).await.unwrap().unwrap();
-    assert_eq!(node.placement.host_id, None);
+    assert_eq!(node.placement.machine_id, None);
     assert_eq!(bed.incidents().await[0].state, IncidentState::Resolved);
     assert!(
         is_claimed(&bed, working).await,
@@ -89,7 +89,7 @@ async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once(
 #[tokio::test]
 async fn the_machine_that_a_node_has_left_is_given_back_only_when_its_migration_is_over() {
     let bed = Bed::new().await;
-    let (old, new) = (host(&bed, "old").await, host(&bed, "new").await);
+    let (old, new) = (machine(&bed, "old").await, machine(&bed, "new").await);
     let node = bed.node(NodeState::Healthy).await;
     place(&bed, &node, "local", new, &[old, new]).await;
     let migration = begin(&bed, &node, old, new).await;
@@ -108,10 +108,10 @@ async fn the_machine_that_a_node_has_left_is_given_back_only_when_its_migration_
     assert!(!is_claimed(&bed, old).await);
     assert!(is_claimed(&bed, new).await, "the node is on it");
     let node = bed.app.db.node(node.id).await.unwrap().unwrap();
-    assert_eq!(node.placement.host_id, Some(new));
+    assert_eq!(node.placement.machine_id, Some(new));
 }
 
-async fn begin(bed: &Bed, node: &Node, source: HostId, target: HostId) -> NodeMigration {
+async fn begin(bed: &Bed, node: &Node, source: MachineId, target: MachineId) -> NodeMigration {
     let now = bed.app.clock.now();
     let operation = Operation {
         id: OperationId(Uuid::now_v7()),

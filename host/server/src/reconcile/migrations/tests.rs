@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use host_domain::agent::{Agent, Host};
-use host_domain::ids::{AgentId, HostId};
+use host_domain::agent::{Agent, Machine};
+use host_domain::ids::{AgentId, MachineId};
 use host_domain::migration::NodeMigration;
 use host_domain::node::Placement;
 use uuid::Uuid;
@@ -14,11 +14,11 @@ use crate::test_bed::Bed;
 /// Six minutes: longer than the grace.
 const LONG_S: i64 = 360;
 
-/// A host with an agent that beats now.
-async fn host(bed: &Bed, name: &str) -> (HostId, AgentId) {
+/// A machine with an agent that beats now.
+async fn machine(bed: &Bed, name: &str) -> (MachineId, AgentId) {
     let now = bed.app.clock.now();
-    let host = Host {
-        id: HostId(Uuid::now_v7()),
+    let machine = Machine {
+        id: MachineId(Uuid::now_v7()),
         name: name.to_owned(),
         provider: "byo".to_owned(),
         region: "byo".to_owned(),
@@ -27,7 +27,7 @@ async fn host(bed: &Bed, name: &str) -> (HostId, AgentId) {
     };
     let agent = Agent {
         id: AgentId(Uuid::now_v7()),
-        host_id: host.id,
+        machine_id: machine.id,
         name: name.to_owned(),
         version: "1".to_owned(),
         certificate_not_after: now.plus(Duration::from_hours(1)),
@@ -36,18 +36,18 @@ async fn host(bed: &Bed, name: &str) -> (HostId, AgentId) {
         created_at: now,
     };
     let mut tx = bed.app.db.begin().await.unwrap();
-    tx.insert_host(&host).await.unwrap();
+    tx.insert_machine(&machine).await.unwrap();
     tx.insert_agent(&agent).await.unwrap();
     tx.commit().await.unwrap();
-    (host.id, agent.id)
+    (machine.id, agent.id)
 }
 
-async fn node_on(bed: &Bed, host: HostId, state: NodeState) -> Node {
+async fn node_on(bed: &Bed, machine: MachineId, state: NodeState) -> Node {
     let node = bed.node(state).await;
     let placement = Placement {
         provider: "local".to_owned(),
         region: "here".to_owned(),
-        host_id: Some(host),
+        machine_id: Some(machine),
         ..Placement::default()
     };
     let mut tx = bed.app.db.begin().await.unwrap();
@@ -78,8 +78,8 @@ async fn open(bed: &Bed) -> Vec<String> {
 #[tokio::test]
 async fn a_node_that_stays_down_is_moved_once_and_only_after_the_grace() {
     let bed = Bed::new().await;
-    let (old, _) = host(&bed, "old").await;
-    let (new, agent) = host(&bed, "new").await;
+    let (old, _) = machine(&bed, "old").await;
+    let (new, agent) = machine(&bed, "new").await;
     let node = node_on(&bed, old, NodeState::Down).await;
     for _ in 0..8 {
         node_on(&bed, new, NodeState::Healthy).await;
@@ -103,8 +103,8 @@ async fn a_node_that_stays_down_is_moved_once_and_only_after_the_grace() {
 #[tokio::test]
 async fn nobody_is_moved_while_a_third_of_a_region_is_silent_and_an_operator_is_told_once() {
     let bed = Bed::new().await;
-    let (old, _) = host(&bed, "old").await;
-    let (_, agent) = host(&bed, "new").await;
+    let (old, _) = machine(&bed, "old").await;
+    let (_, agent) = machine(&bed, "new").await;
     let mut nodes = Vec::new();
     for number in 0..9 {
         let state = if number < 3 {
@@ -138,8 +138,8 @@ async fn nobody_is_moved_while_a_third_of_a_region_is_silent_and_an_operator_is_
 #[tokio::test]
 async fn a_node_that_nobody_can_take_is_told_of_once_and_moved_when_somebody_can() {
     let bed = Bed::new().await;
-    let (old, _) = host(&bed, "old").await;
-    let (_, agent) = host(&bed, "silent").await;
+    let (old, _) = machine(&bed, "old").await;
+    let (_, agent) = machine(&bed, "silent").await;
     node_on(&bed, old, NodeState::Down).await;
     bed.wait(LONG_S);
     for _ in 0..2 {
@@ -154,8 +154,8 @@ async fn a_node_that_nobody_can_take_is_told_of_once_and_moved_when_somebody_can
 #[tokio::test]
 async fn a_node_is_left_alone_for_an_hour_after_a_migration() {
     let bed = Bed::new().await;
-    let (old, _) = host(&bed, "old").await;
-    let (_, agent) = host(&bed, "new").await;
+    let (old, _) = machine(&bed, "old").await;
+    let (_, agent) = machine(&bed, "new").await;
     let node = node_on(&bed, old, NodeState::Down).await;
     bed.wait(LONG_S);
     beats(&bed, agent).await;

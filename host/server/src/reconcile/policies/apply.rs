@@ -11,7 +11,7 @@ use host_domain::notification::node_labels;
 use super::Round;
 use super::said::Said;
 use crate::ops::{Change, OpError, Subject, change_nodes, raise, resolve};
-use crate::store::{FoundHealth, JudgedNode, Tx};
+use host_store::{FoundHealth, JudgedNode, Tx};
 
 /// What a verdict changes.
 pub(super) struct Effect<'a> {

@@ -12,7 +12,7 @@ use super::said::{Joined, Said};
 use crate::catalogue::ActivePolicy;
 use crate::guard::Trouble;
 use crate::ops::OpError;
-use crate::store::JudgedNode;
+use host_store::JudgedNode;
 
 /// Samples of one node and name that a window holds; the newest count.
 const SAMPLES_MAX: u32 = 2_000;

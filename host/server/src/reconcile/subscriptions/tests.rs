@@ -7,9 +7,9 @@ use host_domain::time::{Clock as _, Millis};
 
 use super::*;
 use crate::ops::OperationFilter;
-use crate::store::Fence;
 use crate::test_bed::Bed;
 use crate::test_bed::subscriptions::{DAY_S, admin};
+use host_store::Fence;
 
 async fn state(bed: &Bed, id: SubscriptionId) -> S {
     bed.read(id).await.state
@@ -146,9 +146,7 @@ async fn a_suspended_subscription_is_left_alone_and_ends_by_an_admin() {
 async fn a_row_that_can_not_be_read_keeps_nobody_waiting() {
     let bed = Bed::new().await;
     let (first, bad, last) = (bed.unpaid().await, bed.unpaid().await, bed.unpaid().await);
-    let mut tx = bed.app.db.begin().await.unwrap();
-    tx.spoil_subscription(bad.id).await.unwrap();
-    tx.commit().await.unwrap();
+    bed.spoil_subscription(bad.id).await;
     bed.wait(DAY_S);
     for _ in 0..2 {
         round(bed.app.clone()).await.unwrap();

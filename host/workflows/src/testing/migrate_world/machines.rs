@@ -1,10 +1,10 @@
-//! What the world does when a machine of the node's own is asked for; shared hosts are only kept for it.
+//! What the world does when a machine of the node's own is asked for; shared machines are only kept for it.
 
-use super::{HostSight, MigrateWorld, ROUTE, TARGET};
+use super::{MachineSight, MigrateWorld, ROUTE, TARGET};
 use crate::activity::Activities;
 use crate::migrate_activities::{ClaimTarget, DestroyTarget, Target};
 use crate::node_activities::{
-    BootstrapAgent, CheckAgent, CreateHost, PlanHost, Ready, RevokeEnrolmentToken,
+    BootstrapAgent, CheckAgent, CreateMachine, PlanMachine, Ready, RevokeEnrolmentToken,
 };
 
 impl MigrateWorld {
@@ -17,18 +17,18 @@ impl MigrateWorld {
                 is_own: inside.is_own,
             }
         });
-        self.on(activities, PlanHost, |inside, host| {
-            assert_eq!(host.host_id, TARGET);
+        self.on(activities, PlanMachine, |inside, machine| {
+            assert_eq!(machine.machine_id, TARGET);
             inside.sight.target.plans = 1;
             inside.sight.tokens = 1;
         });
-        self.on(activities, CreateHost, |inside, host| {
-            let machine = inside.host(host.host_id);
+        self.on(activities, CreateMachine, |inside, machine| {
+            let machine = inside.machine(machine.machine_id);
             assert_eq!(machine.plans, 1, "nothing is made without a plan");
             machine.machines = 1;
         });
-        self.on(activities, BootstrapAgent, |inside, host| {
-            let machine = inside.host(host.host_id);
+        self.on(activities, BootstrapAgent, |inside, machine| {
+            let machine = inside.machine(machine.machine_id);
             assert_eq!(machine.machines, 1, "there is nothing to put an agent on");
             machine.agents = 1;
         });
@@ -48,7 +48,7 @@ impl MigrateWorld {
             assert_ne!(sight.place, "target", "the node is on it");
             sight.is_reserved = false;
             if inside.is_own {
-                sight.target = HostSight::default();
+                sight.target = MachineSight::default();
             }
         });
     }

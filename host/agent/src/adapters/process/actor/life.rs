@@ -1,40 +1,43 @@
-//! Beginning and ending a process: everything that takes, finds or waits for its lock.
+//! Starts and ends a process: everything that takes, finds or waits for its lock.
 
 use std::io;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::super::alive::{Alive, Exit};
-use super::super::record::ProcessSpec;
-use super::super::spawn::{self, Lock, marker, take_lock};
-use super::super::{ProcessError, find};
-use super::{Actor, Phase, REST_GRACE};
+use super::super::ProcessError;
+use super::super::live::{Exit, LiveProcess};
+use super::super::spawn;
+use super::super::spec::ProcessSpec;
+use super::{Actor, DESCENDANTS_GRACE, Phase};
+use crate::process_group::{Lock, kill_marked, marker, take_lock};
 use crate::{lease, time};
 
-/// How long the end of a killed process may take.
+/// How long a killed process may take to end.
 const KILL_MAX: Duration = Duration::from_secs(10);
-/// How long a lock may look held by a fork that has not yet become its own program.
+/// How long a fork that has not yet executed its own program may hold the lock.
 const FORK_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
 impl Actor {
-    /// Starts the process, or takes over the one that runs already.
+    /// Starts the process, or adopts it if it runs already.
     pub(super) async fn launch(
         &mut self,
         spec: &ProcessSpec,
         kind: &'static str,
     ) -> Result<(), ProcessError> {
-        let lock = match take_lock(&self.root, &self.lock_path()).map_err(|e| self.broken(e))? {
+        let lock = match take_lock(&self.root, &self.lock_path())
+            .map_err(|e| self.record_error(e))?
+        {
             Lock::Free(lock) => Some(lock),
-            Lock::Held => match Alive::adopt(&self.root, &self.name) {
-                Some(alive) => {
-                    let pid = alive.pid.unwrap_or_default();
-                    self.phase = Phase::Alive(Box::new(alive));
-                    self.tell("process_adopted", &format!("found running with pid {pid}"));
+            Lock::Held => match LiveProcess::adopt(&self.root, &self.name) {
+                Some(live) => {
+                    let pid = live.pid.unwrap_or_default();
+                    self.phase = Phase::Running(Box::new(live));
+                    self.record_event("process_adopted", &format!("found running with pid {pid}"));
                     None
                 }
-                None => self.clear_rest().await?,
+                None => self.end_descendants().await?,
             },
         };
         let Some(lock) = lock else { return Ok(()) };
@@ -49,62 +52,62 @@ impl Actor {
             command: spec.command.display().to_string(),
             source,
         })?;
-        self.phase = Phase::Alive(Box::new(Alive::child(child, pid)));
-        self.tell(kind, &format!("runs with pid {pid}"));
+        self.phase = Phase::Running(Box::new(LiveProcess::child(child, pid)));
+        self.record_event(kind, &format!("runs with pid {pid}"));
         Ok(())
     }
 
-    /// Ends descendants whose leader is gone. `None` when the lock stays held by somebody who can't be seen.
-    async fn clear_rest(&mut self) -> Result<Option<std::fs::File>, ProcessError> {
+    /// Ends descendants whose leader has ended. `None` when a process that the agent can't find keeps the lock.
+    async fn end_descendants(&mut self) -> Result<Option<std::fs::File>, ProcessError> {
         if let Lock::Free(lock) = self
             .lock_within(FORK_MAX)
             .await
-            .map_err(|e| self.broken(e))?
+            .map_err(|e| self.record_error(e))?
         {
             return Ok(Some(lock));
         }
-        find::kill_marked(&marker(&self.root, &self.name));
+        kill_marked(&marker(&self.root, &self.name));
         match self
             .lock_within(KILL_MAX)
             .await
-            .map_err(|e| self.broken(e))?
+            .map_err(|e| self.record_error(e))?
         {
             Lock::Free(lock) => Ok(Some(lock)),
             Lock::Held => {
-                self.phase = Phase::Alive(Box::new(Alive::unknown()));
-                self.tell(
+                self.phase = Phase::Running(Box::new(LiveProcess::unknown()));
+                self.record_event(
                     "process_adopted",
-                    "its lock is held, but it can't be seen; it is left alone",
+                    "holds its lock, but the agent can't find it and leaves it running",
                 );
                 Ok(None)
             }
         }
     }
 
-    /// SIGTERM, the grace, SIGKILL, and the proof that nobody holds the lock.
+    /// Sends SIGTERM, waits for the grace period, sends SIGKILL, and verifies that no process holds the lock.
     pub(super) async fn end(
         &self,
-        alive: &mut Alive,
+        live: &mut LiveProcess,
         grace: Duration,
     ) -> Result<Exit, ProcessError> {
         let lock = self.lock_path();
-        alive.signal(Signal::TERM);
-        // A frozen process can't act on a signal.
-        alive.signal(Signal::CONT);
-        let mut exit = tokio::time::timeout(grace, alive.ended(&self.root, &lock))
+        live.signal(Signal::TERM);
+        // A stopped (SIGSTOP) process can't act on a signal.
+        live.signal(Signal::CONT);
+        let mut exit = tokio::time::timeout(grace, live.ended(&self.root, &lock))
             .await
             .ok();
-        let rest = if exit.is_some() {
-            grace.min(REST_GRACE)
+        let descendants_grace = if exit.is_some() {
+            grace.min(DESCENDANTS_GRACE)
         } else {
             Duration::ZERO
         };
-        if !self.is_free_within(rest).await {
-            alive.signal(Signal::KILL);
-            find::kill_marked(&marker(&self.root, &self.name));
+        if !self.is_free_within(descendants_grace).await {
+            live.signal(Signal::KILL);
+            kill_marked(&marker(&self.root, &self.name));
         }
         if exit.is_none() {
-            exit = tokio::time::timeout(KILL_MAX, alive.ended(&self.root, &lock))
+            exit = tokio::time::timeout(KILL_MAX, live.ended(&self.root, &lock))
                 .await
                 .ok();
         }

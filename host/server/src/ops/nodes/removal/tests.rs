@@ -5,10 +5,10 @@ use host_domain::operation::{Operation, OperationKind};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::BackupConfig;
-use crate::keys::KeyBackup;
 use crate::ops::save_operation;
 use crate::test_bed::Bed;
+use host_keys::BackupConfig;
+use host_keys::KeyBackup;
 
 async fn bed() -> (Bed, TempDir) {
     let folder = tempfile::tempdir().unwrap();

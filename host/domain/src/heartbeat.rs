@@ -1,0 +1,49 @@
+//! Heartbeats: what an agent reports of a node's processes at regular intervals.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::NodeId;
+use crate::node::text_enum;
+use crate::time::Millis;
+
+text_enum! {
+    /// What a process of a node does.
+    ProcessState {
+        /// It runs.
+        Running = "running",
+        /// Somebody stopped it on purpose.
+        Stopped = "stopped",
+        /// It waits for the next attempt of its restart policy.
+        BackingOff = "backing_off",
+        /// Its restart policy gave up.
+        Failed = "failed",
+    }
+}
+
+/// A process of a node at its newest heartbeat. The database stores it as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Its name in the recipe.
+    pub name: String,
+    /// What it does.
+    pub state: ProcessState,
+    /// Its process id on the machine.
+    pub pid: u32,
+    /// Restarts since it was installed.
+    pub restarts: u32,
+    /// When it was last started.
+    pub started_at_ms: i64,
+}
+
+/// One heartbeat of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeBeat {
+    /// The node.
+    pub node_id: NodeId,
+    /// When the host received it.
+    pub at: Millis,
+    /// The node's processes: a JSON list of [`ProcessStatus`].
+    pub processes_json: String,
+    /// Whether each of them runs.
+    pub processes_run: bool,
+}

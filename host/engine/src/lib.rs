@@ -1,0 +1,14 @@
+//! The engines that run workflows, each an adapter of the port in `host-workflows`.
+//!
+//! Entry points: [`duroxide::DuroxideEngine`] runs inside one host on a file of its own; `temporal::TemporalEngine` (feature
+//! `temporal`) works for a Temporal that all hosts of a database share. Both are an `Engine` of `host-workflows`.
+//! Invariant: nothing outside this crate names duroxide or Temporal's client; the rest of the host holds an `Arc<dyn Engine>`.
+
+mod config;
+pub mod duroxide;
+mod given;
+#[cfg(feature = "temporal")]
+pub mod temporal;
+mod tries;
+
+pub use config::{EngineKind, TemporalConfig, WorkflowsConfig};

@@ -1,0 +1,140 @@
+//! The master keys of this installation in a file of the state folder: what wraps data keys where there is no vault.
+//!
+//! The file holds a line of 64 hexadecimal digits per master key, the newest first. A key is rotated by a new first line:
+//! what the older ones wrapped is wrapped anew, and only then may an old line go.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::envelope::{DataKey, SealScope, decrypt, encrypt};
+use super::generate::random;
+use super::kek::{Kek, Wrapped};
+use super::{KEY_BYTES, KeyError};
+use host_system::write_private;
+
+/// Bytes that tell two master keys apart.
+const ID_BYTES: usize = 8;
+/// More lines than any rotation leaves behind.
+const KEYS_MAX: usize = 100;
+
+/// All master keys, the newest first; there is at least one.
+pub(super) struct MasterKeys(Vec<MasterKey>);
+
+struct MasterKey {
+    id: String,
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+impl MasterKeys {
+    /// Reads the file, or makes it with one new key. Only its owner may read it.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::read(Zeroizing::new(text), path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let bytes = random().context("no random numbers")?;
+                let text = Zeroizing::new(format!("{}\n", hex::encode(*bytes)));
+                write_private(path, text.as_bytes())?;
+                Self::read(text, path)
+            }
+            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+        }
+    }
+
+    fn read(text: Zeroizing<String>, path: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        ensure!(
+            matches!(mode & 0o777, 0o600 | 0o400),
+            "{} can be read by others; run `chmod 600` on it",
+            path.display()
+        );
+        let lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty());
+        let keys = lines.map(|(index, line)| {
+            MasterKey::parse(line.trim()).with_context(|| {
+                format!(
+                    "{}, line {}: not 64 hexadecimal digits",
+                    path.display(),
+                    index + 1
+                )
+            })
+        });
+        let keys: Vec<_> = keys.collect::<anyhow::Result<_>>()?;
+        ensure!(
+            (1..=KEYS_MAX).contains(&keys.len()),
+            "{} must hold 1 to {KEYS_MAX} keys, a line each",
+            path.display()
+        );
+        Ok(Self(keys))
+    }
+
+    fn find(&self, id: &str) -> Option<&MasterKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+}
+
+#[async_trait]
+impl Kek for MasterKeys {
+    fn is_own(&self, id: &str) -> bool {
+        self.find(id).is_some()
+    }
+
+    async fn newest(&self) -> Result<String, KeyError> {
+        Ok(self.0[0].id.clone())
+    }
+
+    async fn wrap(&self, scope: &SealScope<'_>, key: &DataKey) -> Result<Wrapped, KeyError> {
+        Ok(Wrapped {
+            kek: self.0[0].id.clone(),
+            bytes: encrypt(&self.0[0].bytes, scope, &**key)?,
+        })
+    }
+
+    async fn unwrap(&self, scope: &SealScope<'_>, wrapped: &Wrapped) -> Result<DataKey, KeyError> {
+        let key = self.find(&wrapped.kek);
+        let key = key.ok_or_else(|| KeyError::KekMissing(wrapped.kek.clone()))?;
+        decrypt(&key.bytes, scope, &wrapped.bytes)
+    }
+}
+
+impl MasterKey {
+    fn parse(line: &str) -> anyhow::Result<Self> {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        hex::decode_to_slice(line, &mut *bytes)?;
+        // A digest tells keys apart and gives nothing of them away.
+        let digest = Sha256::digest(*bytes);
+        Ok(Self {
+            id: hex::encode(&digest[..ID_BYTES]),
+            bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_can_not_be_right_is_refused_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master-keys");
+        MasterKeys::open(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let refused = |path: &Path| format!("{:#}", MasterKeys::open(path).err().unwrap());
+        std::fs::write(&path, "ab\n").unwrap();
+        assert!(refused(&path).contains("line 1: not 64 hexadecimal digits"));
+        std::fs::write(&path, "\n").unwrap();
+        assert!(refused(&path).contains("must hold 1 to"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(refused(&path).contains("chmod 600"));
+    }
+}

@@ -1,0 +1,67 @@
+//! The store: all SQL of the host, one file per noun, for SQLite and PostgreSQL (design: style.md, SQL for two databases).
+//!
+//! It knows rows and versions, no rules. What reads is a method of [`Reader`], to which [`Db`] and [`Tx`] both
+//! dereference; what writes is a method of [`Tx`]. Every list is bounded by its caller and read by keyset.
+
+mod config;
+mod databases;
+mod db;
+mod error;
+mod migrate;
+mod sql;
+mod tables;
+mod transfer;
+
+mod agents;
+mod api_keys;
+mod audit_log;
+mod bus_outbox;
+mod commands;
+mod enrolment_tokens;
+mod event_log;
+mod health;
+mod heartbeats;
+mod idempotency_keys;
+mod incidents;
+mod leader_epochs;
+mod leader_lock;
+mod machine_claims;
+mod machines;
+mod meta;
+mod node_events;
+mod node_keys;
+mod node_migrations;
+mod nodes;
+mod notifications;
+mod observations;
+mod operations;
+mod outbox;
+mod plugin_revisions;
+mod pools;
+mod retry;
+mod subscriptions;
+
+pub use host_domain::node_event::NodeEventEntry;
+
+pub use api_keys::ApiKey;
+pub use audit_log::AuditEntry;
+pub use bus_outbox::BusEvent;
+pub use config::{DatabaseConfig, DatabaseUrl};
+pub use databases::{Databases, Role};
+pub use db::{Changes, Db, Reader, Tx};
+pub use error::StoreError;
+pub use event_log::{LogEntry, NewLogEntry};
+pub use health::{CountedMisses, FoundHealth, HealthRow, JudgedNode};
+pub use heartbeats::Heartbeat;
+pub use idempotency_keys::{IdempotentAnswer, UNANSWERED};
+pub use incidents::{IncidentFilter, IncidentHistoryEntry};
+pub use leader_epochs::{Fence, LeaderEpoch};
+pub use leader_lock::Contender;
+pub use migrate::PendingMigration;
+pub use nodes::{NewCondition, NodeFilter};
+pub use operations::OperationFilter;
+pub use outbox::{ClaimedEvent, DeadLetter, OutboxLag};
+pub use pools::DbOptions;
+pub use retry::{Undone, retried};
+pub use subscriptions::{SubscriptionFilter, SubscriptionPayment};
+pub use transfer::{TableSum, TransferError};
