@@ -123,14 +123,14 @@ async fn create(args: CreateArgs, session: &Session) -> Result<(), CliError> {
         inputs: args.inputs.into_iter().collect(),
     };
     let value = session.client()?.post("/api/v1/nodes", &request).await?;
-    accepted(value, args.wait, "is being created", session).await
+    report(value, args.wait, "is being created", session).await
 }
 
 async fn migrate(node: &str, force: bool, wait: bool, session: &Session) -> Result<(), CliError> {
     let path = format!("/api/v1/nodes/{}/migrate", segment(node));
     let request = MigrateNodeRequest { force };
     let value = session.client()?.post(&path, &request).await?;
-    accepted(value, wait, "is being migrated", session).await
+    report(value, wait, "is being migrated", session).await
 }
 
 async fn terminate(
@@ -142,24 +142,24 @@ async fn terminate(
     let path = format!("/api/v1/nodes/{}/terminate", segment(node));
     let query = TerminateQuery { backup_keys };
     let value = session.client()?.post_query(&path, &query).await?;
-    let begun: NodeAccepted = typed(value.clone())?;
-    if begun.operation.kind != OperationKind::ProvisionNode {
-        return accepted(value, wait, "is being terminated", session).await;
+    let accepted: NodeAccepted = typed(value.clone())?;
+    if accepted.operation.kind != OperationKind::ProvisionNode {
+        return report(value, wait, "is being terminated", session).await;
     }
     let doing = "is being terminated: its creation was still running and is being undone";
     if !wait {
-        return accepted(value, wait, doing, session).await;
+        return report(value, wait, doing, session).await;
     }
     if !session.is_json() {
-        let name = plain(&begun.name);
-        output::say(&format!("Node {name} ({}) {doing}.", begun.node_id));
+        let name = plain(&accepted.name);
+        output::say(&format!("Node {name} ({}) {doing}.", accepted.node_id));
     }
-    undone(&begun, session).await
+    wait_for_undo(&accepted, session).await
 }
 
 /// Waits until the creation of a node is undone. The operation is `cancelled` then, and that is success here.
-async fn undone(begun: &NodeAccepted, session: &Session) -> Result<(), CliError> {
-    let (value, operation) = operation::until_over(session, begun.operation.id).await?;
+async fn wait_for_undo(accepted: &NodeAccepted, session: &Session) -> Result<(), CliError> {
+    let (value, operation) = operation::until_over(session, accepted.operation.id).await?;
     if session.is_json() {
         output::json(&value)?;
     }
@@ -167,7 +167,7 @@ async fn undone(begun: &NodeAccepted, session: &Session) -> Result<(), CliError>
         return Err(operation::failure(&operation));
     }
     if !session.is_json() {
-        let path = format!("/api/v1/nodes/{}", begun.node_id);
+        let path = format!("/api/v1/nodes/{}", accepted.node_id);
         let node: NodeView = typed(session.client()?.get(&path).await?)?;
         let state = word(node.state);
         output::say(&format!(
@@ -177,7 +177,8 @@ async fn undone(begun: &NodeAccepted, session: &Session) -> Result<(), CliError>
     Ok(())
 }
 
-async fn accepted(value: Json, wait: bool, doing: &str, session: &Session) -> Result<(), CliError> {
+/// Reports what the host accepted; with `wait`, follows the operation to its end.
+async fn report(value: Json, wait: bool, doing: &str, session: &Session) -> Result<(), CliError> {
     let accepted: NodeAccepted = typed(value.clone())?;
     let (name, id) = (plain(&accepted.name), accepted.operation.id);
     if !session.is_json() {

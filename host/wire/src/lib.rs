@@ -45,5 +45,5 @@ pub use values::{Measured, Reason, Value};
 pub use words::*;
 pub use workflows::*;
 
-/// Header with the client's key for a write that the host shall do once.
+/// Header with the client's key for a write, which the host executes once per key.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
