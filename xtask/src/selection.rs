@@ -9,8 +9,8 @@ const PROGRAMS: [(&str, &str); 2] = [
     ("host-agent", "bellwether-agent"),
 ];
 
-/// The package of the integration tests. It depends on every crate of the project, so a selection that contains it resolves
-/// the features of the whole test build, however few targets it compiles.
+/// The package of the integration tests. It and the programs together depend on every crate of the project, so a selection
+/// that contains them resolves the features of the whole test build, however few targets it compiles.
 pub(crate) const TESTS: &str = "tests";
 
 /// Packages that no test needs; their dependencies enable features that nothing else enables. `lint` compiles them.
@@ -56,6 +56,9 @@ pub(crate) fn tested() -> Vec<String> {
 /// Selects a few packages with the features of the test build.
 pub(crate) fn some_tested(packages: &[String]) -> Vec<String> {
     let mut args = vec!["--package".to_owned(), TESTS.to_owned()];
+    for (package, _) in PROGRAMS {
+        args.extend(["--package", package].map(str::to_owned));
+    }
     for package in packages {
         args.extend(["--package".to_owned(), package.clone()]);
     }
