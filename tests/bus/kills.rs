@@ -12,6 +12,7 @@ use host_store::{Db, DbOptions};
 use super::{Audit, run};
 use crate::store::builders::{event, node};
 use crate::support::dev::Dev;
+use crate::support::exhaustive::Extent;
 use crate::support::nats::{Nats, Version};
 use crate::support::postgres::Postgres;
 use crate::support::wait::eventually;
@@ -145,8 +146,10 @@ async fn one_incident_of_each(host: &Dev, load: &Load) {
 }
 
 #[tokio::test]
-async fn of_10000_transitions_each_has_its_effect_once_over_kills_of_nats_2_9_and_postgres() {
-    each_transition_has_its_effect_once(Version::Debian, 10_000).await;
+async fn of_thousands_of_transitions_each_has_its_effect_once_over_kills_of_nats_2_9_and_postgres()
+{
+    let n_events = Extent::of_this_run().amount(3_000, 10_000);
+    each_transition_has_its_effect_once(Version::Debian, n_events).await;
 }
 
 #[tokio::test]
