@@ -84,14 +84,14 @@ async fn the_contract_holds_in_one_process() {
 
 #[tokio::test]
 async fn the_contract_holds_on_nats_2_9() {
-    let nats = Nats::start(Version::Debian).await;
+    let nats = Nats::shared(Version::Debian).await;
     contract(Some(&nats.url())).await;
     between_hosts(&nats.url()).await;
 }
 
 #[tokio::test]
 async fn the_contract_holds_on_nats_2_15() {
-    let nats = Nats::start(Version::Newest).await;
+    let nats = Nats::shared(Version::Newest).await;
     contract(Some(&nats.url())).await;
     between_hosts(&nats.url()).await;
 }

@@ -1,7 +1,10 @@
-//! A headless Chromium, driven by plain HTTP through chromedriver: the few steps that a person's hands and eyes make.
+//! A headless Chromium with a profile of its own, driven over HTTP by a chromedriver: the steps that a person's hands and eyes
+//! make. All tests of a run share one chromedriver; without nextest a test starts its own.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,31 +15,30 @@ use serde_json::{Value, json};
 
 const INSTALL: &str =
     "install the browser with `apt-get install -y chromium chromium-driver` and run the test again";
+/// The variable that holds the port of the shared chromedriver.
+const SHARED: &str = "BELLWETHER_TEST_SHARED_CHROMEDRIVER";
 /// Nothing that is waited for takes longer, on a slow machine with much else to do.
 const PATIENCE: Duration = Duration::from_secs(150);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The browser with one page.
 pub(super) struct Browser {
-    driver: Child,
+    /// Where the chromedriver is this test's own.
+    driver: Option<Child>,
+    port: u16,
     client: reqwest::Client,
     session: String,
-    /// Where the browser keeps what it keeps; new for each.
+    /// The browser's own files.
     profile: tempfile::TempDir,
 }
 
 impl Browser {
     pub(super) async fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let driver_log = profile.path().join("driver.log");
-        let driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(std::fs::File::create(&driver_log).unwrap())
-            .stderr(Stdio::null())
-            // A group of its own: whatever it starts ends with it.
-            .process_group(0)
-            .spawn();
-        let driver = driver.unwrap_or_else(|error| panic!("chromedriver: {error}; {INSTALL}"));
+        let (driver, port) = match std::env::var(SHARED) {
+            Ok(port) => (None, port.parse().unwrap()),
+            Err(_) => start_driver(profile.path()).await,
+        };
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(PATIENCE)
@@ -44,11 +46,11 @@ impl Browser {
             .unwrap();
         let mut browser = Self {
             driver,
+            port,
             client,
             session: String::new(),
             profile,
         };
-        let port = port_in(&driver_log).await;
         let base = format!("http://127.0.0.1:{port}/session");
         let data = browser.profile.path().join("profile");
         let answer = browser.post(&base, &capabilities(&data)).await;
@@ -165,14 +167,45 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if let Some(group) = i32::try_from(self.driver.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
+        // The answer says that the browser has ended.
+        drop(end_session(self.port, &self.session));
+        if let Some(driver) = &mut self.driver {
+            if let Some(group) = i32::try_from(driver.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            drop(driver.wait());
         }
-        drop(self.driver.wait());
     }
 }
 
-fn capabilities(profile: &std::path::Path) -> Value {
+/// Starts a chromedriver, whose files lie in the browser's folder.
+async fn start_driver(folder: &Path) -> (Option<Child>, u16) {
+    let log = folder.join("driver.log");
+    let driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .env("TMPDIR", folder)
+        .stdout(std::fs::File::create(&log).unwrap())
+        .stderr(Stdio::null())
+        // A group of its own: whatever it starts ends with it.
+        .process_group(0)
+        .spawn();
+    let driver = driver.unwrap_or_else(|error| panic!("chromedriver: {error}; {INSTALL}"));
+    (Some(driver), port_in(&log).await)
+}
+
+/// Closes the browser; a `drop` can't wait for an asynchronous client.
+fn end_session(port: u16, session: &str) -> std::io::Result<()> {
+    let path = session.split_once("/session").unwrap_or_default().1;
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let request = format!(
+        "DELETE /session{path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes())?;
+    connection.read_exact(&mut [0; 12])
+}
+
+fn capabilities(profile: &Path) -> Value {
     let own_profile = format!("--user-data-dir={}", profile.display());
     let flags = [
         "--headless=new",
@@ -194,7 +227,7 @@ fn capabilities(profile: &std::path::Path) -> Value {
 }
 
 /// chromedriver takes a free port and says which.
-async fn port_in(log: &std::path::Path) -> u16 {
+async fn port_in(log: &Path) -> u16 {
     let said = tokio::time::timeout(PATIENCE, async {
         loop {
             let text = std::fs::read_to_string(log).unwrap_or_default();

@@ -53,31 +53,27 @@ fn cache_dir() -> PathBuf {
 
 /// A first-party component.
 pub(crate) fn component(name: &str) -> Vec<u8> {
+    crate::support::dev::programs();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     read(
         "BELLWETHER_COMPONENTS",
-        "chain-configs/components",
+        &project.join("chain-configs/components"),
         name,
-        "plugins",
     )
 }
 
 /// A component that misbehaves.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    read(
-        "BELLWETHER_TEST_GUESTS",
-        "target/test-guests",
-        name,
-        "tests/support/guests",
-    )
+    let target = crate::support::dev::programs().parent().unwrap().to_owned();
+    read("BELLWETHER_TEST_GUESTS", &target.join("test-guests"), name)
 }
 
-fn read(variable: &str, default: &str, name: &str, source: &str) -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let dir = std::env::var_os(variable).map_or_else(|| root.join(default), PathBuf::from);
+fn read(variable: &str, default: &Path, name: &str) -> Vec<u8> {
+    let dir = std::env::var_os(variable).map_or_else(|| default.to_owned(), PathBuf::from);
     let path = dir.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| {
         panic!(
-            "{} can't be read ({error}); run `cargo run -- plugin build {source} --out {default}` first, or set {variable}",
+            "cannot read {} ({error}); `cargo xtask setup` builds it",
             path.display()
         )
     })

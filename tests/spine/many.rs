@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use super::scene::{Scene, on_both_kinds};
 use super::toy;
 use crate::support::dev::Dev;
+use crate::support::exhaustive::Extent;
 
-/// Nodes in all; the last step of every fifth can't succeed.
-const NODES: usize = 200;
+/// Nodes in all, in the default and in the exhaustive suite; the last step of every fifth can't succeed.
+const NODES: usize = 60;
+const ALL_NODES: usize = 200;
 /// Nodes that are asked for between two kills while they are asked for.
 const BATCH: usize = 20;
-/// Kills after all were asked for.
-const KILLS: usize = 10;
+/// Kills after all were asked for, in the default and in the exhaustive suite.
+const KILLS: usize = 4;
+const ALL_KILLS: usize = 10;
 
 /// Numbers that are as wild in every run (xorshift, Marsaglia 2003).
 struct Wild(u64);
@@ -42,9 +45,9 @@ async fn kill_one(dev: &mut Dev, wild: &mut Wild) {
     }
 }
 
-on_both_kinds!(two_hundred_provisions_under_kills_each_end_healthy_or_failed);
+on_both_kinds!(many_provisions_under_kills_each_end_healthy_or_failed);
 
-async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed(scene: Scene) {
+async fn many_provisions_under_kills_each_end_healthy_or_failed(scene: Scene) {
     let mut scene = scene.served();
     let database = scene.database();
     let dev = &mut scene.dev;
@@ -58,8 +61,11 @@ async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed(scene: Sc
     dev.start().await;
     dev.start_agent().await;
 
-    let mut wild = Wild(20_261_124);
-    for n in 0..NODES {
+    let extent = Extent::of_this_run();
+    let n_nodes = extent.amount(NODES, ALL_NODES);
+    // Each slice of the exhaustive suite kills at other moments.
+    let mut wild = Wild(20_261_124 + extent.seed());
+    for n in 0..n_nodes {
         let chain = if n % 5 == 4 { "broken" } else { "toy" };
         let wanted = json!({ "chain": chain, "name": format!("n{n:03}") });
         dev.post("nodes", &wanted).await;
@@ -67,7 +73,7 @@ async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed(scene: Sc
             kill_one(dev, &mut wild).await;
         }
     }
-    for _ in 0..KILLS {
+    for _ in 0..extent.amount(KILLS, ALL_KILLS) {
         kill_one(dev, &mut wild).await;
     }
 
@@ -97,7 +103,7 @@ async fn two_hundred_provisions_under_kills_each_end_healthy_or_failed(scene: Sc
             dev.log()
         );
     };
-    assert_eq!(nodes.len(), NODES, "each was made once");
+    assert_eq!(nodes.len(), n_nodes, "each was made once");
     for node in &nodes {
         let wanted = if node["chain"] == "toy" {
             "healthy"

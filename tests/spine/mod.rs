@@ -1,5 +1,6 @@
 //! The spine from end to end: the real programs, a real chain node, real signals, and a real listener for webhooks.
 
+mod canaries;
 mod crashes;
 mod faults;
 mod keys;

@@ -1,6 +1,8 @@
 //! The two kinds of installation on which a crash must end the same: SQLite and duroxide in the host's own process, and
 //! PostgreSQL and Temporal beside it.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::support::dev::Dev;
@@ -15,8 +17,8 @@ pub(super) struct Scene {
 
 /// What a scaled installation stands on; it ends with the scene.
 struct Servers {
-    _postgres: Postgres,
-    _temporal: Temporal,
+    postgres: Postgres,
+    temporal: Temporal,
     database: String,
 }
 
@@ -32,14 +34,14 @@ impl Scene {
     /// `bellwether serve` on PostgreSQL and Temporal, with an agent beside it; `None` where there is no PostgreSQL.
     pub(super) async fn scaled() -> Option<Self> {
         let postgres = Postgres::start().await?;
-        let temporal = Temporal::start().await;
+        let temporal = Temporal::shared().await;
         let database = postgres.empty_database().await;
         let mut dev = Dev::serve(&database);
         dev.work_for(&temporal);
         assert!(dev.command(&["migrate"]).0);
         let servers = Servers {
-            _postgres: postgres,
-            _temporal: temporal,
+            postgres,
+            temporal,
             database,
         };
         Some(Self {
@@ -76,6 +78,14 @@ impl Scene {
             Some(servers) => servers.database.clone(),
             None => format!("sqlite://{}", file.display()),
         }
+    }
+
+    /// Where the servers of the installation keep their files.
+    pub(super) fn server_folders(&self) -> Vec<PathBuf> {
+        let servers = self.scaled.iter();
+        let folders =
+            servers.flat_map(|servers| [servers.postgres.folder(), servers.temporal.folder()]);
+        folders.flatten().collect()
     }
 
     /// Up to the moment when the node is asked for: from now on each start of the host goes on with it.

@@ -7,6 +7,7 @@ use crate::support::dev::Dev;
 #[tokio::test]
 async fn a_first_start_shows_a_healthy_node_with_rising_height_within_a_minute() {
     let mut dev = Dev::new(&[]);
+    dev.compile_plugins();
     let started = tokio::time::timeout(Duration::from_mins(1), async {
         dev.start().await;
         let node = dev.healthy().await;

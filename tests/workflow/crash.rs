@@ -21,6 +21,7 @@ use crate::support::temporal::{Temporal, quick};
 
 const FOLDER: &str = "BELLWETHER_TEST_ENGINE_FOLDER";
 const TEMPORAL: &str = "BELLWETHER_TEST_TEMPORAL";
+const NAMESPACE: &str = "BELLWETHER_TEST_TEMPORAL_NAMESPACE";
 const STEPS: u32 = 24;
 
 /// Writes its number down, once per key: the effect that must not happen twice.
@@ -79,7 +80,8 @@ async fn live(folder: &Path, temporal: Option<url::Url>) {
     let (workflows, activities) = (Workflows::default().with::<Climb>(), activities(folder));
     let second = Duration::from_secs(1);
     let sum = if let Some(url) = temporal {
-        let engine = TemporalEngine::start(quick(url), workflows, activities);
+        let namespace = std::env::var(NAMESPACE).unwrap();
+        let engine = TemporalEngine::start(quick(url, &namespace), workflows, activities);
         let engine = engine.await.unwrap();
         let sum = climb(&engine).await;
         engine.shutdown(second).await;
@@ -139,7 +141,7 @@ async fn a_host_that_nobody_kills_climbs_too() {
     check_climbed(folder.path());
 }
 
-fn spawn(folder: &Path, temporal: Option<&url::Url>) -> Child {
+fn spawn(folder: &Path, temporal: Option<&Temporal>) -> Child {
     let mut victim = Command::new(std::env::current_exe().unwrap());
     victim
         .args([
@@ -149,8 +151,9 @@ fn spawn(folder: &Path, temporal: Option<&url::Url>) -> Child {
         ])
         .env(FOLDER, folder)
         .stdout(Stdio::null());
-    if let Some(url) = temporal {
-        victim.env(TEMPORAL, url.as_str());
+    if let Some(server) = temporal {
+        victim.env(TEMPORAL, server.url().as_str());
+        victim.env(NAMESPACE, server.namespace());
     }
     victim.spawn().unwrap()
 }
@@ -160,7 +163,7 @@ fn n_lines(log: &Path) -> usize {
 }
 
 /// Kills the host again and again, and lets the last one finish.
-async fn survives_kills(temporal: Option<&url::Url>) {
+async fn survives_kills(temporal: Option<&Temporal>) {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     for kill_at in [1, 6, 13, 20] {
@@ -206,6 +209,6 @@ async fn a_killed_host_goes_on_where_it_stood() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_host_goes_on_where_it_stood_by_temporal() {
-    let server = Temporal::start().await;
-    survives_kills(Some(&server.url())).await;
+    let server = Temporal::shared().await;
+    survives_kills(Some(&server)).await;
 }

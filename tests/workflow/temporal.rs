@@ -9,11 +9,12 @@ use host_workflows::{Engine, Outcome, Started, Workflows, start};
 
 use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, wait_for, workflows};
 use super::suite;
+use crate::support::exhaustive::Extent;
 use crate::support::temporal::Temporal;
 use crate::support::tls::{Authority, TlsFront};
 use crate::support::wait::eventually;
 
-/// An engine on a server of its own.
+/// An engine in a namespace of its own.
 struct Host {
     bed: Bed,
     engine: Arc<TemporalEngine>,
@@ -25,7 +26,10 @@ async fn open(options: TemporalOptions, world: &Arc<World>) -> Result<TemporalEn
 }
 
 async fn begin() -> Host {
-    let server = Temporal::start().await;
+    begin_on(Temporal::shared().await).await
+}
+
+async fn begin_on(server: Temporal) -> Host {
     let world = Arc::new(World::default());
     let engine = Arc::new(open(server.options(), &world).await.unwrap());
     Host {
@@ -66,9 +70,9 @@ conformance!(
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn carries_2000_workflows() {
+async fn carries_many_workflows() {
     let started = begin().await;
-    suite::carries_many(&started.bed, 2_000).await;
+    suite::carries_many(&started.bed, Extent::of_this_run().amount(300, 2_000)).await;
     let queue = started.server.options().task_queue;
     // What it counts is so within a moment.
     eventually("nothing waits", Duration::from_secs(30), async || {
@@ -81,7 +85,7 @@ async fn carries_2000_workflows() {
 /// kill -9 of the server while an activity runs, and while messages wait: nothing is lost, nothing is done twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_costs_nothing_but_time() {
-    let mut started = begin().await;
+    let mut started = begin_on(Temporal::start().await).await;
     let steps = ["a", "b", "c"].map(|name| (name, Behaviour::UntilReleased));
     start::<Walk>(&*started.engine, "survivor", &WalkInput::new(&steps))
         .await
@@ -202,13 +206,14 @@ async fn secured(server: &Temporal, authority: &Authority) -> TemporalConfig {
         client_cert_file: Some(certificate),
         client_key_file: Some(key),
         server_name: Some("temporal.internal".to_owned()),
+        namespace: server.namespace().to_owned(),
         ..TemporalConfig::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workflow_ends_over_mutual_tls_and_each_mistake_names_its_setting() {
-    let server = Temporal::start().await;
+    let server = Temporal::shared().await;
     let authority = Authority::new();
     let right = secured(&server, &authority).await;
     let world = Arc::new(World::default());

