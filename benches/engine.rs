@@ -17,7 +17,7 @@ use duroxide::runtime::registry::{ActivityRegistry, OrchestrationRegistry};
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{ActivityContext as BareActivity, Client, OrchestrationContext};
 use futures_util::future::join_all;
-use host_engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
 use host_workflows::{
     Activities, Activity, Engine, Failure, Flow, Outcome, Workflow, Workflows, start,
 };
@@ -140,7 +140,8 @@ async fn port(path: &Path) -> f64 {
     activities.on(Pass, |_, number| async move { Ok(number) });
     let workflows = Workflows::default().with::<Three>();
     let options = DuroxideOptions::default();
-    let engine = DuroxideEngine::start(path, workflows, activities, options);
+    let lock = EngineLock::take(path).expect("nobody else has the file");
+    let engine = DuroxideEngine::start_locked(lock, workflows, activities, options);
     let engine = engine.await.expect("an engine");
     let began = Instant::now();
     for chunk in ids().chunks(AT_ONCE) {

@@ -1,4 +1,4 @@
-//! One gateway, one agent in a process of its own, and commands in few words.
+//! A gateway, an agent in a separate process, and short forms of commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,14 +26,14 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    /// With a running agent.
+    /// A bed with a running agent.
     pub(super) async fn new() -> Self {
         let mut bed = Self::without_agent().await;
         bed.start_agent();
         bed
     }
 
-    /// With a running agent whose environment has more variables.
+    /// A bed with a running agent that gets more environment variables.
     pub(super) async fn with_env(env: &[(&str, &str)]) -> Self {
         let mut bed = Self::without_agent().await;
         bed.env = env
@@ -100,7 +100,7 @@ impl Bed {
         self.start_agent();
     }
 
-    /// What an agent of this bed is told.
+    /// The configuration of this bed's agents.
     pub(super) fn config(&self) -> AgentConfig {
         config(self.folder.path(), &self.gateway.url)
     }
@@ -113,7 +113,7 @@ impl Bed {
         self.command(Action::Install(pb::Install { steps }))
     }
 
-    /// Makes the node's folder.
+    /// Creates the node's folder.
     pub(super) async fn prepare(&self) -> pb::Prepared {
         let ports = [("rpc".to_owned(), 0)].into();
         let prepare = pb::Prepare {
@@ -132,7 +132,7 @@ impl Bed {
         self.folder.path().join("state/nodes").join(&self.node)
     }
 
-    /// What is in the node's folder, without the agent's own part.
+    /// The names in the node's folder, except the agent's own.
     pub(super) fn files(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.root())
             .unwrap()
@@ -143,7 +143,7 @@ impl Bed {
         names
     }
 
-    /// The living processes of the node.
+    /// The running processes of the node.
     pub(super) fn pids(&self) -> Vec<i32> {
         let marker = format!("BELLWETHER_PROCESS={}/", self.node);
         let of = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
@@ -177,7 +177,7 @@ impl Drop for Bed {
     }
 }
 
-/// Runs an agent for as long as this process lives, when the environment says so.
+/// Runs an agent until this process ends, if the environment asks for one.
 pub(super) async fn became_agent() -> bool {
     let Some(folder) = std::env::var_os(BECOME_AGENT) else {
         return false;

@@ -1,4 +1,4 @@
-//! kill -9 of the agent at any point of a command, and what the next agent makes of it.
+//! kill -9 of the agent at any point of a command, and how the next agent continues.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use proto::v1::host_message::Message as In;
 use super::bed::{Bed, directory, file, run_process, wait_for};
 use crate::support::wait::until;
 
-/// Waits until the journal has a begun step with this index.
-async fn begun(bed: &Bed, command: &pb::Command, index: usize) {
+/// Waits until the journal has a started step with this index.
+async fn started(bed: &Bed, command: &pb::Command, index: usize) {
     let path = bed
         .folder
         .path()
         .join("state/journal")
         .join(format!("{}.json", command.id));
-    until("the step to be begun", || {
+    until("the step to start", || {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let n_steps = record["steps"].as_array().map_or(0, Vec::len);
@@ -48,7 +48,7 @@ async fn an_agent_killed_in_each_step_goes_on_and_does_none_twice() {
     let command = bed.install(steps);
     bed.gateway.send(In::Command(command.clone())).await;
     for n in 0..4 {
-        begun(&bed, &command, 2 * n + 1).await;
+        started(&bed, &command, 2 * n + 1).await;
         bed.restart_agent();
         std::fs::write(bed.root().join(format!("gate{n}")), "").unwrap();
     }
@@ -56,7 +56,7 @@ async fn an_agent_killed_in_each_step_goes_on_and_does_none_twice() {
     assert_eq!(result.outcome(), Outcome::Succeeded, "{result:?}");
     for n in 0..4 {
         let count = bed.root().join(format!("count{n}"));
-        until("the process to have begun", || {
+        until("the process to start", || {
             if count.exists() { Ok(()) } else { Err(()) }
         })
         .await;
@@ -79,10 +79,10 @@ async fn an_agent_killed_at_odd_moments_ends_at_the_same_place() {
     let command = bed.install(steps("1"));
     bed.gateway.send(In::Command(command.clone())).await;
     for n in 1..8 {
-        // The moment is what the test is about; no value stands for it.
+        // The test is about the moment, so there is no value to wait for.
         tokio::time::sleep(Duration::from_millis(n * 13)).await;
         bed.restart_agent();
-        // A host delivers again what was not answered.
+        // A host delivers unanswered commands again.
         bed.gateway.send(In::Command(command.clone())).await;
     }
     let result = bed.gateway.result(&command.id).await;
@@ -95,7 +95,7 @@ async fn an_agent_killed_at_odd_moments_ends_at_the_same_place() {
         20
     );
     let count = bed.root().join("count");
-    until("the process to have begun", || {
+    until("the process to start", || {
         if count.exists() { Ok(()) } else { Err(()) }
     })
     .await;
@@ -115,7 +115,7 @@ async fn a_command_whose_time_passed_while_the_agent_was_away_is_undone() {
     let soon = soon.duration_since(std::time::UNIX_EPOCH).unwrap();
     command.deadline_ms = i64::try_from(soon.as_millis()).unwrap();
     bed.gateway.send(In::Command(command.clone())).await;
-    begun(&bed, &command, 2).await;
+    started(&bed, &command, 2).await;
     bed.kill_agent();
     bed.gateway.hang_up();
     until("the time to pass", || {
@@ -146,7 +146,7 @@ async fn an_agent_killed_while_it_undoes_goes_on_undoing() {
     let mut bed = Bed::new().await;
     bed.prepare().await;
     let mut steps: Vec<_> = (0..10).map(|n| file(&format!("d{n}/file"), "x")).collect();
-    // Each takes its grace to stop, so that undoing lasts.
+    // Each process uses its whole grace period, so undoing takes time.
     for n in 0..3 {
         steps.push(run_process(
             &format!("p{n}"),
@@ -171,7 +171,7 @@ async fn an_agent_killed_while_it_undoes_goes_on_undoing() {
             Err(text)
         }
     };
-    until("undoing to begin", look).await;
+    until("undoing to start", look).await;
     bed.restart_agent();
     let result = bed.gateway.result(&command.id).await;
     assert_eq!(result.outcome(), Outcome::Failed, "{result:?}");

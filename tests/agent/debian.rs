@@ -1,6 +1,6 @@
-//! Packages of Debian, by the real apt-get and dpkg-deb from a repository of the test's own.
+//! Debian packages, with the real apt-get and dpkg-deb from the test's own repository.
 //!
-//! The machine's package lists are empty here, as they are in most containers, and the agent must not need root.
+//! The machine's package lists are empty, as in most containers, and the agent must not need root.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::bed::{Bed, run_process, step, wait_for};
 const CONTROL: &str = "Package: bw-tool\nVersion: 1.0-1\nArchitecture: all\nMaintainer: Test <test@example.org>\n\
     Description: a tool\n";
 
-/// A package whose script would leave a trace.
+/// A package whose script would create a file.
 fn build_deb(folder: &Path) -> Vec<u8> {
     let tree = folder.join("tree");
     let put = |path: &str, text: &str| {
@@ -101,7 +101,7 @@ async fn an_apt_package_is_unpacked_without_root_and_a_wrong_one_refused() {
     let bed = Bed::with_env(&[("APT_CONFIG", &conf)]).await;
     bed.prepare().await;
     let wrong = format!("sha256:{}", hex::encode(digest(&SHA256, b"else")));
-    for (pinned, version, told) in [
+    for (pinned, version, expected) in [
         (&wrong, "1.0-1", integrity.as_str()),
         (&integrity, "2.0-1", "is not fetched"),
     ] {
@@ -110,7 +110,7 @@ async fn an_apt_package_is_unpacked_without_root_and_a_wrong_one_refused() {
             .run(bed.install(vec![apt(pinned, version)]))
             .await;
         assert_eq!(result.outcome(), Outcome::Failed, "{result:#?}");
-        assert!(result.error.contains(told), "{result:#?}");
+        assert!(result.error.contains(expected), "{result:#?}");
         assert!(bed.files().is_empty(), "{:?}", bed.files());
     }
 

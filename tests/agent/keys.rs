@@ -1,4 +1,4 @@
-//! Keys: fetched when their step runs, written for the owner only, and gone with the node.
+//! Keys: the agent fetches them when their step runs, and only the owner can read them.
 
 use std::os::unix::fs::PermissionsExt as _;
 

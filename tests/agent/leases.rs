@@ -1,4 +1,4 @@
-//! Processes that hold keys run while the host confirms the node, and not a moment longer: whoever dies or hangs.
+//! Processes that hold keys run only while the host confirms the node, even if the agent dies or hangs.
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use crate::support::dev::programs;
 use crate::support::wait::eventually;
 
 const LEASE: Duration = Duration::from_secs(3);
-/// A lease, and what a busy machine adds to it.
+/// A lease, plus time for a busy machine.
 const FENCED: Duration = Duration::from_secs(20);
-/// Ends when it is told to, or not even then.
+/// Exits on SIGTERM.
 const POLITE: &str = "trap 'echo ended; exit 0' TERM; while :; do sleep 0.05; done";
+/// Ignores SIGTERM.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 0.05; done";
 
 /// A node with a key and a process, confirmed by its host.
@@ -36,7 +37,7 @@ async fn keyed(script: &str) -> Bed {
     };
     let steps = vec![step("p2p", StepAction::Key(key)), run_process("p", script)];
     bed.gateway.run_well(bed.install(steps)).await;
-    // The guard, what it starts, and now and then a `sleep` of it.
+    // The guard, its process, and at times a `sleep` of the process.
     runs(&bed).await;
     bed
 }
@@ -65,13 +66,13 @@ async fn a_process_with_keys_ends_when_the_host_falls_silent_and_runs_again_when
     assert!(!log.contains("killed"), "it had time to end: {log}");
     bed.gateway.set_deaf(false);
     runs(&bed).await;
-    let is_told = async || {
+    let is_reported = async || {
         bed.gateway
             .event_kinds()
             .contains(&"process_fenced".to_owned())
             .then_some(())
     };
-    eventually("the host hears why it ended", FENCED, is_told).await;
+    eventually("the host hears why it ended", FENCED, is_reported).await;
 }
 
 #[tokio::test]
@@ -140,7 +141,7 @@ async fn a_start_that_comes_without_a_lease_starts_every_process_as_soon_as_ther
     .await;
 }
 
-/// The guard: it leads the group.
+/// The guard, which leads the group.
 fn leader(bed: &Bed) -> i32 {
     bed.pids()
         .into_iter()

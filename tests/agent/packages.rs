@@ -1,4 +1,4 @@
-//! Downloads and packages: from a server of the test's own, by the managers' real clients.
+//! Downloads and packages from the test's own server, with the real clients of the package managers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use proto::v1::step::Action as StepAction;
 
 use super::bed::{Bed, run_process, step, wait_for};
 
-/// Serves one file; the first answer breaks off in the middle.
+/// Serves one file. The first answer ends in the middle.
 #[derive(Clone)]
 struct Flaky {
     content: Bytes,
@@ -86,7 +86,7 @@ async fn a_download_is_resumed_checked_and_shared() {
         n_ranges: Arc::default(),
     };
     let url = serve(Router::new().route("/f", get(flaky)).with_state(it.clone())).await + "/f";
-    // A proxy of the machine is not for the test's own server.
+    // Requests to the test's own server must not go through a proxy.
     let mut bed = Bed::with_env(&[("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")]).await;
     bed.prepare().await;
 
@@ -103,7 +103,7 @@ async fn a_download_is_resumed_checked_and_shared() {
     assert!(bed.files().is_empty(), "{:?}", bed.files());
     assert!(
         it.n_ranges.load(Ordering::SeqCst) > 0,
-        "the broken download was begun anew"
+        "the agent did not resume the download"
     );
 
     bed.gateway
@@ -124,7 +124,7 @@ async fn a_download_is_resumed_checked_and_shared() {
     );
 }
 
-/// A registry with one package, whose install script would leave a trace.
+/// A registry with one package, whose install script would create a file.
 async fn registry(folder: &Path) -> (String, String) {
     let package = folder.join("package");
     std::fs::create_dir_all(package.join("bin")).unwrap();

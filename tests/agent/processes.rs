@@ -1,4 +1,4 @@
-//! Commands on processes, and an agent that dies while they run.
+//! Commands for processes, and an agent that dies while they run.
 
 use proto::v1 as pb;
 use proto::v1::agent_message::Message as Out;
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::bed::{Bed, run_process};
 use crate::support::wait::until;
 
-/// The state of the only process, from a beat that comes from now on.
+/// The status of the only process, from a later beat.
 async fn status(
     bed: &Bed,
     what: &str,
@@ -107,7 +107,7 @@ async fn a_killed_agent_finds_its_process_and_starts_no_second() {
         assert_eq!(running(&bed).await.pid, first.pid);
         assert_eq!(bed.pids(), [i32::try_from(first.pid).unwrap()]);
     }
-    // The adopted process is cared for as an own one.
+    // The agent restarts an adopted process as well.
     kill(first.pid);
     let second = status(&bed, "restarted", |p| {
         p.state() == State::Running && p.pid != first.pid
@@ -130,7 +130,7 @@ async fn a_killed_process_is_restarted_and_the_host_hears_of_it() {
         .run_well(bed.install(vec![run_process("p", "exec sleep 1000")]))
         .await;
     kill(running(&bed).await.pid);
-    // Messages were forgotten by the look at the state, the start's event with them.
+    // `running` has dropped earlier messages, including the event of the start.
     until("the events", || {
         let kinds = bed.gateway.event_kinds();
         let wanted = ["process_exited", "process_restarted"];

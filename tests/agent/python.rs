@@ -1,4 +1,4 @@
-//! Packages of Python, by the real pip from the registry that this machine's pip knows.
+//! Python packages, with the real pip from the registry in this machine's configuration.
 
 use std::time::SystemTime;
 

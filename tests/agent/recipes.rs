@@ -1,4 +1,4 @@
-//! Recipes: done in order, undone in reverse, tried again, waited for.
+//! Recipes: steps run in order, are undone in reverse order, are retried, and wait.
 
 use proto::v1 as pb;
 use proto::v1::command_result::Outcome;
@@ -143,7 +143,7 @@ async fn what_can_not_be_undone_is_told_and_left_for_a_person() {
             _ => None,
         };
         bed.gateway.wait("the last step", waits).await;
-        // Somebody puts a folder in the place to which the old file has to go back.
+        // Another program creates a folder where the agent must restore the old file.
         std::fs::remove_file(&config).unwrap();
         std::fs::create_dir(&config).unwrap();
         std::fs::write(config.join("theirs"), "").unwrap();
@@ -153,11 +153,11 @@ async fn what_can_not_be_undone_is_told_and_left_for_a_person() {
     for part in [
         "did not end within 2 s",
         "`config` can't be undone",
-        "look at the node's folder",
+        "inspect the node's folder",
     ] {
         assert!(result.error.contains(part), "{result:#?}");
     }
-    assert_eq!(bed.files(), ["config"], "what came after it is undone");
+    assert_eq!(bed.files(), ["config"], "the later steps are undone");
     assert!(config.join("theirs").exists());
 
     bed.gateway.forget();
@@ -166,7 +166,7 @@ async fn what_can_not_be_undone_is_told_and_left_for_a_person() {
     assert_eq!(again.outcome(), Outcome::Stuck, "{again:#?}");
     assert!(
         config.join("theirs").exists(),
-        "it is not tried again by itself"
+        "the agent does not retry the undoing"
     );
 }
 

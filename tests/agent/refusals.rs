@@ -1,4 +1,4 @@
-//! What a recipe must not do: leave the node's folder, or bring what was not pinned.
+//! What a recipe must not do: leave the node's folder, or install what it does not pin.
 
 use std::io::Write as _;
 
@@ -50,7 +50,7 @@ async fn paths_that_leave_the_folder_are_refused() {
     assert_eq!(bed.files(), ["link"]);
 }
 
-/// An entry as hostile as its header allows; the writing library would refuse to make it.
+/// A hostile entry, written by hand because the tar library refuses to create it.
 fn entry(archive: &mut Vec<u8>, path: &str, kind: u8, link: &str, content: &[u8]) {
     let mut header = [0_u8; 512];
     header[..path.len()].copy_from_slice(path.as_bytes());

@@ -1,4 +1,4 @@
-//! Enrolment, the session, and what is sent again.
+//! Enrolment, the session, and repeated messages.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -117,7 +117,7 @@ async fn a_result_is_sent_until_it_is_stored_and_a_command_runs_once() {
     assert_eq!(again, first);
     assert!(bed.gateway.n_sessions() > n_sessions);
 
-    // A second delivery brings the result, and no second run.
+    // A second delivery returns the result and runs nothing.
     std::fs::remove_file(bed.root().join("a")).unwrap();
     bed.gateway.set_deaf(false);
     bed.gateway.forget();
@@ -185,7 +185,7 @@ async fn a_collector_that_breaks_is_left_alone() {
     };
     bed.gateway.send(In::Assignments(assignments)).await;
 
-    // At the same pace the good one measures far more often than the other is called.
+    // Both have the same interval, but the agent calls the good one far more often.
     let collections = |of: &str| -> Vec<pb::Collection> {
         let received = bed.gateway.received().into_iter();
         let batches = received.filter_map(|message| match message {

@@ -1,4 +1,4 @@
-//! A collector is replaced on an agent that measures: between two calls, without a gap, and never by one that can't run.
+//! An agent replaces a running collector: between two calls, without a gap, and never by one that can't run.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::plugins::support::component;
 use crate::support::wait::until;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// A call of the first collector takes long, so that the change comes in the middle of one.
+/// A call of the first collector takes long, so that the replacement comes during a call.
 const SLOW: Duration = Duration::from_millis(400);
 
-/// Answers as a node does that takes its time.
+/// Answers like a slow node.
 async fn rpc(Json(request): Json<Value>) -> Json<Value> {
     tokio::time::sleep(SLOW).await;
     let answer = |call: &Value| {
@@ -87,7 +87,7 @@ impl Swap {
         digest
     }
 
-    /// When something was measured, and by which collector: by what it brings.
+    /// When a collector measured, and the first observation, which identifies the collector.
     fn measured(&self) -> Vec<(i64, String)> {
         let mut found = Vec::new();
         for message in self.bed.gateway.received() {
@@ -145,7 +145,7 @@ async fn a_collector_is_replaced_between_two_calls_and_never_by_one_that_can_not
     swap.assign(&old, &config).await;
     swap.more("the first collector", "node.").await;
 
-    // One that can't be fetched, and one that can't be compiled.
+    // One component can't be downloaded, and one can't be compiled.
     let away = host_runtime::Digest::of(b"nobody has it").to_string();
     let broken = swap.offer(b"not a component".to_vec());
     for digest in [&away, &broken] {

@@ -6,13 +6,13 @@ use super::bed::{Bed, problem};
 
 /// Three transitions of the only node, as the outbox would have put them aside.
 pub(super) const PUT_ASIDE: &str = r#"
-    INSERT INTO dead_letters (id, node_id, event, attempts, error, failed_at)
+    INSERT INTO dead_letters (id, node_id, event, attempts, error, failed_at, seq)
     SELECT '01920000-0000-7000-8000-00000000000' || n, id, json_object(
         'id', '01920000-0000-7000-8000-00000000000' || n, 'node_id', id, 'node_name', name,
         'chain_profile_id', chain_profile_id, 'node_type', node_type, 'dimension', 'state',
         'before', json('{"state": "syncing", "application_health": "unknown", "sync_status": "unknown"}'),
         'after', json('{"state": "down", "application_health": "unknown", "sync_status": "unknown"}'),
-        'cause', 'beats_missed', 'reasons', json('[]'), 'state_version', 2, 'at', 1000), 10, 'it broke', 2000
+        'cause', 'beats_missed', 'reasons', json('[]'), 'state_version', 2, 'at', 1000), 10, 'it broke', 2000, 100 + n
     FROM nodes, (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3);"#;
 
 #[tokio::test(flavor = "multi_thread")]

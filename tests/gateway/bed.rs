@@ -150,12 +150,17 @@ impl Bed {
 
     /// A token for the host's agent, good for 15 minutes.
     pub(crate) async fn token(&self, host: MachineId) -> String {
+        self.token_for(host, None).await
+    }
+
+    /// The same, issued for a node.
+    pub(crate) async fn token_for(&self, host: MachineId, node: Option<NodeId>) -> String {
         let token = format!("token-{}", Uuid::now_v7());
         let mut tx = self.db.begin().await.unwrap();
         tx.insert_enrolment_token(&EnrolmentToken {
             hash: token_hash(&token),
             machine_id: host,
-            node_id: None,
+            node_id: node,
             expires_at: self.clock.now().plus(Duration::from_mins(15)),
             used_at: None,
             revoked_at: None,

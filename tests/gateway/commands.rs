@@ -168,5 +168,5 @@ async fn a_result_without_an_outcome_ends_the_session() {
     let session = agent.connect().await.unwrap();
     session.result(id, Outcome::Unspecified).await;
     assert_eq!(session.end().await.code(), Code::InvalidArgument);
-    assert!(!bed.command(id).await.state.is_over());
+    assert_eq!(bed.command(id).await.result, None);
 }

@@ -52,13 +52,11 @@ async fn a_used_foreign_expired_or_revoked_token_is_refused() {
         "is not known here",
     );
 
-    let revoked = bed.token(host).await;
+    let node = bed.node(host).await;
+    let revoked = bed.token_for(host, Some(node)).await;
     let mut tx = bed.db.begin().await.unwrap();
-    assert!(
-        tx.revoke_enrolment_token(&token_hash(&revoked), bed.clock.now())
-            .await
-            .unwrap()
-    );
+    let n_revoked = tx.revoke_node_enrolment_tokens(node, bed.clock.now());
+    assert_eq!(n_revoked.await.unwrap(), 1);
     tx.commit().await.unwrap();
     check_refused(&bed.enrol(&revoked).await.err().unwrap(), "was revoked");
 

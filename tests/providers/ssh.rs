@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::user;
-use crate::support::dev::{Dev, processes_with, signal};
+use crate::support::dev::{Dev, processes_in, processes_with, signal};
 use crate::support::files::holding;
 use crate::support::sshd::Sshd;
 use crate::support::wait::eventually;
@@ -82,7 +82,7 @@ impl Racks {
 
     /// What runs on the machine, as far as it is ours.
     fn processes(&self) -> Vec<u32> {
-        processes_with(&self.folder().display().to_string(), "")
+        processes_in(&self.folder())
     }
 
     /// It bought one certificate; nobody but the agent's user could read it, and nothing tells it.

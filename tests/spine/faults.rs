@@ -25,12 +25,6 @@ use super::toy::{self, id_of};
 const HARMLESS: [Mishap; 2] = [Mishap::Twice, Mishap::AtOnce];
 const FAILING: [Mishap; 2] = [Mishap::Refused, Mishap::Lost];
 const KILLING: [Mishap; 2] = [Mishap::KilledBefore, Mishap::KilledAfter];
-/// Only versions that run no more call these.
-const OLD: [&str; 3] = [
-    "reserve_machine",
-    "release_machine",
-    "issue_enrolment_token",
-];
 /// Only who waits in vain, or is told to stop, calls this.
 const IMPATIENT: &str = "withdraw_command";
 /// Where a provisioning is let fail when it is its undoing that is looked at.
@@ -43,8 +37,8 @@ on_both_kinds!(
 
 async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) {
     let sample = OneIn {
-        embedded: 7,
-        scaled: 11,
+        embedded: 11,
+        scaled: 23,
     };
     let mut fleet = Fleet::start(scene, "", sample).await;
     let all = [HARMLESS.as_slice(), &FAILING].concat();
@@ -54,8 +48,8 @@ async fn every_activity_of_a_nodes_life_may_fail_or_be_done_twice(scene: Scene) 
 
 async fn every_activity_of_a_nodes_life_may_be_the_last_of_a_process(scene: Scene) {
     let sample = OneIn {
-        embedded: 13,
-        scaled: 17,
+        embedded: 17,
+        scaled: 41,
     };
     let mut fleet = Fleet::start(scene, "", sample).await;
     let living = provision(&mut fleet, &KILLING, &KILLING).await;
@@ -75,14 +69,13 @@ async fn provision(fleet: &mut Fleet, mishaps: &[Mishap], undoing: &[Mishap]) ->
     let forward = fleet.files.calls(&scouts[0].workflow);
     let mut back = fleet.files.calls(&scouts[1].workflow);
     back.retain(|call| !forward.contains(call));
-    let activities = ProvisionNode::<2>::ACTIVITIES.iter();
-    let expected = activities.filter(|name| !OLD.contains(name) && **name != IMPATIENT);
+    let activities = ProvisionNode::ACTIVITIES.iter();
+    let expected = activities.filter(|name| **name != IMPATIENT);
     let expected: BTreeSet<&str> = expected.copied().collect();
     assert_eq!(names(&[&forward, &back]), expected);
 
-    let mut wanted = cases(&forward, mishaps, None);
-    wanted.extend(cases(&back, undoing, Some(&refused)));
-    let wanted = fleet.some_of(wanted);
+    let mut wanted = fleet.some_of(cases(&forward, mishaps, None));
+    wanted.extend(fleet.some_of(cases(&back, undoing, Some(&refused))));
     let mut all = fleet.provision(wanted).await;
     fleet.ended("provision-", &all).await;
     all.extend(scouts);
@@ -112,9 +105,8 @@ async fn terminate(fleet: &mut Fleet, living: Vec<String>, mishaps: &[Mishap]) {
     fleet.ended("terminate-", &scout).await;
     let calls = fleet.files.calls(&scout[0].workflow);
     let failing = ["mark_failed", "fail_operation"];
-    let is_called =
-        |name: &&str| !OLD.contains(name) && *name != IMPATIENT && !failing.contains(name);
-    let activities = TerminateNode::<3>::ACTIVITIES.iter().copied();
+    let is_called = |name: &&str| *name != IMPATIENT && !failing.contains(name);
+    let activities = TerminateNode::ACTIVITIES.iter().copied();
     let expected: BTreeSet<&str> = activities.filter(is_called).collect();
     assert_eq!(names(&[&calls]), expected);
 

@@ -157,10 +157,6 @@ async fn lists_go_on(db: &Db, node: &Node, agent: &Agent, commands: &[Command]) 
     assert_eq!(newest, [commands[3].id, commands[2].id]);
     let rest = ids(db.list_commands(node.id, Some(newest[1]), 9).await.unwrap());
     assert_eq!(rest, [commands[1].id, commands[0].id]);
-    assert_eq!(
-        ids(db.overdue_commands(Millis(102), 9).await.unwrap()),
-        [commands[1].id, commands[2].id]
-    );
 }
 
 async fn only_what_no_agent_has_is_taken_back(db: &Db, node: &Node, agent: &Agent) {

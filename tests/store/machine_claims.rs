@@ -23,7 +23,6 @@ pub(crate) async fn contract(test: &TestDb) {
     what_a_moved_node_left_behind_is_cleaned(db).await;
     a_node_is_held_until_the_transaction_ends(db).await;
     of_many_that_want_few_machines_each_gets_its_own(test).await;
-    claims_of_before_there_were_claims_are_found(test).await;
 }
 
 async fn stored_machine(db: &Db, name: &str) -> Machine {
@@ -239,28 +238,4 @@ async fn hosts_on(test: &TestDb) -> [Db; 2] {
     }
     let other = Db::open(&test.url, &DbOptions::default()).await.unwrap();
     [test.db.clone(), other]
-}
-
-async fn claims_of_before_there_were_claims_are_found(test: &TestDb) {
-    let db = &test.db;
-    let own = stored_machine(db, "local/own").await;
-    let shared = stored_machine(db, "shared").await;
-    let failed = stored_node_in(db, "failed-before", NodeState::Failed).await;
-    let live = stored_node(db, "live-before").await;
-    let beside = stored_node(db, "beside-before").await;
-    let later = stored_node_in(db, "failed-later", NodeState::Failed).await;
-    let mut tx = db.begin().await.unwrap();
-    for (node, machine) in [(&failed, &own), (&live, &own), (&later, &own), (&beside, &shared)] {
-        let placement = host_domain::node::Placement {
-            machine_id: Some(machine.id),
-            ..node.placement.clone()
-        };
-        assert!(tx.set_placement(node.id, &placement).await.unwrap());
-    }
-    tx.commit().await.unwrap();
-    test.raw("DROP TABLE machine_claims; DELETE FROM _sqlx_migrations WHERE version = 6").await;
-    db.migrate().await.unwrap();
-    let claimed = db.machine_claim(own.id).await.unwrap().unwrap();
-    assert_eq!(claimed.node_id, live.id, "the live one has it");
-    assert_eq!(db.machine_claim(shared.id).await.unwrap(), None);
 }

@@ -129,13 +129,11 @@ async fn details_change_without_a_new_version(db: &Db) {
         ..Placement::default()
     };
     let ports = BTreeMap::from([("rpc".to_owned(), 1), ("p2p".to_owned(), u16::MAX)]);
-    let versions = BTreeMap::from([("anvil".to_owned(), "1.4.0".to_owned())]);
     let operation = operation_id();
     let mut tx = db.begin().await.unwrap();
     tx.insert_machine(&machine).await.unwrap();
     assert!(tx.set_placement(made.id, &placement).await.unwrap());
     assert!(tx.set_ports(made.id, &ports).await.unwrap());
-    assert!(tx.set_binary_versions(made.id, &versions).await.unwrap());
     assert!(tx.set_operation(made.id, Some(operation)).await.unwrap());
     assert!(!tx.set_operation(node("unknown").id, None).await.unwrap());
     tx.commit().await.unwrap();
@@ -143,7 +141,6 @@ async fn details_change_without_a_new_version(db: &Db) {
     let expected = Node {
         placement,
         ports,
-        binary_versions: versions,
         operation_id: Some(operation),
         ..made
     };

@@ -549,9 +549,7 @@ impl Drop for Dev {
             end(Some(agent));
         }
         self.keep_plugins();
-        for pid in processes_with(&self.folder.path().display().to_string(), "") {
-            signal(pid, rustix::process::Signal::KILL);
-        }
+        kill_all_in(self.folder.path());
     }
 }
 
@@ -574,8 +572,38 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Kills what works in a folder, also what starts others.
+pub(crate) fn kill_all_in(folder: &Path) {
+    loop {
+        let processes = processes_in(folder);
+        if processes.is_empty() {
+            return;
+        }
+        for pid in processes {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        // Killed processes are listed until they have ended.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes whose command line names a folder, or that work in it.
+pub(crate) fn processes_in(folder: &Path) -> Vec<u32> {
+    let text = folder.display().to_string();
+    processes(|process, line| {
+        let works_there = std::fs::read_link(process.join("cwd"));
+        !line.is_empty()
+            && (line.contains(&text) || works_there.is_ok_and(|cwd| cwd.starts_with(folder)))
+    })
+}
+
 /// Processes whose command line has both texts.
 pub(crate) fn processes_with(folder: &str, name: &str) -> Vec<u32> {
+    processes(|_, line| line.contains(folder) && line.contains(name))
+}
+
+/// Other processes for which this is so, by their folder in `/proc` and their command line.
+fn processes(is_so: impl Fn(&Path, &str) -> bool) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry
@@ -587,7 +615,7 @@ pub(crate) fn processes_with(folder: &str, name: &str) -> Vec<u32> {
         };
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
-        if pid != std::process::id() && line.contains(folder) && line.contains(name) {
+        if pid != std::process::id() && is_so(&entry.path(), &line) {
             found.push(pid);
         }
     }

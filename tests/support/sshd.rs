@@ -128,8 +128,6 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
         // What a failed test left on "the machine".
-        for pid in super::dev::processes_with(&self.folder.path().display().to_string(), "") {
-            super::dev::signal(pid, rustix::process::Signal::KILL);
-        }
+        super::dev::kill_all_in(self.folder.path());
     }
 }

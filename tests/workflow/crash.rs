@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use host_engine::duroxide::{DuroxideEngine, DuroxideOptions};
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
 use host_engine::temporal::TemporalEngine;
 use host_workflows::{
     Activities, Activity, ActivityError, Engine, Failure, Flow, Outcome, Retry, Workflow,
@@ -87,9 +87,9 @@ async fn live(folder: &Path, temporal: Option<url::Url>) {
         engine.shutdown(second).await;
         sum
     } else {
-        let path = folder.join("engine.db");
+        let lock = EngineLock::take(&folder.join("engine.db")).unwrap();
         let options = DuroxideOptions::default();
-        let engine = DuroxideEngine::start(&path, workflows, activities, options);
+        let engine = DuroxideEngine::start_locked(lock, workflows, activities, options);
         let engine = engine.await.unwrap();
         let sum = climb(&engine).await;
         engine.shutdown(second).await;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::time::Millis;
-use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, StartError};
+use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock, StartError};
 use host_workflows::{Engine, Outcome, Started, Workflows, start};
 use tempfile::TempDir;
 
-use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, workflows};
+use super::fixtures::{Bed, Behaviour, Versioned, Walk, WalkInput, World, activities, workflows};
 use super::suite;
 use crate::support::exhaustive::Extent;
 
@@ -20,12 +20,20 @@ struct Host {
 }
 
 async fn open(folder: &TempDir, world: &Arc<World>) -> Result<DuroxideEngine, StartError> {
+    open_with(folder, world, workflows()).await
+}
+
+async fn open_with(
+    folder: &TempDir,
+    world: &Arc<World>,
+    workflows: Workflows,
+) -> Result<DuroxideEngine, StartError> {
     let options = DuroxideOptions {
         cancel_poll: Duration::from_millis(50),
         ..DuroxideOptions::default()
     };
-    let path = folder.path().join("engine.db");
-    DuroxideEngine::start(&path, workflows(), activities(world), options).await
+    let lock = EngineLock::take(&folder.path().join("engine.db"))?;
+    DuroxideEngine::start_locked(lock, workflows, activities(world), options).await
 }
 
 async fn begin() -> Host {
@@ -133,6 +141,19 @@ async fn work_interrupted_by_a_shutdown_goes_on_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_workflow_keeps_the_version_of_its_code() {
+    let (folder, world) = (TempDir::new().unwrap(), Arc::new(World::default()));
+    let old = Workflows::default().with::<Versioned<1>>();
+    let first = open_with(&folder, &world, old.clone()).await.unwrap();
+    start::<Versioned<1>>(&first, "old", &()).await.unwrap();
+    first.shutdown(Duration::from_secs(1)).await;
+    let both = old.with::<Versioned<2>>();
+    let second = open_with(&folder, &world, both).await.unwrap();
+    suite::keeps_versions(&second).await;
+    second.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_prune_forgets_only_what_ended_long_ago() {
     let started = begin().await;
     let engine = &started.engine;
@@ -160,10 +181,10 @@ async fn the_prune_forgets_only_what_ended_long_ago() {
 #[tokio::test]
 async fn a_workflow_whose_activity_nobody_implements_is_refused() {
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("engine.db");
-    let world = Arc::new(World::default());
+    let lock = EngineLock::take(&folder.path().join("engine.db")).unwrap();
+    let (workflows, activities) = (Workflows::all(), activities(&Arc::new(World::default())));
     let options = DuroxideOptions::default();
-    let started = DuroxideEngine::start(&path, Workflows::all(), activities(&world), options).await;
+    let started = DuroxideEngine::start_locked(lock, workflows, activities, options).await;
     let refused = started.err().unwrap();
     assert!(
         matches!(refused, StartError::MissingActivity { .. }),

@@ -312,6 +312,23 @@ async fn fan(flow: &Flow, width: usize) -> Result<(usize, Vec<String>), FlowErro
     Ok((keys.len(), child))
 }
 
+/// Waits for a message and ends with the number of its version.
+pub(crate) struct Versioned<const MAJOR: u8>;
+
+impl<const MAJOR: u8> Workflow for Versioned<MAJOR> {
+    const KIND: &'static str = "versioned";
+    const VERSION: &'static str = if MAJOR == 1 { "1.0.0" } else { "2.0.0" };
+    const ACTIVITIES: &'static [&'static str] = &[];
+    type Input = ();
+    type Output = u8;
+
+    async fn run(flow: Flow, (): ()) -> Result<u8, Failure> {
+        let message = flow.signal::<String>("end").await;
+        message.map_err(|error| error.at("end"))?;
+        Ok(MAJOR)
+    }
+}
+
 pub(crate) fn workflows() -> Workflows {
     Workflows::default()
         .with::<Walk>()

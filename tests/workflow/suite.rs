@@ -9,7 +9,7 @@ use host_workflows::{
 use serde::de::DeserializeOwned;
 
 use super::fixtures::{
-    Bed, Behaviour, Fan, Pausing, Reading, ReadingInput, Walk, WalkInput, wait_for,
+    Bed, Behaviour, Fan, Pausing, Reading, ReadingInput, Versioned, Walk, WalkInput, wait_for,
 };
 use crate::support::wait::eventually;
 
@@ -142,6 +142,18 @@ pub(crate) async fn pauses_and_resumes(bed: &Bed) {
         3
     );
     assert_eq!(bed.world.log(), ["round 1", "round 2", "round 3"]);
+}
+
+/// `old` was started by a process that knew version 1.0.0 only; this one knows a newer version too.
+pub(crate) async fn keeps_versions(engine: &dyn Engine) {
+    start::<Versioned<2>>(engine, "new", &()).await.unwrap();
+    for (id, version, ended) in [("old", "1.0.0", 1), ("new", "2.0.0", 2)] {
+        engine.signal(id, "end", "\"now\"").await.unwrap();
+        let outcome = engine.result(id, WAIT).await.unwrap();
+        assert_eq!(completed::<u8>(&outcome), ended, "{id}");
+        let status = engine.status(id).await.unwrap().unwrap();
+        assert_eq!(status.version, version, "{id}");
+    }
 }
 
 /// A cancel reaches the running activity; undoing begins when that has ended, and is not cancelled itself.

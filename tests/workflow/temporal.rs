@@ -7,7 +7,9 @@ use host_engine::TemporalConfig;
 use host_engine::temporal::{StartError, TemporalEngine, TemporalOptions};
 use host_workflows::{Engine, Outcome, Started, Workflows, start};
 
-use super::fixtures::{Bed, Behaviour, Walk, WalkInput, World, activities, wait_for, workflows};
+use super::fixtures::{
+    Bed, Behaviour, Versioned, Walk, WalkInput, World, activities, wait_for, workflows,
+};
 use super::suite;
 use crate::support::exhaustive::Extent;
 use crate::support::temporal::Temporal;
@@ -68,6 +70,19 @@ conformance!(
     joins_and_has_children,
     refuses_what_it_cannot_take,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_workflow_keeps_the_version_of_its_code() {
+    let (server, world) = (Temporal::start().await, Arc::new(World::default()));
+    let open = |workflows| TemporalEngine::start(server.options(), workflows, activities(&world));
+    let old = Workflows::default().with::<Versioned<1>>();
+    let first = open(old.clone()).await.unwrap();
+    start::<Versioned<1>>(&first, "old", &()).await.unwrap();
+    first.shutdown(Duration::from_secs(1)).await;
+    let second = open(old.with::<Versioned<2>>()).await.unwrap();
+    suite::keeps_versions(&second).await;
+    second.shutdown(Duration::from_secs(1)).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn carries_many_workflows() {

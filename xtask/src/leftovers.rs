@@ -62,7 +62,9 @@ impl Run {
             .flatten()
             .flatten()
         {
-            left.push(format!("file {}", entry.path().display()));
+            let path = entry.path();
+            let content = content(&path);
+            left.push(format!("file {}{content}", path.display()));
         }
         for database in servers::databases(&self.folder) {
             left.push(format!("database {database}"));
@@ -112,6 +114,17 @@ impl Run {
         }
         found
     }
+}
+
+/// What lies in a folder: it shows which test made it.
+fn content(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = names.take(10).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", which contains {}", names.join(", "))
 }
 
 /// The words of a file that ends each with a zero byte.

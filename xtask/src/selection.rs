@@ -19,8 +19,8 @@ const WITHOUT_TESTS: [&str; 1] = ["benches"];
 /// Features that `dev` enables beyond the defaults, as `PACKAGE/FEATURE`.
 const DEV_FEATURES: [&str; 0] = [];
 
-/// Features that tests enable beyond the defaults, as `PACKAGE/FEATURE`.
-const TEST_FEATURES: [&str; 1] = ["bellwether/temporal"];
+/// Features that tests enable beyond the defaults, as `PACKAGE/FEATURE`. The package of the tests enables Temporal.
+const TEST_FEATURES: [&str; 0] = [];
 
 /// Selects the programs for `dev`.
 pub(crate) fn programs() -> Vec<String> {

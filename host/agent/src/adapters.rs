@@ -36,7 +36,7 @@ pub(crate) trait RuntimeAdapter: Send + Sync {
     /// Rejects a process that this adapter can't run.
     fn check(&self, process: &pb::Process) -> anyhow::Result<()>;
 
-    /// Takes over a process of an earlier agent: finds it if it runs, and starts or stops it as its record says.
+    /// Takes over a process of the previous agent process: finds it if it runs, and brings it to its desired state.
     fn resume(&self, root: &NodeRoot, record: ProcessRecord) -> io::Result<()>;
 
     /// Starts a process and writes its record. A process that runs with other settings is stopped first.
@@ -78,7 +78,7 @@ impl Status {
     }
 }
 
-/// What adapters are made of.
+/// The dependencies of adapters.
 pub(crate) struct AdapterParts {
     pub(crate) events: Arc<EventLog>,
     /// The program that enforces leases; the running program when `None`.

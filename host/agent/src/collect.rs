@@ -55,7 +55,7 @@ struct CollectorTask {
     stop: CancellationToken,
 }
 
-/// What collectors are made of.
+/// The dependencies of collectors.
 pub(crate) struct CollectorParts {
     pub(crate) observations: Arc<Observations>,
     /// For reports. A full queue drops them.

@@ -70,7 +70,7 @@ pub(crate) struct Executor {
     permits: Semaphore,
 }
 
-/// What an executor is made of.
+/// The dependencies of an executor.
 pub(crate) struct ExecutorParts {
     pub(crate) layout: Layout,
     pub(crate) artefact_bytes_max: u64,

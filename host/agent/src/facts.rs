@@ -45,7 +45,7 @@ pub(crate) fn machine_load(folder: &Path) -> pb::MachineLoad {
     }
 }
 
-/// Bytes of memory, used and in all; zeros where the system does not tell.
+/// Used and total memory in bytes; zero where the operating system does not report it.
 fn memory() -> (u64, u64) {
     let Ok(mut system) = System::new() else {
         return (0, 0);

@@ -50,7 +50,7 @@ impl EventsConfig {
                 let text = std::fs::read_to_string(path).with_context(|| {
                     format!("can't read `events.nats_url_file` {}", path.display())
                 })?;
-                Ok(Some(NatsUrl(text.trim().to_owned())))
+                Ok(Some(NatsUrl::new(text.trim())))
             }
             (None, None) => Ok(None),
         }

@@ -47,11 +47,6 @@ impl Breaker {
         }
     }
 
-    /// Where it stands.
-    pub fn state(&self) -> BreakerState {
-        self.state
-    }
-
     /// Whether it keeps calls away.
     pub fn is_open(&self) -> bool {
         match self.state {
@@ -143,7 +138,7 @@ mod tests {
             assert!(breaker.allow(at(0)));
             assert!(!breaker.report(is_fault, at(0)));
         }
-        assert_eq!(breaker.state(), BreakerState::Closed { failures: 2 });
+        assert_eq!(breaker.state, BreakerState::Closed { failures: 2 });
         assert!(breaker.report(true, at(0)));
         assert!(breaker.is_open());
     }
@@ -167,7 +162,7 @@ mod tests {
         assert!(!breaker.allow(at(21)));
         assert!(breaker.allow(at(22)));
         assert!(breaker.report(false, at(23)), "it closes");
-        assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 });
+        assert_eq!(breaker.state, BreakerState::Closed { failures: 0 });
     }
 
     #[test]

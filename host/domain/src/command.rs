@@ -24,13 +24,6 @@ text_enum! {
     }
 }
 
-impl CommandState {
-    /// Whether the agent has said its last word.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Stuck)
-    }
-}
-
 text_enum! {
     /// What a command does.
     CommandKind {
@@ -90,6 +83,5 @@ pub struct CommandOutcome {
     /// The node's folder, after `prepare`.
     pub root: Option<String>,
     /// The node's ports, after `prepare`.
-    #[serde(default)]
     pub ports: std::collections::BTreeMap<String, u16>,
 }

@@ -55,16 +55,6 @@ text_enum! {
     }
 }
 
-impl IncidentEvent {
-    /// Whether receivers hear of it.
-    pub fn is_notified(self) -> bool {
-        matches!(
-            self,
-            Self::Opened | Self::Reopened | Self::Escalated | Self::Resolved
-        )
-    }
-}
-
 text_enum! {
     /// What an incident is about.
     SubjectKind {
@@ -99,8 +89,6 @@ pub mod category {
     pub const AGENT_SILENT: &str = "agent_silent";
     /// Nothing happened in a workflow for too long.
     pub const WORKFLOW_STALLED: &str = "workflow_stalled";
-    /// A command got no result in time.
-    pub const COMMAND_STALLED: &str = "command_stalled";
     /// A policy could not judge.
     pub const POLICY_ERROR: &str = "policy_error";
     /// Another plugin broke.

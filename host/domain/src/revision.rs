@@ -27,22 +27,6 @@ text_enum! {
     }
 }
 
-impl RevisionState {
-    /// Whether `to` may follow.
-    pub fn may_become(self, to: Self) -> bool {
-        use RevisionState as S;
-        match self {
-            S::Staged => matches!(to, S::Validated | S::Rejected),
-            S::Validated => matches!(to, S::Ready | S::Rejected),
-            S::Ready => matches!(to, S::Active | S::Retired),
-            S::Active => matches!(to, S::Retired | S::Broken),
-            // Going back to an earlier revision begins with loading it again.
-            S::Retired | S::Broken => matches!(to, S::Staged),
-            S::Rejected => false,
-        }
-    }
-}
-
 /// Where a plugin is declared: a chain, or the notifications.
 pub type PluginScope = String;
 

@@ -72,19 +72,6 @@ pub struct IllegalSubscriptionEvent {
 }
 
 impl SubscriptionState {
-    /// The table of domain.md: whether `to` may follow.
-    pub fn may_become(self, to: Self) -> bool {
-        use SubscriptionState as S;
-        let allowed: &[S] = match self {
-            S::PendingPayment => &[S::Active, S::Canceled, S::Expired],
-            S::Active => &[S::PastDue, S::Canceled, S::Suspended],
-            S::PastDue | S::Suspended => &[S::Active, S::Expired],
-            S::Canceled => &[S::Expired],
-            S::Expired => &[],
-        };
-        allowed.contains(&to)
-    }
-
     /// The only place where a subscription's state changes. A renewal of an active one leaves it active.
     pub fn next(self, event: SubscriptionEvent) -> Result<Self, IllegalSubscriptionEvent> {
         use SubscriptionEvent as E;

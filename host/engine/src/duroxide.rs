@@ -16,7 +16,6 @@ mod reads;
 mod setup;
 mod work;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,17 +58,7 @@ pub struct DuroxideEngine {
 }
 
 impl DuroxideEngine {
-    /// Opens `path` and goes on with everything that is unfinished in it.
-    pub async fn start(
-        path: &Path,
-        workflows: Workflows,
-        activities: Activities,
-        options: DuroxideOptions,
-    ) -> Result<Self, StartError> {
-        Self::start_locked(EngineLock::take(path)?, workflows, activities, options).await
-    }
-
-    /// The same for who holds the file already.
+    /// Opens the locked file and goes on with everything that is unfinished in it.
     pub async fn start_locked(
         lock: EngineLock,
         workflows: Workflows,
@@ -151,6 +140,13 @@ impl DuroxideEngine {
         let depths = self.client.get_queue_depths().await;
         let depths = depths.map_err(|error| unavailable("count its queues", &error))?;
         Ok(depths.orchestrator_queue + depths.worker_queue)
+    }
+
+    /// Shows what waits in the engine's queues.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub async fn measure(&self) -> Result<(), EngineError> {
+        metrics::gauge!("workflow_engine_queued").set(self.queued().await? as f64);
+        Ok(())
     }
 
     async fn required(&self, id: &str) -> Result<Status, EngineError> {

@@ -144,6 +144,16 @@ fn start_orchestrators(app: &App, engine: &Orchestrator) {
         // A Temporal forgets by itself, after its namespace's retention.
         return;
     };
+    let measured = Arc::clone(engine);
+    app.spawn(every(
+        app.clone(),
+        "engine queues",
+        Duration::from_secs(15),
+        move |_| {
+            let engine = Arc::clone(&measured);
+            async move { engine.measure().await }
+        },
+    ));
     let pruned = Arc::clone(engine);
     app.spawn(every(
         app.clone(),

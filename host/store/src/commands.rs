@@ -67,17 +67,6 @@ impl Reader {
             ORDER BY seq DESC LIMIT $3";
         self.all(sql(SQL).bind(node).bind(before).bind(limit)).await
     }
-
-    /// Commands past their deadline that are not over, oldest deadline first.
-    pub async fn overdue_commands(
-        &self,
-        now: Millis,
-        limit: u32,
-    ) -> Result<Vec<Command>, StoreError> {
-        const SQL: &str = "SELECT * FROM commands
-            WHERE deadline <= $1 AND state IN ('queued', 'delivered', 'accepted') ORDER BY deadline LIMIT $2";
-        self.all(sql(SQL).bind(now).bind(limit)).await
-    }
 }
 
 impl Tx {

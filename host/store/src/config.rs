@@ -28,11 +28,11 @@ impl DatabaseConfig {
                 let text = std::fs::read_to_string(path).with_context(|| {
                     format!("can't read `database.url_file` {}", path.display())
                 })?;
-                Ok(DatabaseUrl(text.trim().to_owned()))
+                Ok(DatabaseUrl::new(text.trim()))
             }
             (None, None) => {
                 let file = state_dir.join("bellwether.db");
-                Ok(DatabaseUrl(format!("sqlite://{}", file.display())))
+                Ok(DatabaseUrl::new(format!("sqlite://{}", file.display())))
             }
         }
     }

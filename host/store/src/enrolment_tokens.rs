@@ -76,17 +76,6 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(at).bind(hash)).await? == 1)
     }
 
-    /// Takes a token back; `false` when it was used or taken back before.
-    pub async fn revoke_enrolment_token(
-        &mut self,
-        hash: &str,
-        at: Millis,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE enrolment_tokens SET revoked_at = $1
-            WHERE hash = $2 AND used_at IS NULL AND revoked_at IS NULL";
-        Ok(self.execute(sql(SQL).bind(at).bind(hash)).await? == 1)
-    }
-
     /// Takes back every unused token that was issued for a node, and says how many.
     pub async fn revoke_node_enrolment_tokens(
         &mut self,

@@ -64,12 +64,6 @@ impl Reader {
         const SQL: &str = "SELECT seq AS number FROM event_log_head WHERE id = 1";
         Ok(self.number(sql(SQL)).await?.unwrap_or(0))
     }
-
-    /// The oldest number that is still kept; a reader that asks for less has missed something.
-    pub async fn event_log_first_seq(&self) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "SELECT seq AS number FROM event_log ORDER BY seq LIMIT 1";
-        self.number(sql(SQL)).await
-    }
 }
 
 impl Tx {

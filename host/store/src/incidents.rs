@@ -128,12 +128,6 @@ impl Reader {
         self.all(stmt).await
     }
 
-    /// How many incidents are not resolved.
-    pub async fn n_unresolved_incidents(&self) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT count(*) AS number FROM incidents WHERE state <> 'resolved'";
-        Ok(self.number(sql(SQL)).await?.unwrap_or(0))
-    }
-
     /// An incident's history, oldest first, beginning behind `after`.
     pub async fn incident_events(
         &self,

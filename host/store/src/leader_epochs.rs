@@ -2,9 +2,9 @@
 
 use host_domain::time::Millis;
 
-use super::db::{Reader, Tx};
+use super::db::Tx;
 use super::error::StoreError;
-use super::sql::{BadColumn, FromRow, Row, sql};
+use super::sql::sql;
 
 /// What a leader's transactions prove: that this is still the newest tenure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,40 +13,6 @@ pub struct Fence {
     pub name: String,
     /// The tenure.
     pub epoch: i64,
-}
-
-/// Who leads, and in which tenure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderEpoch {
-    /// What is led.
-    pub name: String,
-    /// Rises with each tenure.
-    pub epoch: i64,
-    /// The process.
-    pub holder: String,
-    /// When the tenure began.
-    pub taken_at: Millis,
-}
-
-impl FromRow for LeaderEpoch {
-    const TABLE: &'static str = "leader_epochs";
-
-    fn from_row(row: &Row) -> Result<Self, BadColumn> {
-        Ok(Self {
-            name: row.text("name")?,
-            epoch: row.int("epoch")?,
-            holder: row.text("holder")?,
-            taken_at: row.millis("taken_at")?,
-        })
-    }
-}
-
-impl Reader {
-    /// The newest tenure of a name.
-    pub async fn leader_epoch(&self, name: &str) -> Result<Option<LeaderEpoch>, StoreError> {
-        const SQL: &str = "SELECT * FROM leader_epochs WHERE name = $1";
-        self.first(sql(SQL).bind(name)).await
-    }
 }
 
 impl Tx {

@@ -55,7 +55,7 @@ pub use health::{CountedMisses, FoundHealth, HealthRow, JudgedNode};
 pub use heartbeats::Heartbeat;
 pub use idempotency_keys::{IdempotentAnswer, UNANSWERED};
 pub use incidents::{IncidentFilter, IncidentHistoryEntry};
-pub use leader_epochs::{Fence, LeaderEpoch};
+pub use leader_epochs::Fence;
 pub use leader_lock::Contender;
 pub use migrate::PendingMigration;
 pub use nodes::{NewCondition, NodeFilter};

@@ -1,6 +1,6 @@
 //! Single values that belong to the whole installation, such as its id.
 
-use super::db::{Reader, Tx};
+use super::db::Tx;
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
@@ -11,17 +11,6 @@ impl FromRow for Meta {
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
         row.text("value").map(Self)
-    }
-}
-
-impl Reader {
-    /// A value by its name.
-    pub async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
-        const SQL: &str = "SELECT name, value FROM meta WHERE name = $1";
-        Ok(self
-            .first::<Meta>(sql(SQL).bind(name))
-            .await?
-            .map(|Meta(value)| value))
     }
 }
 

@@ -10,56 +10,12 @@ use super::error::StoreError;
 use super::pools::Pools;
 
 /// Version, name, text for SQLite, text for PostgreSQL.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
-    (
-        1,
-        "init",
-        include_str!("../../../migrations/sqlite/0001_init.sql"),
-        include_str!("../../../migrations/postgres/0001_init.sql"),
-    ),
-    (
-        2,
-        "node_keys",
-        include_str!("../../../migrations/sqlite/0002_node_keys.sql"),
-        include_str!("../../../migrations/postgres/0002_node_keys.sql"),
-    ),
-    (
-        3,
-        "node_migrations",
-        include_str!("../../../migrations/sqlite/0003_node_migrations.sql"),
-        include_str!("../../../migrations/postgres/0003_node_migrations.sql"),
-    ),
-    (
-        4,
-        "node_key_backups",
-        include_str!("../../../migrations/sqlite/0004_node_key_backups.sql"),
-        include_str!("../../../migrations/postgres/0004_node_key_backups.sql"),
-    ),
-    (
-        5,
-        "bus_outbox",
-        include_str!("../../../migrations/sqlite/0005_bus_outbox.sql"),
-        include_str!("../../../migrations/postgres/0005_bus_outbox.sql"),
-    ),
-    (
-        6,
-        "machine_claims",
-        include_str!("../../../migrations/sqlite/0006_machine_claims.sql"),
-        include_str!("../../../migrations/postgres/0006_machine_claims.sql"),
-    ),
-    (
-        7,
-        "dead_letters_return",
-        include_str!("../../../migrations/sqlite/0007_dead_letters_return.sql"),
-        include_str!("../../../migrations/postgres/0007_dead_letters_return.sql"),
-    ),
-    (
-        8,
-        "subscriptions",
-        include_str!("../../../migrations/sqlite/0008_subscriptions.sql"),
-        include_str!("../../../migrations/postgres/0008_subscriptions.sql"),
-    ),
-];
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+    1,
+    "init",
+    include_str!("../../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../../migrations/postgres/0001_init.sql"),
+)];
 
 /// A step of the schema that the database does not have yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

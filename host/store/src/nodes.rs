@@ -223,16 +223,6 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(json(ports)).bind(id)).await? == 1)
     }
 
-    /// Says which versions a node runs; `false` when there is no such node.
-    pub async fn set_binary_versions(
-        &mut self,
-        id: NodeId,
-        versions: &BTreeMap<String, String>,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE nodes SET binary_versions = $1 WHERE id = $2";
-        Ok(self.execute(sql(SQL).bind(json(versions)).bind(id)).await? == 1)
-    }
-
     /// Lets nobody else change a node, nor hold it, until this transaction ends; who begins with it reads what holds.
     /// `false` when there is no such node.
     pub async fn hold_node(&mut self, id: NodeId) -> Result<bool, StoreError> {

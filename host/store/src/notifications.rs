@@ -99,12 +99,6 @@ impl Reader {
         self.with_incidents(UNRESOLVED, found).await
     }
 
-    /// How many messages wait.
-    pub async fn n_pending_notifications(&self) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT count(*) AS number FROM notifications WHERE state = 'pending'";
-        Ok(self.number(sql(SQL)).await?.unwrap_or(0))
-    }
-
     async fn with_incidents(
         &self,
         links: &'static str,

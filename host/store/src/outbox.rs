@@ -74,14 +74,14 @@ impl FromRow for DeadLetter {
     }
 }
 
-/// An event that was given up, and where it stood; nobody knows that of one from before this was kept.
-struct PutAside(DeadLetter, Option<i64>);
+/// An event that was given up, and where it stood.
+struct PutAside(DeadLetter, i64);
 
 impl FromRow for PutAside {
     const TABLE: &'static str = "dead_letters";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
-        Ok(Self(DeadLetter::from_row(row)?, row.int_opt("seq")?))
+        Ok(Self(DeadLetter::from_row(row)?, row.int("seq")?))
     }
 }
 
@@ -244,17 +244,14 @@ impl Tx {
             return Ok(None);
         };
         let event = &letter.event;
-        if let Some(seq) = seq {
-            let back = sql(BACK).bind(seq).bind(id).bind(event.node_id);
-            let back = back.bind(event.at).bind(json(event)).bind(at);
-            // A database that the rows were moved to may have given its place away.
-            if self.execute(back).await? == 1 {
-                return Ok(Some(letter));
-            }
-        }
-        let back = sql(AT_THE_END).bind(id).bind(event.node_id);
+        let back = sql(BACK).bind(seq).bind(id).bind(event.node_id);
         let back = back.bind(event.at).bind(json(event)).bind(at);
-        self.execute(back).await?;
+        // A database that the rows were moved to may have given its place away.
+        if self.execute(back).await? == 0 {
+            let back = sql(AT_THE_END).bind(id).bind(event.node_id);
+            let back = back.bind(event.at).bind(json(event)).bind(at);
+            self.execute(back).await?;
+        }
         Ok(Some(letter))
     }
 }

@@ -31,12 +31,6 @@ impl FromRow for Revision {
 }
 
 impl Reader {
-    /// A revision by its id.
-    pub async fn revision(&self, id: RevisionId) -> Result<Option<Revision>, StoreError> {
-        const SQL: &str = "SELECT * FROM plugin_revisions WHERE id = $1";
-        self.first(sql(SQL).bind(id)).await
-    }
-
     /// The revision of a plugin that is in use.
     pub async fn active_revision(
         &self,

@@ -16,7 +16,7 @@ use crate::exchange::{decode, encode};
 use crate::flow::ActivityCall;
 use crate::retry::Retry;
 
-/// Something that a workflow may do to the world. A changed meaning is a new name (`reserve_host_v2`), and the old one
+/// Something that a workflow may do to the world. A changed meaning is a new name (`claim_host_v2`), and the old one
 /// stays until no workflow calls it.
 pub trait Activity: Copy + Send + Sync + 'static {
     /// The name in histories and step keys.

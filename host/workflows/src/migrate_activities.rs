@@ -21,13 +21,8 @@ activity! {
 }
 
 activity! {
-    /// Chooses the machine that takes the node, the same one at every call.
-    ReserveTarget = "reserve_target": NodeRef => Route, Retry::STORE
-}
-
-activity! {
-    /// The same, where a provider may give the node a machine of its own: that is claimed, and nothing of it is touched or
-    /// paid for yet.
+    /// Chooses the machine that takes the node, the same one at every call. A machine of the node's own is claimed, and nothing
+    /// of it is touched or paid for yet.
     ClaimTarget = "claim_target": NodeRef => Target, Retry::STORE
 }
 
@@ -74,12 +69,8 @@ impl Moving {
 }
 
 activity! {
-    /// Lets the chosen machine go; done already when none was chosen.
-    ReleaseTarget = "release_target": NodeRef => (), Retry::UNDO
-}
-
-activity! {
-    /// The same, where it may be a machine of the node's own: its agent is cut off, and it is given back to its provider.
+    /// Releases the chosen machine; done already when none was chosen. The agent of a machine of the node's own is cut off, and
+    /// the machine is given back to its provider.
     DestroyTarget = "destroy_target": NodeRef => (), Retry::PROVIDER
 }
 

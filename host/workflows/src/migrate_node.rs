@@ -22,7 +22,7 @@ use crate::flow::Flow;
 use crate::migrate_activities::{
     CheckConcluded, CheckFence, CheckMigration, CheckSettled, ClaimTarget, DestroyTarget,
     FenceSource, FenceTarget, Fenced, MarkMigrating, MarkMigrationFailed, Moving, PlaceOnTarget,
-    ReleaseSource, ReleaseTarget, ReserveTarget, RestoreSource, SettledQuery,
+    ReleaseSource, RestoreSource, SettledQuery,
 };
 use crate::node_activities::{
     BootstrapAgent, CheckAgent, CommandAction, CommandStatus, CreateMachine, FailedNode,
@@ -99,8 +99,8 @@ impl MigrateInput {
 /// How long each wait of a migration may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateLimits {
-    /// Until the agent of a machine that was made is connected. Inputs of version 1.0.0 do not have it.
-    #[serde(with = "duration_text", default = "agent_limit")]
+    /// Until the agent of a machine that was made is connected.
+    #[serde(with = "duration_text")]
     pub agent: Duration,
     /// For the old agent to stop the processes, when it can be reached at all.
     #[serde(with = "duration_text")]
@@ -128,7 +128,7 @@ pub struct MigrateLimits {
 impl Default for MigrateLimits {
     fn default() -> Self {
         Self {
-            agent: agent_limit(),
+            agent: Duration::from_mins(10),
             stop: Duration::from_secs(30),
             fence: Duration::from_hours(1),
             prepare: Duration::from_mins(2),
@@ -140,25 +140,16 @@ impl Default for MigrateLimits {
     }
 }
 
-fn agent_limit() -> Duration {
-    Duration::from_mins(10)
-}
+/// The workflow.
+pub struct MigrateNode;
 
-/// The workflow, version 1.`MINOR`.0. The older one stays for those that began with it: 0 knows shared machines only.
-pub struct MigrateNode<const MINOR: u8 = 1>;
-
-impl<const MINOR: u8> Workflow for MigrateNode<MINOR> {
+impl Workflow for MigrateNode {
     const KIND: &'static str = "migrate-node";
-    const VERSION: &'static str = match MINOR {
-        0 => "1.0.0",
-        _ => "1.1.0",
-    };
+    const VERSION: &'static str = "1.0.0";
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         CheckMigration::NAME,
         MarkMigrating::NAME,
-        ReserveTarget::NAME,
-        ReleaseTarget::NAME,
         ClaimTarget::NAME,
         DestroyTarget::NAME,
         PlanMachine::NAME,
@@ -190,7 +181,7 @@ impl<const MINOR: u8> Workflow for MigrateNode<MINOR> {
             undos: Undos::default(),
             step: STEPS[0],
         };
-        match run.forward(MINOR).await {
+        match run.forward().await {
             Ok(()) => Ok(()),
             Err(_) if run.is_concluded().await => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
@@ -207,7 +198,7 @@ struct Run {
 }
 
 impl Run {
-    async fn forward(&mut self, minor: u8) -> Result<(), FlowError> {
+    async fn forward(&mut self) -> Result<(), FlowError> {
         let node = self.input.node;
 
         self.begin("check_migration").await?;
@@ -217,11 +208,7 @@ impl Run {
         self.flow.activity(MarkMigrating, &node).await?;
 
         self.begin("reserve_target").await?;
-        let moving = if minor >= 1 {
-            self.claim_target(node).await?
-        } else {
-            self.reserve_target(node).await?
-        };
+        let moving = self.claim_target(node).await?;
 
         let fenced = self.fence(moving).await?;
         self.install(moving, fenced).await?;
@@ -262,15 +249,6 @@ impl Run {
 
         self.begin("wait_for_agent").await?;
         wait_for_agent(&self.flow, machine, self.input.limits.agent).await
-    }
-
-    /// What version 1.0.0 does: it knows only hosts that are shared.
-    async fn reserve_target(&mut self, node: NodeRef) -> Result<Moving, FlowError> {
-        self.undos.push("release_target", move |flow| async move {
-            flow.activity(ReleaseTarget, &node).await
-        });
-        let route = self.flow.activity(ReserveTarget, &node).await?;
-        Ok(Moving { node, route })
     }
 
     /// When this is over the old process is gone, and the new machine may have the keys.

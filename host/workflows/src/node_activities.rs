@@ -74,21 +74,11 @@ activity! {
     ValidateInputs = "validate_inputs": NodeRef => (), Retry::STORE
 }
 
-activity! {
-    /// Gives the node a machine, the same one at every call.
-    ReserveMachine = "reserve_machine": NodeRef => Reserved, Retry::STORE
-}
-
 /// The machine that a node got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
     /// The machine.
     pub machine_id: MachineId,
-}
-
-activity! {
-    /// Takes the node's machine away from it; done already when it has none.
-    ReleaseMachine = "release_machine": NodeRef => (), Retry::UNDO
 }
 
 activity! {
@@ -135,11 +125,6 @@ activity! {
 activity! {
     /// Says from when on the node's keys are deleted: they outlive it for the retention.
     RetireKeys = "retire_keys": NodeRef => (), Retry::UNDO
-}
-
-activity! {
-    /// Makes a one-time token for the machine's agent, unless it has one enrolled. The token itself stays in the database.
-    IssueEnrolmentToken = "issue_enrolment_token": MachineRef => (), Retry::STORE
 }
 
 /// A node's machine.

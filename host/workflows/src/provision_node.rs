@@ -16,9 +16,8 @@ use crate::flow::Flow;
 use crate::node_activities::{
     BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandAction, CommandStatus,
     CreateMachine, DeleteKeys, DestroyMachine, FailedNode, FinishOperation, GenerateKeys,
-    IssueEnrolmentToken, MachineRef, MarkFailed, MarkSyncing, NodeRef, PlanMachine, ReleaseMachine,
-    ReportStep, ReserveMachine, RevokeEnrolmentToken, SendCommand, StepReport, StepState,
-    ValidateInputs, WithdrawCommand,
+    MachineRef, MarkFailed, MarkSyncing, NodeRef, PlanMachine, ReportStep, RevokeEnrolmentToken,
+    SendCommand, StepReport, StepState, ValidateInputs, WithdrawCommand,
 };
 use crate::undo::Undos;
 use crate::wait::until;
@@ -105,21 +104,15 @@ impl Default for ProvisionLimits {
     }
 }
 
-/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers.
-pub struct ProvisionNode<const MINOR: u8 = 2>;
+/// The workflow.
+pub struct ProvisionNode;
 
-impl<const MINOR: u8> Workflow for ProvisionNode<MINOR> {
+impl Workflow for ProvisionNode {
     const KIND: &'static str = "provision-node";
-    const VERSION: &'static str = match MINOR {
-        0 => "1.0.0",
-        1 => "1.1.0",
-        _ => "1.2.0",
-    };
+    const VERSION: &'static str = "1.0.0";
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         ValidateInputs::NAME,
-        ReserveMachine::NAME,
-        ReleaseMachine::NAME,
         ClaimMachine::NAME,
         PlanMachine::NAME,
         CreateMachine::NAME,
@@ -127,7 +120,6 @@ impl<const MINOR: u8> Workflow for ProvisionNode<MINOR> {
         DestroyMachine::NAME,
         GenerateKeys::NAME,
         DeleteKeys::NAME,
-        IssueEnrolmentToken::NAME,
         RevokeEnrolmentToken::NAME,
         CheckAgent::NAME,
         SendCommand::NAME,
@@ -148,7 +140,7 @@ impl<const MINOR: u8> Workflow for ProvisionNode<MINOR> {
             undos: Undos::default(),
             step: STEPS[0],
         };
-        match run.forward(MINOR).await {
+        match run.forward().await {
             Ok(()) => Ok(()),
             Err(error) => Err(run.unwind(&error).await),
         }
@@ -164,18 +156,14 @@ struct Run {
 }
 
 impl Run {
-    async fn forward(&mut self, minor: u8) -> Result<(), FlowError> {
+    async fn forward(&mut self) -> Result<(), FlowError> {
         let node = self.input.node;
         let limits = self.input.limits;
 
         self.begin("validate_inputs").await?;
         self.flow.activity(ValidateInputs, &node).await?;
 
-        let machine = if minor >= 2 {
-            self.get_machine(node).await?
-        } else {
-            self.reserve_local_machine(node, minor >= 1).await?
-        };
+        let machine = self.get_machine(node).await?;
 
         self.begin("wait_for_agent").await?;
         wait_for_agent(&self.flow, machine, limits.agent).await?;
@@ -228,7 +216,10 @@ impl Run {
 
         self.begin("plan_machine").await?;
         // A plan may hold a token for the machine's first start, so it is taken back from here on.
-        self.undo_tokens(node);
+        self.undos
+            .push("revoke_enrolment_token", move |flow| async move {
+                flow.activity(RevokeEnrolmentToken, &node).await
+            });
         self.flow.activity(PlanMachine, &machine).await?;
 
         self.begin("create_machine").await?;
@@ -237,36 +228,6 @@ impl Run {
         self.begin("bootstrap_agent").await?;
         self.flow.activity(BootstrapAgent, &machine).await?;
         Ok(machine)
-    }
-
-    /// What versions 1.0.0 and 1.1.0 do: the machine is there, and so is its agent.
-    async fn reserve_local_machine(
-        &mut self,
-        node: NodeRef,
-        with_keys: bool,
-    ) -> Result<MachineRef, FlowError> {
-        self.begin("reserve_machine").await?;
-        self.undos.push("release_machine", move |flow| async move {
-            flow.activity(ReleaseMachine, &node).await
-        });
-        let machine_id = self.flow.activity(ReserveMachine, &node).await?.machine_id;
-        let machine = MachineRef { node, machine_id };
-
-        if with_keys {
-            self.generate_keys(node).await?;
-        }
-
-        self.begin("issue_enrolment_token").await?;
-        self.undo_tokens(node);
-        self.flow.activity(IssueEnrolmentToken, &machine).await?;
-        Ok(machine)
-    }
-
-    fn undo_tokens(&mut self, node: NodeRef) {
-        self.undos
-            .push("revoke_enrolment_token", move |flow| async move {
-                flow.activity(RevokeEnrolmentToken, &node).await
-            });
     }
 
     async fn generate_keys(&mut self, node: NodeRef) -> Result<(), FlowError> {

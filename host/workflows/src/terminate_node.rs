@@ -16,8 +16,8 @@ use crate::error::{Failure, FlowError, Leftover};
 use crate::flow::Flow;
 use crate::node_activities::{
     BackUpKeys, CommandAction, CommandStatus, DestroyMachine, FailOperation, MarkFailed,
-    MarkTerminated, MarkTerminating, NodeRef, ReleaseMachine, ReportStep, RetireKeys, SendCommand,
-    StepState, WithdrawCommand,
+    MarkTerminated, MarkTerminating, NodeRef, ReportStep, RetireKeys, SendCommand, StepState,
+    WithdrawCommand,
 };
 use crate::provision_node::{close_failed, mark_failed, report};
 use crate::workflow::Workflow;
@@ -66,7 +66,6 @@ pub struct TerminateInput {
     /// Goes on when the agent can't remove the node, because the machine is known to be gone.
     pub force: bool,
     /// Copies the keys once more before anything is done to the node, which stays as it is when that fails.
-    #[serde(default)]
     pub backup_keys: bool,
 }
 
@@ -91,25 +90,18 @@ pub struct Terminated {
     pub leftovers: Vec<Leftover>,
 }
 
-/// The workflow, version 1.`MINOR`.0. Older ones stay for those that began with them: 0 has no keys, 1 no providers, 2 does
-/// not copy keys.
-pub struct TerminateNode<const MINOR: u8 = 3>;
+/// The workflow.
+pub struct TerminateNode;
 
-impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
+impl Workflow for TerminateNode {
     const KIND: &'static str = "terminate-node";
-    const VERSION: &'static str = match MINOR {
-        0 => "1.0.0",
-        1 => "1.1.0",
-        2 => "1.2.0",
-        _ => "1.3.0",
-    };
+    const VERSION: &'static str = "1.0.0";
     const ACTIVITIES: &'static [&'static str] = &[
         ReportStep::NAME,
         MarkTerminating::NAME,
         SendCommand::NAME,
         CommandStatus::NAME,
         WithdrawCommand::NAME,
-        ReleaseMachine::NAME,
         DestroyMachine::NAME,
         BackUpKeys::NAME,
         RetireKeys::NAME,
@@ -122,14 +114,14 @@ impl<const MINOR: u8> Workflow for TerminateNode<MINOR> {
 
     async fn run(flow: Flow, input: TerminateInput) -> Result<Terminated, Failure> {
         let flow = flow.shielded();
-        if MINOR >= 3 && input.backup_keys {
+        if input.backup_keys {
             back_up_keys(&flow, input.node).await?;
         }
         let mut step = "mark_terminating";
         let mut leftovers = Vec::new();
         let removed = remove(&flow, &input, &mut step, &mut leftovers).await;
         let ended = match removed {
-            Ok(()) => end::<MINOR>(&flow, &input, &mut step, &mut leftovers).await,
+            Ok(()) => end(&flow, &input, &mut step, &mut leftovers).await,
             Err(error) => Err(error),
         };
         match ended {
@@ -187,32 +179,25 @@ async fn remove(
     Ok(())
 }
 
-async fn end<const MINOR: u8>(
+async fn end(
     flow: &Flow,
     input: &TerminateInput,
     step: &mut &'static str,
     leftovers: &mut Vec<Leftover>,
 ) -> Result<(), FlowError> {
     let node = input.node;
-    if MINOR >= 2 {
-        begin(flow, node, step, "destroy_machine").await;
-        if let Err(error) = flow.activity(DestroyMachine, &node).await {
-            leftovers.push(Leftover {
-                undo: "destroy_machine".to_owned(),
-                message: error.to_string(),
-            });
-            if !input.force {
-                return Err(error);
-            }
+    begin(flow, node, step, "destroy_machine").await;
+    if let Err(error) = flow.activity(DestroyMachine, &node).await {
+        leftovers.push(Leftover {
+            undo: "destroy_machine".to_owned(),
+            message: error.to_string(),
+        });
+        if !input.force {
+            return Err(error);
         }
-    } else {
-        begin(flow, node, step, "release_machine").await;
-        flow.activity(ReleaseMachine, &node).await?;
     }
-    if MINOR >= 1 {
-        begin(flow, node, step, "retire_keys").await;
-        flow.activity(RetireKeys, &node).await?;
-    }
+    begin(flow, node, step, "retire_keys").await;
+    flow.activity(RetireKeys, &node).await?;
     begin(flow, node, step, "mark_terminated").await;
     flow.activity(MarkTerminated, &node).await
 }

@@ -61,14 +61,8 @@ impl Workflows {
     /// Every workflow of the product.
     pub fn all() -> Self {
         Self::default()
-            .with::<crate::provision_node::ProvisionNode<0>>()
-            .with::<crate::provision_node::ProvisionNode<1>>()
             .with::<crate::provision_node::ProvisionNode>()
-            .with::<crate::terminate_node::TerminateNode<0>>()
-            .with::<crate::terminate_node::TerminateNode<1>>()
-            .with::<crate::terminate_node::TerminateNode<2>>()
             .with::<crate::terminate_node::TerminateNode>()
-            .with::<crate::migrate_node::MigrateNode<0>>()
             .with::<crate::migrate_node::MigrateNode>()
     }
 
@@ -101,5 +95,43 @@ impl Workflows {
     /// The newest registered code of a kind; later registrations are newer.
     pub fn newest(&self, kind: &str) -> Option<&Registered> {
         self.entries.iter().rev().find(|entry| entry.kind == kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    struct Made<const MAJOR: u8>;
+
+    impl<const MAJOR: u8> Workflow for Made<MAJOR> {
+        const KIND: &'static str = "made";
+        const VERSION: &'static str = if MAJOR == 1 { "1.0.0" } else { "2.0.0" };
+        const ACTIVITIES: &'static [&'static str] = &[];
+        type Input = ();
+        type Output = u8;
+
+        async fn run(_: Flow, (): ()) -> Result<u8, Failure> {
+            Ok(MAJOR)
+        }
+    }
+
+    #[test]
+    fn new_workflows_take_the_version_that_was_registered_last() {
+        let both = Workflows::default().with::<Made<1>>().with::<Made<2>>();
+        let versions: Vec<_> = both.iter().map(|one| (one.kind, one.version)).collect();
+        assert_eq!(versions, [("made", "1.0.0"), ("made", "2.0.0")]);
+        assert_eq!(both.newest("made").map(|one| one.version), Some("2.0.0"));
+        assert!(both.newest("unknown").is_none());
+    }
+
+    #[test]
+    fn each_workflow_has_one_version_until_there_is_a_release() {
+        let all = Workflows::all();
+        assert!(all.iter().all(|one| one.version == "1.0.0"));
+        let kinds: BTreeSet<_> = all.iter().map(|one| one.kind).collect();
+        assert_eq!(kinds.len(), all.iter().count());
     }
 }

@@ -1,4 +1,4 @@
-//! The registry with adapters that only remember what they were asked to do.
+//! The registry with adapters that only record their calls.
 
 use super::*;
 use crate::layout::Layout;

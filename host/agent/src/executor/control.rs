@@ -104,7 +104,7 @@ impl Executor {
         })
     }
 
-    /// Records that the stop begins. Returns `false` when an earlier agent finished it.
+    /// Records that the stop begins. Returns `false` when the stop was finished before a crash.
     async fn begin_stop(&self, id: CommandId) -> io::Result<bool> {
         let is_finished = self.journal.get(id).is_some_and(|record| {
             let mut steps = record.steps.iter();

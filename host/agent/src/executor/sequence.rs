@@ -210,7 +210,7 @@ impl Sequence<'_> {
         for step in started.filter(|step| step.state != StepState::Undone) {
             if let Err(error) = self.undo_step(step).await {
                 failure.error = format!(
-                    "{}; and the {} step `{}` can't be undone: {error:#}; look at the node's folder on the machine",
+                    "{}; and the {} step `{}` can't be undone: {error:#}; inspect the node's folder on the machine",
                     failure.error, step.kind, step.name
                 );
                 return Ok(failure);
@@ -286,7 +286,7 @@ impl Sequence<'_> {
     }
 
     fn backups(&self) -> PathBuf {
-        Path::new(RUN_DIR).join("saved").join(self.id.to_string())
+        Path::new(RUN_DIR).join("backups").join(self.id.to_string())
     }
 
     fn remove_backups(&self) {

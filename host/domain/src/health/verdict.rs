@@ -67,7 +67,6 @@ pub struct HealthTrack {
     /// Set while the node is held at its worst value.
     pub flapping: bool,
     /// Incidents that policies raise themselves.
-    #[serde(default)]
     pub own: OwnIncidents,
 }
 

@@ -18,6 +18,8 @@ use crate::catalogue::Catalogue;
 use crate::ops::OpError;
 use host_store::Tx;
 
+/// Commands of a node that may wait for their end at once.
+const QUEUE_MAX: i64 = 100;
 /// Newest commands of a node among which its preparation is.
 const COMMANDS_LOOKED_AT: u32 = 100;
 
@@ -40,6 +42,11 @@ pub(super) async fn send(
     let Some(agent) = agent else {
         return Ok(Sent::NoAgent);
     };
+    if tx.n_unfinished_commands(node.id).await? >= QUEUE_MAX {
+        return Err(OpError::Conflict(format!(
+            "{QUEUE_MAX} commands of the node have not ended yet; check that its agent is connected and runs them, then try again"
+        )));
+    }
     let deadline = now.plus(request.limit);
     let order = order_for(&app.catalogue(), &mut tx, &node, (agent.id, request.action)).await?;
     let payload = encode_command(request.command_id, node.id, deadline, &order)
@@ -164,4 +171,84 @@ fn chain_of<'a>(
 ) -> Result<&'a host_domain::config::ChainConfig, OpError> {
     let chain = catalogue.chains.chains.get(&node.chain_profile_id);
     chain.ok_or_else(|| OpError::not_found("chain", &node.chain_profile_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use host_domain::agent::{Agent, Machine};
+    use host_domain::ids::{CommandId, MachineId, OperationId};
+    use host_domain::node::NodeState;
+    use host_workflows::node_activities::NodeRef;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::test_bed::Bed;
+
+    /// A machine with an agent.
+    async fn machine(bed: &Bed) -> MachineId {
+        let (host, created_at) = (MachineId(Uuid::now_v7()), bed.app.clock.now());
+        let row = Machine {
+            id: host,
+            name: "machine".to_owned(),
+            provider: "local".to_owned(),
+            region: "local".to_owned(),
+            ip: None,
+            created_at,
+        };
+        let agent = Agent {
+            id: AgentId(Uuid::now_v7()),
+            machine_id: host,
+            name: "agent".to_owned(),
+            version: "1".to_owned(),
+            certificate_not_after: created_at,
+            last_seen_at: None,
+            revoked_at: None,
+            created_at,
+        };
+        let mut tx = bed.app.db.begin().await.unwrap();
+        tx.insert_machine(&row).await.unwrap();
+        tx.insert_agent(&agent).await.unwrap();
+        tx.commit().await.unwrap();
+        host
+    }
+
+    #[tokio::test]
+    async fn a_node_has_at_most_a_hundred_commands_that_have_not_ended() {
+        let bed = Bed::new().await;
+        let node = bed.node(NodeState::Healthy).await;
+        let host = machine(&bed).await;
+        let request = || CommandRequest {
+            node: NodeRef {
+                node_id: node.id,
+                operation_id: OperationId(Uuid::nil()),
+            },
+            command_id: CommandId(Uuid::now_v7()),
+            action: CommandAction::Stop,
+            limit: Duration::from_secs(1),
+            mailbox: "end".to_owned(),
+            machine_id: Some(host),
+        };
+        let first = request();
+        assert_eq!(
+            send(bed.app.clone(), "w", first.clone()).await.unwrap(),
+            Sent::Queued
+        );
+        for _ in 1..QUEUE_MAX {
+            send(bed.app.clone(), "w", request()).await.unwrap();
+        }
+        let refused = send(bed.app.clone(), "w", request()).await.unwrap_err();
+        assert!(
+            matches!(&refused, OpError::Conflict(text) if text.contains("100 commands")),
+            "{refused}"
+        );
+        let again = send(bed.app.clone(), "w", first.clone()).await.unwrap();
+        assert_eq!(again, Sent::Queued, "a repeated step finds its command");
+        let command_id = first.command_id;
+        withdraw(bed.app.clone(), CommandRef { command_id })
+            .await
+            .unwrap();
+        send(bed.app.clone(), "w", request()).await.unwrap();
+    }
 }

@@ -15,14 +15,13 @@ use std::future::Future;
 use host_workflows::migrate_activities::{
     CheckConcluded, CheckFence, CheckMigration, CheckSettled, ClaimTarget, DestroyTarget,
     FenceSource, FenceTarget, MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource,
-    ReleaseTarget, ReserveTarget, RestoreSource,
+    RestoreSource,
 };
 use host_workflows::node_activities::{
     BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandStatus,
     CreateMachine, DeleteKeys, DestroyMachine, FailOperation, FinishOperation, GenerateKeys,
-    IssueEnrolmentToken, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanMachine,
-    ReleaseMachine, ReportStep, ReserveMachine, RetireKeys, RevokeEnrolmentToken, SendCommand,
-    ValidateInputs, WithdrawCommand,
+    MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanMachine, ReportStep, RetireKeys,
+    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
 };
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
@@ -57,8 +56,6 @@ pub(crate) fn all(app: &App) -> Activities {
         nodes::mark_terminating,
     );
     on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
-    on(&mut activities, app, ReserveMachine, enrolment::reserve);
-    on(&mut activities, app, ReleaseMachine, enrolment::release);
     on(&mut activities, app, ClaimMachine, machines::claim);
     on_machine(&mut activities, app, PlanMachine, machines::plan);
     on_machine(&mut activities, app, CreateMachine, machines::create);
@@ -69,12 +66,6 @@ pub(crate) fn all(app: &App) -> Activities {
     on(&mut activities, app, BackUpKeys, keys::back_up);
     on(&mut activities, app, FailOperation, operations::fail);
     on(&mut activities, app, RetireKeys, keys::retire);
-    on(
-        &mut activities,
-        app,
-        IssueEnrolmentToken,
-        enrolment::issue_token,
-    );
     on(
         &mut activities,
         app,
@@ -99,8 +90,6 @@ pub(crate) fn all(app: &App) -> Activities {
 fn on_migrations(activities: &mut Activities, app: &App) {
     on(activities, app, CheckMigration, migrations::check);
     on(activities, app, MarkMigrating, migrations::mark_migrating);
-    on(activities, app, ReserveTarget, targets::reserve);
-    on(activities, app, ReleaseTarget, targets::release);
     on(activities, app, ClaimTarget, targets::claim);
     on_machine(activities, app, DestroyTarget, targets::destroy);
     on(activities, app, FenceSource, migrations::fence_source);

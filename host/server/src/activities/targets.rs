@@ -17,11 +17,6 @@ use crate::ops::{NO_TARGET, OpError, claim_machine};
 use host_machines::MachineProvider;
 use host_store::{Tx, retried};
 
-/// Chooses the machine that takes the node, among those that are shared.
-pub(super) async fn reserve(app: App, node: NodeRef) -> Result<Route, OpError> {
-    claim(app, node).await.map(|target| target.route)
-}
-
 /// Says what takes the node, the same at every call.
 pub(super) async fn claim(app: App, node: NodeRef) -> Result<Target, OpError> {
     let now = app.clock.now();
@@ -69,7 +64,7 @@ async fn target(
 }
 
 /// Lets the chosen machine go.
-pub(super) async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
+async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
     let mut tx = app.db.begin().await?;
     let mut migration = open_in(&tx, node).await?;
     if let Some(target) = migration.target.take() {

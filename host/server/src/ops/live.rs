@@ -218,7 +218,7 @@ impl LiveData {
 }
 
 impl LiveEvent {
-    /// Reads an entry of the log; one in the form of another version is passed by, with a word in the host's log.
+    /// Reads an entry of the log. An unreadable entry is logged and skipped, so that it does not end every stream.
     pub(crate) fn read(row: LogEntry) -> Option<Self> {
         let LogEntry { seq, entry } = row;
         let form = json!({ "kind": entry.kind, "data": entry.payload });

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host_domain::config::ChainConfig;
-use host_domain::heartbeat::ProcessStatus;
 use host_domain::ids::{NodeId, OperationId, SubscriptionId};
 use host_domain::migration::fence_ends;
 use host_domain::node::Node;
@@ -120,7 +119,7 @@ impl App {
                 let heartbeat = heartbeats.remove(&node.id);
                 details(node, latest, heartbeat)
             })
-            .collect();
+            .collect::<Result<_, OpError>>()?;
         Ok(Page {
             items,
             next: page.next,
@@ -150,7 +149,7 @@ impl App {
     async fn with_details(&self, node: Node) -> Result<NodeDetails, OpError> {
         let latest = self.latest_of(node.id).await?;
         let heartbeat = self.db.heartbeats(&[node.id]).await?.remove(&node.id);
-        Ok(details(node, latest, heartbeat))
+        details(node, latest, heartbeat)
     }
 
     async fn latest_of(&self, id: NodeId) -> Result<BTreeMap<String, Observation>, OpError> {
@@ -246,22 +245,19 @@ fn details(
     node: Node,
     latest: BTreeMap<String, Observation>,
     heartbeat: Option<Heartbeat>,
-) -> NodeDetails {
+) -> Result<NodeDetails, OpError> {
     let processes = match &heartbeat {
-        Some(row) if !node.condition.state.is_terminal() => read_processes(&row.processes_json),
+        Some(row) if !node.condition.state.is_terminal() => {
+            serde_json::from_str(&row.processes_json).map_err(OpError::internal)?
+        }
         _ => Vec::new(),
     };
-    NodeDetails {
+    Ok(NodeDetails {
         node,
         latest,
         last_heartbeat: heartbeat.map(|row| row.last_heartbeat),
         processes,
-    }
-}
-
-/// Reads what the gateway wrote of a node's processes; a form of another version shows none.
-pub(crate) fn read_processes(text: &str) -> Vec<ProcessStatus> {
-    serde_json::from_str(text).unwrap_or_default()
+    })
 }
 
 /// A chain of the catalogue.

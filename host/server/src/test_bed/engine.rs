@@ -27,7 +27,7 @@ impl Script {
         let status = Status {
             id: id.to_owned(),
             kind: "provision-node".to_owned(),
-            version: "1.1.0".to_owned(),
+            version: "1.0.0".to_owned(),
             state,
             progress: None,
             started_at: Millis(0),

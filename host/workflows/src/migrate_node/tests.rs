@@ -313,22 +313,9 @@ fn a_target_that_can_not_be_cleared_is_fenced_before_the_source_runs_again() {
 /// See the test of the same name in `provision_node`.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(MigrateNode::<0>::VERSION, "1.0.0");
-    let calls = went::<MigrateNode<0>, MigrateWorld>(&input(), &Faults::default())
-        .trace
-        .calls;
-    let expected = "report_step check_migration report_step mark_migrating report_step \
-        reserve_target report_step fence_source send_command command_status place_on_target \
-        report_step send_command command_status report_step send_command command_status \
-        report_step mark_syncing report_step check_settled report_step release_source";
-    assert_eq!(calls.join(" "), expected);
-}
-
-#[test]
-fn version_1_1_0_calls_what_it_always_called() {
-    assert_eq!(MigrateNode::<1>::VERSION, "1.1.0");
-    let shared = went::<MigrateNode<1>, MigrateWorld>(&input(), &Faults::default());
-    let own = went::<MigrateNode<1>, Own>(&input(), &Faults::default());
+    assert_eq!(MigrateNode::VERSION, "1.0.0");
+    let shared = went::<MigrateNode, MigrateWorld>(&input(), &Faults::default());
+    let own = went::<MigrateNode, Own>(&input(), &Faults::default());
     let before = "report_step check_migration report_step mark_migrating report_step claim_target";
     let machine = "report_step plan_machine report_step create_machine report_step bootstrap_agent \
         report_step check_agent";
@@ -338,21 +325,4 @@ fn version_1_1_0_calls_what_it_always_called() {
     assert_eq!(shared.trace.calls.join(" "), format!("{before} {after}"));
     let expected = format!("{before} {machine} {after}");
     assert_eq!(own.trace.calls.join(" "), expected);
-}
-
-/// What it leaves behind is its to undo until the last of it has ended.
-#[test]
-fn version_1_0_0_still_unwinds_wherever_it_fails() {
-    every_activity_may_fail_and_unwinds::<MigrateNode<0>, MigrateWorld>(&input(), &UNDONE);
-    every_activity_may_fail_and_unwinds::<MigrateNode<0>, CutOff>(&input(), &UNDONE);
-    every_call_may_be_the_last_of_a_process::<MigrateNode<0>, MigrateWorld>(&input());
-}
-
-#[test]
-fn inputs_of_version_1_0_0_are_read() {
-    let mut old = serde_json::to_value(input()).unwrap();
-    let limits = old["limits"].as_object_mut().unwrap();
-    assert!(limits.remove("agent").is_some());
-    let read: MigrateInput = serde_json::from_value(old).unwrap();
-    assert_eq!(read, input());
 }

@@ -122,14 +122,6 @@ fn untouched(world: &Installed) {
 }
 
 #[test]
-fn an_input_from_before_keys_were_copied_is_read() {
-    let mut old = serde_json::to_value(TerminateInput::new(NODE)).unwrap();
-    old.as_object_mut().unwrap().remove("backup_keys").unwrap();
-    let read: TerminateInput = serde_json::from_value(old).unwrap();
-    assert_eq!(read, TerminateInput::new(NODE));
-}
-
-#[test]
 fn what_is_gone_already_is_no_failure() {
     let post = Post::default();
     let world = NodeWorld::new(&post);
@@ -258,40 +250,12 @@ fn force_goes_on_and_names_what_was_left() {
 /// See the test of the same name in `provision_node`.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<0>::VERSION, "1.0.0");
-    let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step release_machine report_step mark_terminated";
-    assert_eq!(calls::<0>(), expected);
-}
-
-#[test]
-fn version_1_1_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<1>::VERSION, "1.1.0");
-    let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step release_machine report_step retire_keys \
-        report_step mark_terminated";
-    assert_eq!(calls::<1>(), expected);
-}
-
-#[test]
-fn version_1_2_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<2>::VERSION, "1.2.0");
-    let expected = "report_step mark_terminating report_step send_command command_status \
-        report_step send_command command_status report_step destroy_machine report_step retire_keys \
-        report_step mark_terminated";
-    assert_eq!(calls::<2>(), expected);
-}
-
-#[test]
-fn version_1_3_0_calls_what_it_always_called() {
-    assert_eq!(TerminateNode::<3>::VERSION, "1.3.0");
+    assert_eq!(TerminateNode::VERSION, "1.0.0");
+    let calls = went::<TerminateNode, Installed>(&input(), &Faults::default())
+        .trace
+        .calls;
     let expected = "report_step back_up_keys report_step mark_terminating report_step send_command \
         command_status report_step send_command command_status report_step destroy_machine report_step \
         retire_keys report_step mark_terminated";
-    assert_eq!(calls::<3>(), expected);
-}
-
-fn calls<const MINOR: u8>() -> String {
-    let went = went::<TerminateNode<MINOR>, Installed>(&input(), &Faults::default());
-    went.trace.calls.join(" ")
+    assert_eq!(calls.join(" "), expected);
 }

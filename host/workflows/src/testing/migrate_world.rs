@@ -17,8 +17,7 @@ use crate::error::{ActivityError, Failure};
 use crate::flow::locked;
 use crate::migrate_activities::{
     CheckConcluded, CheckFence, CheckMigration, CheckSettled, FenceSource, FenceTarget, Fenced,
-    MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource, ReleaseTarget, ReserveTarget,
-    RestoreSource, Route,
+    MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource, RestoreSource, Route,
 };
 use crate::node_activities::{
     CommandAction, CommandRequest, CommandState, CommandStatus, MarkSyncing, Ready, ReportStep,
@@ -262,13 +261,6 @@ impl MigrateWorld {
     }
 
     fn on_places(&self, activities: &mut Activities) {
-        self.on(activities, ReserveTarget, |inside, _| {
-            inside.sight.is_reserved = true;
-            ROUTE
-        });
-        self.on(activities, ReleaseTarget, |inside, _| {
-            inside.sight.is_reserved = false;
-        });
         self.on(activities, FenceSource, |inside, _| {
             assert!(
                 !inside.is_own || inside.sight.target.agents == 1,

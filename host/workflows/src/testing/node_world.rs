@@ -14,10 +14,9 @@ use crate::flow::locked;
 use crate::node_activities::{
     BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandAction,
     CommandRequest, CommandState, CommandStatus, CreateMachine, DeleteKeys, DestroyMachine,
-    FailOperation, FinishOperation, GenerateKeys, IssueEnrolmentToken, MarkFailed, MarkSyncing,
-    MarkTerminated, MarkTerminating, NodeRef, PlanMachine, Ready, ReleaseMachine, ReportStep,
-    ReserveMachine, Reserved, RetireKeys, RevokeEnrolmentToken, SendCommand, Sent, StepState,
-    ValidateInputs, WithdrawCommand,
+    FailOperation, FinishOperation, GenerateKeys, MarkFailed, MarkSyncing, MarkTerminated,
+    MarkTerminating, NodeRef, PlanMachine, Ready, ReportStep, Reserved, RetireKeys,
+    RevokeEnrolmentToken, SendCommand, Sent, StepState, ValidateInputs, WithdrawCommand,
 };
 
 /// The node of the tests.
@@ -257,13 +256,6 @@ impl TestWorld for NodeWorld {
             inside.steps.push((report.step, report.state));
         });
         self.on(&mut activities, ValidateInputs, |_, _| ());
-        self.on(&mut activities, ReserveMachine, |inside, _| {
-            inside.sight.reserved = 1;
-            HOST
-        });
-        self.on(&mut activities, ReleaseMachine, |inside, _| {
-            inside.sight.reserved = 0;
-        });
         self.on(&mut activities, GenerateKeys, |inside, _| {
             inside.sight.keys = 1;
         });
@@ -274,9 +266,6 @@ impl TestWorld for NodeWorld {
         self.on(&mut activities, RetireKeys, |inside, _| {
             inside.sight.retired_keys += inside.sight.keys;
             inside.sight.keys = 0;
-        });
-        self.on(&mut activities, IssueEnrolmentToken, |inside, _| {
-            inside.sight.tokens = 1;
         });
         self.on(&mut activities, RevokeEnrolmentToken, |inside, _| {
             inside.sight.tokens = 0;

@@ -33,7 +33,7 @@ const LEASE_POLL: Duration = Duration::from_secs(1);
 /// How long descendants may outlive the leader of their group.
 const DESCENDANTS_GRACE: Duration = Duration::from_millis(500);
 
-/// What an actor is made of.
+/// The dependencies of an actor.
 pub(super) struct ActorParts {
     pub(super) root: NodeRoot,
     pub(super) name: String,
