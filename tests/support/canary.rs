@@ -117,7 +117,8 @@ impl<'a> Search<'a> {
 
 /// A regular expression for these bytes.
 fn pattern(form: &[u8]) -> String {
-    form.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    let bytes = form.iter().map(|byte| format!("\\x{byte:02x}"));
+    bytes.collect::<Vec<_>>().concat()
 }
 
 /// How a value may be written: as it is, in hexadecimal digits, or in base64 at any place of a longer text.

@@ -14,10 +14,10 @@ use super::wait::eventually;
 
 /// Folder of the built programs, in which the test binary lies as well.
 pub(crate) fn programs() -> PathBuf {
+    static BUILT: Once = Once::new();
     if let Some(folder) = std::env::var_os("BELLWETHER_PROGRAMS") {
         return PathBuf::from(folder);
     }
-    static BUILT: Once = Once::new();
     BUILT.call_once(build_programs);
     let this = std::env::current_exe().unwrap();
     this.parent().and_then(Path::parent).unwrap().to_owned()
