@@ -28,7 +28,7 @@ struct Machines {
 }
 
 impl Machines {
-    /// `known_of_two` is the machine key that the second one is held to.
+    /// `known_of_two` is the host key that the second one is held to.
     fn declared(one: Sshd, two: Sshd, known_of_two: &str) -> Self {
         let mut dev = Dev::new(&["--no-agent", "--no-node"]);
         let gateway = dev.fix_gateway();
@@ -220,7 +220,7 @@ async fn a_machine_that_can_not_be_used_leaves_a_moving_node_where_it_is() {
     let operation = machines.moved().await;
     let error = operation["error"].as_str().unwrap();
     assert!(
-        error.contains("machine key is not the declared one"),
+        error.contains("host key is not the declared one"),
         "{error}"
     );
     assert!(!error.contains("not undone"), "{error}");

@@ -204,7 +204,7 @@ async fn a_machine_with_another_host_key_is_refused_and_nothing_is_done_to_it() 
         "{error}"
     );
     assert!(
-        error.contains("machine key is not the declared one"),
+        error.contains("host key is not the declared one"),
         "{error}"
     );
     assert!(

@@ -53,6 +53,13 @@ pub(crate) fn tested() -> Vec<String> {
     args
 }
 
+/// Selects the packages that `tested` leaves out.
+pub(crate) fn benchmarks() -> Vec<String> {
+    let packages = WITHOUT_TESTS.iter();
+    let args = packages.flat_map(|package| ["--package", *package]);
+    args.map(str::to_owned).collect()
+}
+
 /// Selects a few packages with the features of the test build.
 pub(crate) fn some_tested(packages: &[String]) -> Vec<String> {
     let mut args = vec!["--package".to_owned(), TESTS.to_owned()];

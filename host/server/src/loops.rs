@@ -140,8 +140,7 @@ fn start_orchestrators(app: &App, engine: &Orchestrator) {
         Duration::from_mins(5),
         reconcile::cleaners::provisioning,
     ));
-    let Orchestrator::Duroxide(engine) = engine else {
-        // A Temporal forgets by itself, after its namespace's retention.
+    let Some(engine) = engine.embedded() else {
         return;
     };
     let measured = Arc::clone(engine);

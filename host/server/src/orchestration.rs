@@ -18,6 +18,7 @@ use crate::activities;
 use crate::app::App;
 use host_engine::EngineKind;
 use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
+#[cfg(feature = "temporal")]
 use host_engine::temporal::TemporalEngine;
 use host_store::Role;
 use host_store::{Db, Fence, StoreError};
@@ -36,6 +37,7 @@ pub(crate) enum Orchestrator {
     /// Its own.
     Duroxide(Arc<DuroxideEngine>),
     /// That of all hosts.
+    #[cfg(feature = "temporal")]
     Temporal(Arc<TemporalEngine>),
 }
 
@@ -45,7 +47,17 @@ impl Orchestrator {
     pub(crate) async fn shutdown(&self, grace: Duration) {
         match self {
             Self::Duroxide(engine) => engine.shutdown(grace).await,
+            #[cfg(feature = "temporal")]
             Self::Temporal(engine) => engine.shutdown(grace).await,
+        }
+    }
+
+    /// The engine of this host alone, whose file grows until somebody prunes it. A Temporal forgets after its retention.
+    pub(crate) fn embedded(&self) -> Option<&Arc<DuroxideEngine>> {
+        match self {
+            Self::Duroxide(engine) => Some(engine),
+            #[cfg(feature = "temporal")]
+            Self::Temporal(_) => None,
         }
     }
 }
@@ -97,7 +109,20 @@ async fn start_duroxide(
     Ok(Some(Orchestrator::Duroxide(engine)))
 }
 
+/// A build without Temporal's client says how to get one that has it.
+#[cfg(not(feature = "temporal"))]
+async fn start_temporal(
+    _app: &App,
+    _take_over: bool,
+    _around: impl FnOnce(Activities) -> Activities,
+) -> anyhow::Result<Orchestrator> {
+    bail!(
+        "`workflows.engine` is `temporal`, and this program was built without it; build with `cargo build -p bellwether --features temporal`, or set `workflows.engine` to `duroxide`"
+    );
+}
+
 /// Any number of hosts do this.
+#[cfg(feature = "temporal")]
 async fn start_temporal(
     app: &App,
     take_over: bool,
