@@ -15,14 +15,14 @@ use serde_yaml::Value;
 
 use host_domain::setting::SettingError;
 
-/// Machine providers by the name that chain profiles use. `local`, this machine, always exists.
+/// Machine providers by the name that chain profiles use. `local` always exists.
 pub type MachineProvidersConfig = BTreeMap<String, MachineProviderConfig>;
 
 /// One machine provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MachineProviderConfig {
-    /// The machine that this host runs on. The provider `local` always exists; name it only to give it another name.
+    /// Machines whose agent an operator installed, each for many nodes. The machine provider `local` always exists.
     Local,
     /// Existing machines that the host reaches by SSH. Each machine runs one node at a time.
     Ssh(SshConfig),

@@ -48,7 +48,7 @@ pub struct Config {
     pub health: HealthConfig,
     /// Time limits for creating and removing nodes.
     pub provisioning: ProvisioningConfig,
-    /// Where machines come from: machine providers by the name that chain profiles use. `local`, this machine, always exists.
+    /// Where machines come from: machine providers by the name that chain profiles use. `local` always exists.
     pub machine_providers: MachineProvidersConfig,
     /// How the host encrypts and backs up the keys of nodes.
     pub keys: KeysConfig,
