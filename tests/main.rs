@@ -15,6 +15,7 @@ mod gateway;
 mod keys;
 mod plugins;
 mod providers;
+mod reference;
 mod spine;
 mod store;
 mod support;

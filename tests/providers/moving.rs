@@ -59,7 +59,7 @@ impl Machines {
             "machines": declared,
         });
         dev.configure(&format!(
-            "providers: {}\n{MIGRATION}",
+            "machine_providers: {}\n{MIGRATION}",
             json!({"racks": racks})
         ));
         Self {

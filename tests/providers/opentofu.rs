@@ -44,7 +44,7 @@ pub(super) fn cloud_with(settings: &str, breaks: &str) -> Dev {
     let (dev, gateway) = dev_with(&["cloud"]);
     let engine = terraform(&dev.path(""));
     dev.configure(&format!(
-        "providers:\n  cloud:\n    kind: opentofu\n    binary: {}\n    module: {}\n    gateway: https://127.0.0.1:{gateway}\n    \
+        "machine_providers:\n  cloud:\n    kind: opentofu\n    binary: {}\n    module: {}\n    gateway: https://127.0.0.1:{gateway}\n    \
          variables: {{agent: {}, dir: {}, hold: {}, breaks: \"{breaks}\"}}\n{settings}\
          migration: {{grace: 4s, settle: 2s, lease: 4s, lease_margin: 1s}}\n",
         engine.display(),
@@ -289,7 +289,7 @@ fn faulty() -> (Dev, PathBuf) {
     std::fs::create_dir(dev.path("module")).unwrap();
     std::fs::write(dev.path("module/main.tf"), "").unwrap();
     std::fs::write(dev.path("secret"), "very-secret\n").unwrap();
-    let mut providers = "providers:\n".to_owned();
+    let mut providers = "machine_providers:\n".to_owned();
     for fault in FAULTS {
         let settings = json!({
             "kind": "opentofu",

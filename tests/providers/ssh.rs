@@ -35,7 +35,7 @@ impl Racks {
             "    providers:\n      racks:\n        instance_type: any\n        default_region: default\n        regions: [default]\n",
         );
         dev.configure(&format!(
-            "providers:\n  racks:\n    kind: ssh\n    gateway: https://127.0.0.1:{gateway}\n{more}    machines:\n      - name: one\n        address: 127.0.0.1\n        \
+            "machine_providers:\n  racks:\n    kind: ssh\n    gateway: https://127.0.0.1:{gateway}\n{more}    machines:\n      - name: one\n        address: 127.0.0.1\n        \
              port: {}\n        user: {}\n        key_file: {}\n        known_host: {known_host}\n        dir: {}\n",
             sshd.port,
             user(),

@@ -2,8 +2,11 @@
 
 mod crates;
 mod docs;
+mod places;
 mod proofs;
+mod reference;
 mod sources;
+mod words;
 
 use std::path::{Path, PathBuf};
 

@@ -1,29 +1,32 @@
-//! How the hosts of one installation tell each other what happens. The address may hold a password, so it shows itself to
-//! nobody by accident.
+//! The `events` section of the configuration. The address may hold a password, so no output shows it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The event bus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the hosts of one installation notify each other. Without NATS there is one host, and events stay in its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsConfig {
-    /// `nats://USER:PASSWORD@HOST:4222`, or `tls://…`; several are separated by commas. Absent: inside this process. Secret.
+    /// Addresses of the NATS servers, separated by commas: `nats://USER:PASSWORD@HOST:4222` or `tls://…`.
+    #[schemars(example = "nats://nats.internal:4222")]
     pub nats_url: Option<NatsUrl>,
-    /// A file that holds the address instead, so that a password is in neither the settings nor the environment.
+    /// File with the value of `nats_url`, which keeps a password out of the settings and the environment.
     pub nats_url_file: Option<PathBuf>,
-    /// Certificates, in PEM, of the authority that signed the servers', where the system does not know it.
+    /// File with the CA certificates, in PEM, that verify the NATS servers; the system's certificates when absent.
     pub nats_ca_file: Option<PathBuf>,
-    /// How every name on the servers begins; installations that share servers need one each. Letters, digits, `-` and `_`.
+    /// First part of every subject and stream name. Installations that share NATS servers need different prefixes. 1 to 64 letters, digits, `-` and `_`.
     pub prefix: String,
-    /// How often a loop looks by itself for what no wake-up told.
+    /// How often loops poll the database for work, in case a wake-up was lost.
     #[serde(with = "duration_text")]
-    pub look_interval: Duration,
+    #[schemars(with = "DurationText")]
+    pub poll_interval: Duration,
 }
 
 impl Default for EventsConfig {
@@ -33,13 +36,13 @@ impl Default for EventsConfig {
             nats_url_file: None,
             nats_ca_file: None,
             prefix: "bellwether".to_owned(),
-            look_interval: Duration::from_secs(5),
+            poll_interval: Duration::from_secs(5),
         }
     }
 }
 
 impl EventsConfig {
-    /// The address that counts; `None` where no server is asked for.
+    /// The address of the servers; `None` where NATS is not used.
     pub fn address(&self) -> anyhow::Result<Option<NatsUrl>> {
         match (&self.nats_url, &self.nats_url_file) {
             (Some(_), Some(_)) => {
@@ -56,7 +59,7 @@ impl EventsConfig {
         }
     }
 
-    /// The beginning of every name, which no server takes for anything else.
+    /// The prefix, checked: NATS reads no part of it as a wildcard or a separator.
     pub fn checked_prefix(&self) -> anyhow::Result<&str> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(is_plain) {
@@ -67,7 +70,8 @@ impl EventsConfig {
 }
 
 /// An address of NATS servers. It prints as `(secret)`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(inline, extend("x-secret" = true))]
 pub struct NatsUrl(String);
 
 impl NatsUrl {
@@ -76,7 +80,7 @@ impl NatsUrl {
         Self(url.into())
     }
 
-    /// The address itself, for who connects.
+    /// The address itself, for the client that connects.
     pub fn expose(&self) -> &str {
         &self.0
     }

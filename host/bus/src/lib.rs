@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod address;
 mod config;
 mod in_process;
+pub mod metrics;
 mod nats;
 
 pub use config::{EventsConfig, NatsUrl};

@@ -122,7 +122,7 @@ impl Nats {
     pub(super) fn wake(&self, wake: Wake) {
         let is_up = self.inner.connection.borrow().is_up;
         if !is_up || self.inner.outgoing.try_send(wake).is_err() {
-            metrics::counter!("events_wakes_lost_total").increment(1);
+            crate::metrics::wake_lost();
         }
     }
 
@@ -165,7 +165,7 @@ impl Nats {
             let subject = self.inner.subject.clone();
             let sent = self.inner.client.publish(subject, json.into());
             if !matches!(tokio::time::timeout(ANSWER_MAX, sent).await, Ok(Ok(()))) {
-                metrics::counter!("events_wakes_lost_total").increment(1);
+                crate::metrics::wake_lost();
             }
         }
     }
@@ -244,19 +244,19 @@ fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
                 connection.n += 1;
                 connection.is_up = true;
             });
-            metrics::gauge!("events_bus_connected").set(1.0);
+            crate::metrics::connected(true);
             tracing::info!("the event bus is connected");
         }
         Event::Disconnected | Event::Closed => {
             let was_up = connection
                 .send_if_modified(|connection| std::mem::replace(&mut connection.is_up, false));
-            metrics::gauge!("events_bus_connected").set(0.0);
+            crate::metrics::connected(false);
             if was_up {
                 tell_away(LOST, is_tls);
             }
         }
         Event::ServerError(error) => tracing::warn!("the event bus: the server says: {error}"),
-        Event::SlowConsumer(_) => metrics::counter!("events_wakes_lost_total").increment(1),
+        Event::SlowConsumer(_) => crate::metrics::wake_lost(),
         Event::ClientError(error) => tracing::debug!("the event bus: {error}"),
         Event::LameDuckMode | Event::Draining => {}
     }

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::scalars::DurationText;
 use crate::ids::{MachineId, NodeId, OperationId};
 use crate::time::{Millis, duration_text};
 
@@ -17,30 +19,35 @@ const VIEW_MAX: Duration = Duration::from_secs(30);
 /// Fewer nodes than this are never down *together*.
 const TOGETHER: u32 = 2;
 
-/// When nodes are moved, and how sure it must be that the old process is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Migration of nodes to other machines, and the leases that keep a node's keys from being used on two machines at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MigrationConfig {
-    /// Whether nodes that are down are moved without being asked.
+    /// Whether the host migrates nodes that are down. Operators can always migrate a node by hand.
     pub automatic: bool,
-    /// How long a node has to be down.
+    /// How long a node must be down before the host migrates it.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub grace: Duration,
-    /// How long a node is left alone after it was moved, or should have been.
+    /// Pause after a migration of a node, or an attempt, before the host migrates the same node again.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub cooldown: Duration,
-    /// Migrations at once.
+    /// Most migrations that run at the same time.
     pub max_concurrent: u32,
-    /// Above this share of a provider region's nodes that are down together, none of them is moved.
+    /// The host migrates no node of a machine provider's region while more than this percentage of the region's nodes are down.
     pub breaker_percent: u32,
-    /// How long a moved node has to be healthy before the old machine is let go.
+    /// How long a migrated node must be healthy before the host releases the old machine.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub settle: Duration,
-    /// How long a process that holds keys may run after the last answer of the host.
+    /// How long a process that holds keys may run after the agent last heard from a host; at least four times `health.heartbeat.beat_interval`.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub lease: Duration,
-    /// What is waited beyond the end of the last lease, for clocks that differ.
+    /// How long the host waits after the last lease has ended, for clocks that differ.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub lease_margin: Duration,
 }
 

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::scalars::DurationText;
 use crate::ids::SubscriptionId;
 use crate::node::text_enum;
 use crate::time::{Millis, duration_text};
@@ -95,15 +97,17 @@ impl SubscriptionState {
     }
 }
 
-/// How long payments are waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How long the host waits for payments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SubscriptionConfig {
-    /// A subscription that is not paid within this time expires.
+    /// A subscription expires when its first payment does not arrive within this time.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub payment_window: Duration,
-    /// How long a node runs on after its subscription became past due.
+    /// How long the node of a subscription that is past due keeps running.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub grace: Duration,
 }
 

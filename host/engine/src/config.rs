@@ -1,22 +1,25 @@
-//! Which engine runs the workflows, and where it is. Keys are only ever named by their files.
+//! The `workflows` section of the configuration. Keys are named only by the files that hold them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// The workflow engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The engine that runs workflows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkflowsConfig {
-    /// `duroxide`: inside one host, on a file of its own. `temporal`: every host of the database works for a Temporal.
+    /// `duroxide` runs inside one host and keeps its state in a file; `temporal` uses a Temporal server that all hosts of the installation share.
     pub engine: EngineKind,
-    /// Where the Temporal is.
+    /// How hosts connect to the Temporal server. Only `engine: temporal` uses it.
     pub temporal: TemporalConfig,
-    /// A workflow in which nothing happened for so long is an incident.
+    /// The host opens an incident for a workflow that made no progress for this long.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub stalled_after: Duration,
 }
 
@@ -31,7 +34,7 @@ impl Default for WorkflowsConfig {
 }
 
 /// An engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// Inside one host.
@@ -41,30 +44,32 @@ pub enum EngineKind {
     Temporal,
 }
 
-/// Where the Temporal is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How hosts connect to the Temporal server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemporalConfig {
-    /// `http://HOST:7233`, or `https://…` for TLS.
+    /// Address of the server: `http://HOST:7233`, or `https://…` for TLS.
+    #[schemars(example = "https://temporal.internal:7233")]
     pub url: Option<Url>,
-    /// Where the workflows of this installation live; the same on all of its hosts.
+    /// Namespace of the installation's workflows; the same on all hosts.
     pub namespace: String,
-    /// Whether a missing namespace is made.
+    /// Whether the host creates the namespace when it does not exist.
     pub create_namespace: bool,
-    /// How long a made namespace keeps what has ended; ids stay taken for as long.
+    /// How long a namespace that the host creates keeps closed workflows; their ids stay reserved for as long.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub retention: Duration,
-    /// The queue that all hosts of this installation share, and no other program.
+    /// Task queue that all hosts of the installation share, and no other program uses.
     pub task_queue: String,
-    /// Certificates, in PEM, of the authority that signed the server's, where the system does not know it.
+    /// File with the CA certificates, in PEM, that verify the server; the system's certificates when absent.
     pub ca_file: Option<PathBuf>,
-    /// This host's own certificate, in PEM.
+    /// File with this host's client certificate, in PEM.
     pub client_cert_file: Option<PathBuf>,
-    /// Its key, in PEM.
+    /// File with the private key of the client certificate, in PEM.
     pub client_key_file: Option<PathBuf>,
-    /// The name in the server's certificate, where it is not the address's.
+    /// Name in the server's certificate, when it differs from the host in `url`.
     pub server_name: Option<String>,
-    /// A file with an API key of Temporal Cloud's.
+    /// File with an API key for Temporal Cloud.
     pub api_key_file: Option<PathBuf>,
 }
 

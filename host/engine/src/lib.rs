@@ -7,6 +7,7 @@
 mod config;
 pub mod duroxide;
 mod given;
+pub mod metrics;
 #[cfg(feature = "temporal")]
 pub mod temporal;
 mod tries;

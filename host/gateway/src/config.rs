@@ -3,19 +3,22 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where agents connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The gRPC server that agents connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
-    /// Address to listen on; port 0 means any free one.
+    /// Address and port to listen on; port 0 picks a free port.
     pub listen: SocketAddr,
-    /// Names and addresses under which agents reach the gateway, besides `localhost`, `127.0.0.1` and `::1`.
+    /// Host names and IP addresses under which agents reach the gateway, besides `localhost`, `127.0.0.1` and `::1`; the gateway's certificate lists them.
     pub names: Vec<String>,
     /// How often an agent's session polls for commands, in case a wake-up was lost.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub poll_interval: Duration,
 }
 

@@ -86,17 +86,6 @@ pub const METRICS: &[Metric] = &[
     UNKNOWN_MESSAGES,
 ];
 
-/// Gives the descriptions to the recorder that this process has installed.
-pub fn describe() {
-    for metric in METRICS {
-        match metric.kind {
-            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.description),
-            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.description),
-            MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.description),
-        }
-    }
-}
-
 pub(crate) fn agents_connected(n_agents: usize) {
     let n_agents = u32::try_from(n_agents).unwrap_or(u32::MAX);
     metrics::gauge!(AGENTS_CONNECTED.name).set(n_agents);
@@ -128,22 +117,4 @@ pub(crate) fn slow_agent() {
 
 pub(crate) fn unknown_message() {
     metrics::counter!(UNKNOWN_MESSAGES.name).increment(1);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn each_metric_is_listed_once_and_described() {
-        let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), METRICS.len());
-        for metric in METRICS {
-            let is_total = metric.name.ends_with("_total");
-            assert_eq!(is_total, metric.kind == MetricKind::Counter, "{metric:?}");
-            assert!(!metric.description.is_empty(), "{metric:?}");
-        }
-    }
 }

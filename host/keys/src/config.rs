@@ -1,9 +1,11 @@
-//! What seals nodes' keys.
+//! The `keys` section of the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -13,20 +15,20 @@ mod backup;
 
 pub use backup::{BackupConfig, BackupPlace, S3Config};
 
-/// Nodes' keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the host encrypts and backs up the keys of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysConfig {
-    /// What wraps the data keys of nodes' keys from now on.
+    /// What encrypts new data keys: `local` is the file `master-keys` in `state_dir`, `vault` is the service under `keys.vault`.
     pub wrapped_by: WrappedBy,
-    /// A vault. It is asked for what it wrapped also while something else wraps.
+    /// The Transit engine of a HashiCorp Vault or an OpenBao. The host needs it as long as a key exists that it encrypted, even when `wrapped_by` is `local`.
     pub vault: Option<VaultConfig>,
-    /// Where copies of sealed keys are kept; nowhere when absent.
+    /// Where the host copies encrypted keys to; the host keeps no copies when absent.
     pub backup: Option<BackupConfig>,
 }
 
 /// What can wrap data keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WrappedBy {
     /// `master-keys` in the state folder.
@@ -37,44 +39,48 @@ pub enum WrappedBy {
 }
 
 /// The Transit engine of a HashiCorp Vault or an OpenBao.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultConfig {
-    /// `https://vault.internal:8200`; `http://` on this machine only.
+    /// Address of the vault; `http://` is allowed for this machine only.
+    #[schemars(example = "https://vault.internal:8200")]
     pub address: Url,
-    /// Where the engine is mounted.
+    /// Path at which the Transit engine is mounted.
     #[serde(default = "transit")]
     pub mount: String,
-    /// The engine's key; it must exist.
+    /// Name of the key in the Transit engine; the key must exist.
     #[serde(default = "bellwether")]
     pub key: String,
-    /// The vault's namespace.
+    /// Namespace in the vault.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// Certificates, in PEM, that the vault's must lead to; the system's when absent.
+    /// File with the CA certificates, in PEM, that verify the vault; the system's certificates when absent.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A file with a token. It is read again when the vault refuses the token.
+    /// File with a token. The host reads the file again when the vault refuses the token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// A login by AppRole instead.
+    /// Credentials for a login by AppRole, instead of `token_file`.
     #[serde(default)]
     pub approle: Option<AppRole>,
-    /// For one call; it is tried three times while the vault is away.
+    /// Longest time for one call. The host makes three attempts while the vault is unavailable.
     #[serde(default = "five_seconds", with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
 }
 
-/// A login by AppRole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Credentials for a login by AppRole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppRole {
-    /// Where it is mounted.
+    /// Path at which the AppRole method is mounted.
     #[serde(default = "approle")]
     pub mount: String,
-    /// Which role; no secret.
+    /// Id of the role; not a secret.
+    #[schemars(example = &"bellwether")]
     pub role_id: String,
-    /// A file with the secret id.
+    /// File with the secret id.
+    #[schemars(example = "/etc/bellwether/vault-secret-id")]
     pub secret_id_file: PathBuf,
 }
 

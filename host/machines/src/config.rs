@@ -1,30 +1,32 @@
-//! Where machines come from: a map of names, which chain profiles choose from, to a kind and its settings.
+//! The `machine_providers` section of the configuration: machine providers by the name that chain profiles use.
 //!
-//! What ends up in a command line or a script on another machine is held to a narrow alphabet here, once.
+//! Values that become part of a command line or of a script on another machine are limited to safe characters here, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_yaml::Value;
 
 use host_domain::setting::SettingError;
 
-/// MachineProviders by the name that chain profiles use. `local`, this machine, is always among them.
+/// Machine providers by the name that chain profiles use. `local` always exists.
 pub type MachineProvidersConfig = BTreeMap<String, MachineProviderConfig>;
 
-/// One provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One machine provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MachineProviderConfig {
-    /// The machine that an agent of this installation runs on.
+    /// Machines whose agent an operator installed, each for many nodes. The machine provider `local` always exists.
     Local,
-    /// Machines that there are already, reached by SSH.
+    /// Existing machines that the host reaches by SSH. Each machine runs one node at a time.
     Ssh(SshConfig),
-    /// Machines that OpenTofu or Terraform makes.
+    /// Machines that OpenTofu or Terraform creates, one for each node.
     Opentofu(OpentofuConfig),
 }
 
@@ -46,93 +48,103 @@ impl<'de> Deserialize<'de> for MachineProviderConfig {
     }
 }
 
-/// A provider without settings.
+/// A machine provider without settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-/// Reads a provider's own settings; a mistake names its key. (An enum with a tag would lose the path.)
+/// Reads the settings of one kind; an error names its key. (An enum with a tag would lose the path.)
 fn below<T: DeserializeOwned, E: Error>(settings: Value) -> Result<T, E> {
     serde_path_to_error::deserialize(settings)
         .map_err(|error| E::custom(format!("at `{}`: {}", error.path(), error.inner())))
 }
 
-/// Machines that there are already. Each holds one node at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Existing machines that the host reaches by SSH. Each machine runs one node at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshConfig {
-    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    /// Address of this host's gateway, as agents on these machines reach it.
+    #[schemars(example = "https://bellwether.example:9090")]
     pub gateway: String,
-    /// The agent's program for these machines; the one beside this program when absent.
+    /// Path of the agent's program for these machines; the `bellwether-agent` beside the host's program when absent.
     #[serde(default)]
     pub agent_binary: Option<PathBuf>,
-    /// The machines, in order of preference.
+    /// The machines, most preferred first.
     pub machines: Vec<SshMachine>,
 }
 
 /// One machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshMachine {
-    /// Its name; unique in this provider.
+    /// Name of the machine; unique in this machine provider.
+    #[schemars(example = "rack-1")]
     pub name: String,
-    /// Name or address to connect to.
+    /// Host name or IP address to connect to.
+    #[schemars(example = "192.0.2.7")]
     pub address: String,
-    /// Port of its SSH server.
+    /// Port of the SSH server.
     #[serde(default = "ssh_port")]
     pub port: u16,
-    /// The user whose agent it will be.
+    /// User that the host logs in as and the agent runs as.
     #[serde(default = "root")]
     pub user: String,
-    /// File with the user's private key, without a passphrase.
+    /// File with the user's private SSH key, without a passphrase.
+    #[schemars(example = "/etc/bellwether/id_ed25519")]
     pub key_file: PathBuf,
-    /// The machine's public key, as in `/etc/ssh/ssh_host_ed25519_key.pub`: `ssh-ed25519 AAAA…`. Nothing else is trusted.
+    /// Public host key of the machine, from its `/etc/ssh/ssh_host_ed25519_key.pub`. The host connects to no machine with another key.
+    #[schemars(example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5")]
     pub known_host: String,
-    /// The region that chain profiles name.
+    /// Region of the machine, as chain profiles name it.
     #[serde(default = "default_region")]
     pub region: String,
-    /// Folder on the machine that is the agent's alone; made, and removed with the node.
+    /// Folder on the machine for the agent alone. The host creates it and deletes it with the node.
     #[serde(default = "agent_dir")]
     pub dir: String,
 }
 
-/// Machines that OpenTofu or Terraform makes, one for each node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Machines that OpenTofu or Terraform creates, one for each node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpentofuConfig {
-    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    /// Address of this host's gateway, as agents on these machines reach it.
+    #[schemars(example = "https://bellwether.example:9090")]
     pub gateway: String,
-    /// The engine: `tofu` or `terraform`, by name or path.
+    /// Name or path of the program: `tofu` or `terraform`.
     #[serde(default = "tofu")]
     pub binary: PathBuf,
-    /// Folder of the module; it is copied for each node when the node is made.
+    /// Folder of the module. The host copies it for each node when it creates the node.
+    #[schemars(example = "deploy/tofu/hetzner")]
     pub module: PathBuf,
-    /// Further variables of the module; no secrets.
+    /// Further variables of the module; not for secrets.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
-    /// Variables of the engine's environment, such as `HCLOUD_TOKEN`, each with the file that holds its value.
+    /// Environment variables of the program, such as `HCLOUD_TOKEN`, each with the path of the file that holds the value.
     #[serde(default)]
     pub secrets: BTreeMap<String, PathBuf>,
-    /// How long making or destroying a machine may take.
+    /// Longest time to create or destroy a machine; at most `10m`.
     #[serde(default = "apply_limit", with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub apply_limit: Duration,
-    /// Keeps states in a bucket, with a lock; below `state_dir` when absent.
+    /// S3 bucket for the program's state, with a lock; a folder in `state_dir` when absent.
     #[serde(default)]
     pub s3: Option<S3State>,
 }
 
-/// Where states are kept in a bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// S3 bucket for the program's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3State {
-    /// The bucket.
+    /// Name of the bucket.
+    #[schemars(example = "bellwether-state")]
     pub bucket: String,
-    /// Its region.
+    /// Region of the bucket.
+    #[schemars(example = "eu-central-1")]
     pub region: String,
-    /// Before the name of each state, such as `bellwether/`.
+    /// First part of the name of each state, such as `bellwether/`.
     #[serde(default)]
     pub prefix: String,
-    /// The service's address, when it is not Amazon's.
+    /// Address of the service; AWS when absent.
     #[serde(default)]
     pub endpoint: Option<String>,
 }
@@ -167,7 +179,7 @@ fn agent_dir() -> String {
 /// Checks what the types can't express.
 pub fn check(providers: &MachineProvidersConfig) -> Result<(), SettingError> {
     for (name, provider) in providers {
-        let place = format!("providers.{name}");
+        let place = format!("machine_providers.{name}");
         demand(is_name(name), &place, NAME_RULE)?;
         match provider {
             MachineProviderConfig::Local => {}
@@ -311,11 +323,11 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Config {
-        providers: MachineProvidersConfig,
+        machine_providers: MachineProvidersConfig,
     }
 
     const GOOD: &str = "
-providers:
+machine_providers:
   here: {kind: local}
   racks:
     kind: ssh
@@ -328,7 +340,7 @@ providers:
 ";
 
     const TOFU: &str = "
-providers:
+machine_providers:
   cloud:
     kind: opentofu
     gateway: https://bellwether.example:9090
@@ -340,24 +352,29 @@ providers:
     #[test]
     fn engines_are_read_with_their_defaults_and_mistakes_named() {
         let config = read(TOFU).unwrap();
-        let super::MachineProviderConfig::Opentofu(tofu) = &config.providers["cloud"] else {
+        let super::MachineProviderConfig::Opentofu(tofu) = &config.machine_providers["cloud"]
+        else {
             panic!("{config:?}")
         };
         assert_eq!(tofu.binary, std::path::Path::new("tofu"));
         assert_eq!(tofu.apply_limit.as_secs(), 600);
         for (from, to, expected) in [
             ("module: deploy/tofu/hetzner", "modul: x", "modul"),
-            ("image:", "token:", "providers.cloud.variables.token"),
-            ("image:", "'a b':", "providers.cloud.variables.a b"),
+            (
+                "image:",
+                "token:",
+                "machine_providers.cloud.variables.token",
+            ),
+            ("image:", "'a b':", "machine_providers.cloud.variables.a b"),
             (
                 "HCLOUD_TOKEN",
                 "'LD PRELOAD'",
-                "providers.cloud.secrets.LD PRELOAD",
+                "machine_providers.cloud.secrets.LD PRELOAD",
             ),
             (
                 "module:",
                 "apply_limit: 1h\n    module:",
-                "providers.cloud.apply_limit",
+                "machine_providers.cloud.apply_limit",
             ),
             ("module:", "s3: {bucket: b}\n    module:", "s3"),
         ] {
@@ -371,21 +388,21 @@ providers:
         let tree: Value = serde_yaml::from_str(yaml).unwrap();
         let config: Config =
             serde_path_to_error::deserialize(tree).map_err(|error| error.to_string())?;
-        check(&config.providers).map_err(|error| error.to_string())?;
+        check(&config.machine_providers).map_err(|error| error.to_string())?;
         Ok(config)
     }
 
     #[test]
     fn machines_are_read_with_their_defaults() {
         let config = read(GOOD).unwrap();
-        let super::MachineProviderConfig::Ssh(ssh) = &config.providers["racks"] else {
+        let super::MachineProviderConfig::Ssh(ssh) = &config.machine_providers["racks"] else {
             panic!("{config:?}")
         };
         let one = &ssh.machines[0];
         assert_eq!((one.port, one.user.as_str()), (22, "root"));
         assert_eq!(one.dir, "/var/lib/bellwether-agent");
         assert_eq!(
-            config.providers["here"],
+            config.machine_providers["here"],
             super::MachineProviderConfig::Local
         );
     }
@@ -393,42 +410,54 @@ providers:
     #[test]
     fn every_mistake_names_its_key() {
         for (from, to, expected) in [
-            ("kind: ssh", "kind: rsh", "providers.racks"),
+            ("kind: ssh", "kind: rsh", "machine_providers.racks"),
             ("kind: ssh", "kind: ssh\n    hots: 1", "hots"),
-            ("kind: local", "kind: local, dir: /x", "providers.here"),
+            (
+                "kind: local",
+                "kind: local, dir: /x",
+                "machine_providers.here",
+            ),
             ("address: 192.0.2.7", "adress: x", "machines[0]"),
             (
                 "192.0.2.7",
                 "-oProxyCommand=x",
-                "providers.racks.machines[0].address",
+                "machine_providers.racks.machines[0].address",
             ),
-            ("192.0.2.7", "'a b'", "providers.racks.machines[0].address"),
-            ("name: one", "name: One", "providers.racks.machines[0].name"),
+            (
+                "192.0.2.7",
+                "'a b'",
+                "machine_providers.racks.machines[0].address",
+            ),
+            (
+                "name: one",
+                "name: One",
+                "machine_providers.racks.machines[0].name",
+            ),
             (
                 "ssh-ed25519 AAAA",
                 "AAAA",
-                "providers.racks.machines[0].known_host",
+                "machine_providers.racks.machines[0].known_host",
             ),
-            ("https://", "http://", "providers.racks.gateway"),
+            ("https://", "http://", "machine_providers.racks.gateway"),
             (
                 "key_file:",
                 "dir: /\n        key_file:",
-                "providers.racks.machines[0].dir",
+                "machine_providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "dir: /a/../b\n        key_file:",
-                "providers.racks.machines[0].dir",
+                "machine_providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "dir: '/a/$(b)'\n        key_file:",
-                "providers.racks.machines[0].dir",
+                "machine_providers.racks.machines[0].dir",
             ),
             (
                 "key_file:",
                 "user: 'a;b'\n        key_file:",
-                "providers.racks.machines[0].user",
+                "machine_providers.racks.machines[0].user",
             ),
             ("        key_file: /etc/bellwether/id\n", "", "key_file"),
         ] {

@@ -233,7 +233,7 @@ impl MachineProvider {
 pub enum MachineProviderError {
     /// Nobody declared it.
     #[error(
-        "provider `{provider}` is not set up on this host; declare it under `providers` or choose one of: {known}"
+        "machine provider `{provider}` is not set up on this host; declare it under `machine_providers` or choose one of: {known}"
     )]
     NotSetUp { provider: String, known: String },
     /// Its machine was taken out of the configuration.

@@ -18,6 +18,7 @@ mod host;
 mod inspect;
 mod limits;
 mod load;
+pub mod metrics;
 mod notifier;
 mod plugin;
 mod policy;

@@ -41,11 +41,7 @@ impl Stats {
         error: Option<&CallError>,
     ) {
         let outcome = error.map_or("ok", CallError::code);
-        metrics::histogram!(
-            "plugin_call_duration_seconds",
-            "plugin" => name.to_owned(), "kind" => kind.as_str(), "outcome" => outcome
-        )
-        .record(took.as_secs_f64());
+        crate::metrics::call(name, kind.as_str(), outcome, took.as_secs_f64());
         let mut stats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stats.calls += 1;
         stats.total_time += took;

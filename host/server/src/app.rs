@@ -94,7 +94,10 @@ impl App {
     pub(crate) fn new(opened: Opened) -> Self {
         let db = opened.databases.role(Role::Api).clone();
         let parts = Arc::new(Parts {
-            providers: MachineProviders::new(&opened.config.providers, &opened.config.state_dir),
+            providers: MachineProviders::new(
+                &opened.config.machine_providers,
+                &opened.config.state_dir,
+            ),
             config: opened.config,
             clock: opened.clock,
             databases: opened.databases,

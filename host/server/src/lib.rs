@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod gateway_store;
 pub mod host;
+pub mod metrics;
 pub mod ops;
 
 mod activities;

@@ -21,7 +21,7 @@ pub(crate) async fn start(app: &App, engine: Option<&Orchestrator>) -> anyhow::R
         async move { reconcile::event_tail::round(app, &told).await }
     };
     // Commits of other hosts may wake nobody here, so each loop that commits wake also looks by itself.
-    let look_again = app.config.events.look_interval;
+    let look_again = app.config.events.poll_interval;
     app.spawn(on_change(app.clone(), "event tail", look_again, tail));
     if engine.is_some() {
         let waiting = reconcile::bus::Workflows(app.role(Role::Orchestrator));

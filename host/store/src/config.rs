@@ -1,23 +1,25 @@
-//! Where the database is. Its address may hold a password, so it shows itself to nobody by accident.
+//! The `database` section of the configuration. The address may hold a password, so no output shows it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Our database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The database of the installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
-    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`; a SQLite file in `state_dir` when absent. Secret.
+    /// Address of the database: `sqlite://FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`; the file `bellwether.db` in `state_dir` when absent.
+    #[schemars(example = "postgres://bellwether@db.internal/bellwether")]
     pub url: Option<DatabaseUrl>,
-    /// A file that holds the address instead, so that a password is in neither the settings nor the environment.
+    /// File with the value of `url`, which keeps a password out of the settings and the environment.
     pub url_file: Option<PathBuf>,
 }
 
 impl DatabaseConfig {
-    /// The address that counts.
+    /// The address to connect to, from the setting, its file or the default.
     pub fn address(&self, state_dir: &Path) -> anyhow::Result<DatabaseUrl> {
         match (&self.url, &self.url_file) {
             (Some(_), Some(_)) => {
@@ -39,7 +41,8 @@ impl DatabaseConfig {
 }
 
 /// An address of a database. It prints as `(secret)`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(inline, extend("x-secret" = true))]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
@@ -48,7 +51,7 @@ impl DatabaseUrl {
         Self(url.into())
     }
 
-    /// The address itself, for who connects.
+    /// The address itself, for the client that connects.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -7,6 +7,7 @@ mod config;
 mod databases;
 mod db;
 mod error;
+pub mod metrics;
 mod migrate;
 mod sql;
 mod tables;

@@ -38,7 +38,7 @@ where
     loop {
         match work().await {
             Err(error) if error.is_undone() && tries < TRIES_MAX => {
-                metrics::counter!("db_transaction_retries_total").increment(1);
+                crate::metrics::retry();
                 // The whole pause is random: two that met once do not meet again.
                 let share = rand::rng().random_range(0.0..1.0);
                 let pause = PAUSE.mul_f64(f64::from(1 << (tries - 1)) * share);

@@ -101,8 +101,7 @@ impl Stream {
                 };
                 let info = found.cached_info();
                 let behind = info.num_pending + info.num_ack_pending as u64;
-                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                metrics::gauge!("events_consumer_lag", "consumer" => name).set(behind as f64);
+                crate::metrics::consumer_lag(name, behind);
                 held(&self.behind).insert(name, behind);
             }
         }
@@ -123,7 +122,7 @@ async fn take(name: &str, consumer: &dyn Consumer, message: &Message) -> anyhow:
         Ok(event) => event,
         Err(error) => {
             // Of a host of another version, or of somebody else: no repeat makes it readable.
-            metrics::counter!("events_unreadable_total").increment(1);
+            crate::metrics::unreadable();
             tracing::warn!(consumer = name, "an event can't be read: {error}");
             return answer(message, AckKind::Term).await;
         }

@@ -2,28 +2,33 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::scalars::DurationText;
 use crate::ids::NodeId;
 use crate::node::{Condition, NodeEvent, NodeState, SyncStatus};
 use crate::time::{Millis, duration_text};
 
-/// When a silent node counts as down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When the host considers a node down because its heartbeats are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeartbeatConfig {
-    /// Agents beat this often.
+    /// How often agents send a heartbeat.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub beat_interval: Duration,
-    /// The evaluator looks this often.
+    /// How often the host evaluates heartbeats.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub evaluation_interval: Duration,
-    /// A beat is missed when the last one is older than this.
+    /// A heartbeat is missed when the last one is older than this.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub heartbeat_timeout: Duration,
-    /// Evaluations in a row that find a beat missed, after which the node is down.
+    /// The node is down after this many evaluations in a row that miss a heartbeat.
     pub failures_for_down: u32,
-    /// Beats in a row after which a node leaves `down`.
+    /// The node leaves the state `down` after this many heartbeats in a row.
     pub recovery_beats: u32,
 }
 

@@ -71,7 +71,7 @@ impl SerialProvider {
             match outcome {
                 Err(error) if error.may_pass() => {
                     self.troubles.fetch_add(1, Ordering::Relaxed);
-                    metrics::counter!("workflow_engine_troubles_total").increment(1);
+                    crate::metrics::trouble();
                     if repeats == REPEATS_MAX {
                         return Err(error);
                     }

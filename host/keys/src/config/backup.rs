@@ -1,46 +1,51 @@
-//! Where copies of nodes' sealed keys are kept.
+//! The `keys.backup` section of the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{is_private, wrong};
 use host_domain::setting::SettingError;
 
-/// Copies of nodes' sealed keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Copies of the encrypted keys of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupConfig {
-    /// `file:///FOLDER` or `s3://BUCKET/PREFIX`.
+    /// Where the copies are: `file:///FOLDER` or `s3://BUCKET/PREFIX`.
+    #[schemars(example = "s3://bellwether-backup/keys")]
     pub url: Url,
-    /// How the bucket is reached; as the machine's own role when absent.
+    /// How the host reaches an S3 bucket. When absent, the host uses AWS with the role of its machine.
     #[serde(default)]
     pub s3: Option<S3Config>,
-    /// For one call.
+    /// Longest time for one call.
     #[serde(default = "ten_seconds", with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
 }
 
-/// How a bucket is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the host reaches an S3 bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
-    /// `https://s3.internal`; `http://` on this machine only. AWS when absent.
+    /// Address of the service; `http://` is allowed for this machine only. AWS when absent.
+    #[schemars(example = "https://s3.internal")]
     #[serde(default)]
     pub endpoint: Option<Url>,
-    /// The bucket's region.
+    /// Region of the bucket.
     #[serde(default = "us_east_1")]
     pub region: String,
-    /// Who this host is; no secret.
+    /// Access key id; not a secret.
     #[serde(default)]
     pub access_key_id: Option<String>,
-    /// A file with the secret key.
+    /// File with the secret access key.
     #[serde(default)]
     pub secret_access_key_file: Option<PathBuf>,
-    /// Certificates, in PEM, that the endpoint's may lead to, beside the system's.
+    /// File with CA certificates, in PEM, that verify the service, in addition to the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
 }
@@ -60,7 +65,7 @@ pub enum BackupPlace {
 }
 
 impl BackupConfig {
-    /// A place, reached as the machine's own role.
+    /// A backup at `url`, reached with the role of the machine.
     pub fn at(url: Url) -> Self {
         Self {
             url,

@@ -41,7 +41,7 @@ impl Host for HostState {
     fn set_gauge(&mut self, name: String, value: f64, tags: Vec<Tag>) -> wasmtime::Result<()> {
         self.count_call()?;
         if let Some(labels) = self.labels(&name, &tags) {
-            metrics::gauge!("plugin_gauge", labels).set(value);
+            crate::metrics::set_plugin_gauge(labels, value);
         }
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Host for HostState {
     fn add_counter(&mut self, name: String, by: u64, tags: Vec<Tag>) -> wasmtime::Result<()> {
         self.count_call()?;
         if let Some(labels) = self.labels(&name, &tags) {
-            metrics::counter!("plugin_counter", labels).increment(by);
+            crate::metrics::add_to_plugin_counter(labels, by);
         }
         Ok(())
     }
@@ -71,10 +71,7 @@ impl HostState {
             );
             return None;
         }
-        let mut labels = vec![
-            Label::new("plugin", self.plugin.name.clone()),
-            Label::new("name", name.to_owned()),
-        ];
+        let mut labels = crate::metrics::plugin_labels(&self.plugin.name, name);
         labels.extend(
             tags.iter()
                 .map(|tag| Label::new(tag.key.clone(), tag.value.clone())),

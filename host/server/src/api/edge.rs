@@ -149,13 +149,8 @@ fn record(method: &Method, route: String, status: u16, took: Duration, id: &str)
         request.id = id, http.method = %method, http.route = route, http.status = status, duration_ms,
         "request"
     );
-    let labels = [
-        ("method", method.to_string()),
-        ("route", route),
-        ("status", status.to_string()),
-    ];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(took.as_secs_f64());
+    let [method, status] = [method.to_string(), status.to_string()];
+    crate::metrics::http_request(method, route, status, took.as_secs_f64());
 }
 
 /// An answer with the version of what it shows as its `ETag`.

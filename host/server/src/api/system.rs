@@ -79,7 +79,7 @@ pub(super) fn recorder() -> Result<&'static PrometheusHandle, Problem> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     let made = RECORDER.get_or_init(|| {
         let recorder = PrometheusBuilder::new().install_recorder().ok()?;
-        host_gateway::metrics::describe();
+        crate::metrics::describe();
         Some(recorder)
     });
     made.as_ref().ok_or_else(|| {

@@ -1,6 +1,7 @@
-//! What an operator can set: one struct per section, each key documented and defaulted here.
+//! The settings of a host: one struct for each section, with the default of each key. Each adapter owns its section.
 //!
-//! Values are checked once, when they are read; modules get their section, not the whole.
+//! `docs/configuration.md` and `deploy/bellwether.example.yaml` are generated from these structs and their doc lines. Values
+//! are checked once, when the host reads them.
 
 mod read;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use host_bus::EventsConfig;
+use host_domain::config::scalars::DurationText;
 use host_domain::health::HeartbeatConfig;
 use host_domain::migration::MigrationConfig;
 use host_domain::subscription::SubscriptionConfig;
@@ -21,39 +23,40 @@ use host_keys::KeysConfig;
 use host_machines::MachineProvidersConfig;
 use host_store::DatabaseConfig;
 use host_wire::state_folder::STATE_FOLDER;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set in `bellwether.yaml` or by `BELLWETHER_…` variables.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folder of the host's own files: authority, keys, caches, the workflow engine's file.
+    /// Folder for the host's own files: its certificate authority, keys, caches, the SQLite database and the state of the workflow engine.
     pub state_dir: PathBuf,
     /// The HTTP API and the console.
     pub http: HttpConfig,
-    /// Where agents connect.
+    /// The gRPC server that agents connect to.
     pub gateway: GatewayConfig,
-    /// Our database.
+    /// The database of the installation.
     pub database: DatabaseConfig,
-    /// The event bus.
+    /// How the hosts of one installation notify each other. Without NATS there is one host, and events stay in its process.
     pub events: EventsConfig,
-    /// The workflow engine.
+    /// The engine that runs workflows.
     pub workflows: WorkflowsConfig,
     /// Chain configurations and plugins.
     pub chains: ChainsConfig,
-    /// Judging nodes.
+    /// How the host judges the health of nodes.
     pub health: HealthConfig,
-    /// Making and removing nodes.
+    /// Time limits for creating and removing nodes.
     pub provisioning: ProvisioningConfig,
-    /// Where machines come from.
-    pub providers: MachineProvidersConfig,
-    /// Nodes' keys.
+    /// Where machines come from: machine providers by the name that chain profiles use. `local` always exists.
+    pub machine_providers: MachineProvidersConfig,
+    /// How the host encrypts and backs up the keys of nodes.
     pub keys: KeysConfig,
-    /// Moving nodes to other hosts, and the leases of processes with keys.
+    /// Migration of nodes to other machines, and the leases that keep a node's keys from being used on two machines at once.
     pub migration: MigrationConfig,
-    /// How long payments are waited for.
+    /// How long the host waits for payments.
     pub subscriptions: SubscriptionConfig,
-    /// How long records are kept.
+    /// How long the host keeps records.
     pub retention: RetentionConfig,
 }
 
@@ -69,7 +72,7 @@ impl Default for Config {
             chains: ChainsConfig::default(),
             health: HealthConfig::default(),
             provisioning: ProvisioningConfig::default(),
-            providers: MachineProvidersConfig::default(),
+            machine_providers: MachineProvidersConfig::default(),
             keys: KeysConfig::default(),
             migration: MigrationConfig::default(),
             subscriptions: SubscriptionConfig::default(),
@@ -79,10 +82,10 @@ impl Default for Config {
 }
 
 /// The HTTP API and the console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// Address to listen on; port 0 means any free one.
+    /// Address and port to listen on; port 0 picks a free port.
     pub listen: SocketAddr,
 }
 
@@ -95,17 +98,18 @@ impl Default for HttpConfig {
 }
 
 /// Chain configurations and plugins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChainsConfig {
-    /// Folder of the chain configurations; it is watched.
+    /// Folder of the chain configurations. The host reloads it when a file changes.
     pub dir: PathBuf,
-    /// Whether components may be used without a digest; for development only.
+    /// Whether the host loads plugins whose configuration states no digest; for development only.
     pub allow_undigested: bool,
-    /// Largest component, in MiB.
+    /// Largest plugin file, in MiB.
     pub component_max_mib: u32,
-    /// Pause after a change before the folder is read again, so that an editor can finish writing.
+    /// Pause between a change in the folder and the reload, so that an editor can finish writing.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub settle: Duration,
 }
 
@@ -120,14 +124,15 @@ impl Default for ChainsConfig {
     }
 }
 
-/// Judging nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the host judges the health of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthConfig {
-    /// Beats and what missing them means.
+    /// When the host considers a node down because its heartbeats are missing.
     pub heartbeat: HeartbeatConfig,
-    /// A node that is in maintenance for longer is taken back to work, or told of when its agent is silent.
+    /// Longest maintenance. After it, the host ends the maintenance, or opens an incident when the node's agent does not answer.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub maintenance_max: Duration,
 }
 
@@ -140,24 +145,29 @@ impl Default for HealthConfig {
     }
 }
 
-/// Making and removing nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Time limits for creating and removing nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProvisioningConfig {
-    /// Until the agent of a node's host is connected.
+    /// Longest wait for the agent of a new node's machine to connect.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub agent_wait: Duration,
-    /// For the recipe.
+    /// Longest run of the install recipe.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub install: Duration,
-    /// Until a node is seen healthy.
+    /// Longest wait for the first healthy verdict on a new node.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub first_healthy: Duration,
-    /// For removing a node.
+    /// Longest time to remove a node from its machine.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub uninstall: Duration,
-    /// How long an enrolment token can be used.
+    /// How long an enrolment token is valid.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub token_life: Duration,
 }
 
@@ -173,21 +183,25 @@ impl Default for ProvisioningConfig {
     }
 }
 
-/// How long records are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How long the host keeps records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// Observations; policies look back at most this far.
+    /// Observations. Policies see no older ones.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub observations: Duration,
-    /// The log that event streams resume from.
+    /// The event log, from which event streams resume.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub events: Duration,
     /// Histories of workflows that have ended.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub workflows: Duration,
-    /// Keys of nodes that were terminated.
+    /// Keys of terminated nodes.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub keys: Duration,
 }
 

@@ -64,7 +64,7 @@ impl Config {
         let config: Self = serde_path_to_error::deserialize(tree).map_err(|error| {
             SettingError::new(error.path().to_string(), error.inner().to_string())
         })?;
-        host_machines::check(&config.providers)?;
+        host_machines::check(&config.machine_providers)?;
         config.keys.check()?;
         config.check()
     }

@@ -54,7 +54,7 @@ impl App {
                     return Ok(operation);
                 }
                 // What another host commits may not be heard here.
-                let look_again = self.config.events.look_interval;
+                let look_again = self.config.events.poll_interval;
                 let heard = tokio::time::timeout(look_again, changes.changed()).await;
                 if matches!(heard, Ok(Err(_))) {
                     return Ok(operation);

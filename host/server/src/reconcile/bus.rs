@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Pace, led};
 use crate::app::App;
+use crate::metrics;
 use crate::ops::OpError;
 use host_bus::{BusError, Consumer};
 use host_store::{BusEvent, retried};
@@ -29,7 +30,7 @@ type GivenAgain = Option<(i64, u64)>;
 
 /// Gives events on until the app ends.
 pub(crate) async fn run(app: App) {
-    let look_again = app.config.events.look_interval;
+    let look_again = app.config.events.poll_interval;
     let given_again = Arc::new(Mutex::new(None));
     led(app, "event bus", Pace::OnChange(look_again), move |app| {
         let given_again = Arc::clone(&given_again);
@@ -125,15 +126,13 @@ impl Consumer for Workflows {
 }
 
 /// Shows how far both outboxes are behind, and how much was put aside.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) async fn measure(app: App) -> Result<(), OpError> {
     let now = app.clock.now();
     let handling = app.db.outbox_lag(now).await?;
     let giving = app.db.bus_lag(now).await?;
     for (queue, lag) in [("transitions", handling), ("bus", giving)] {
-        metrics::gauge!("outbox_lag_seconds", "queue" => queue).set(lag.oldest.as_secs_f64());
-        metrics::gauge!("outbox_waiting", "queue" => queue).set(lag.n_waiting as f64);
+        metrics::outbox(queue, lag.oldest.as_secs_f64(), lag.n_waiting);
     }
-    metrics::gauge!("outbox_dead_letters").set(app.db.n_dead_letters().await? as f64);
+    metrics::dead_letters(app.db.n_dead_letters().await?);
     Ok(())
 }

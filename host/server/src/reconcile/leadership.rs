@@ -22,7 +22,7 @@ pub(crate) async fn run(app: App) {
         if app.lead.send_replace(None).is_some() {
             tracing::info!("this host does not lead any more");
         }
-        metrics::gauge!("health_evaluator_is_leader").set(0.0);
+        crate::metrics::leads(false);
         match outcome {
             Ok(()) => return,
             Err(error) => tracing::warn!("contending for the lead: {error:#}"),
@@ -56,7 +56,7 @@ async fn serve_tenure(app: &App, lease: Duration) -> Result<(), OpError> {
     // The wait for the epoch may have been longer than the lease.
     within(pause, contender.renew()).await?;
     tracing::info!(epoch, "this host leads");
-    metrics::gauge!("health_evaluator_is_leader").set(1.0);
+    crate::metrics::leads(true);
     app.lead.send_replace(Some(Fence {
         name: NAME.to_owned(),
         epoch,

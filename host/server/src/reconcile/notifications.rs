@@ -238,11 +238,7 @@ async fn finish(
     state: DeliveryState,
     outcome: &str,
 ) -> Result<(), OpError> {
-    metrics::counter!(
-        "notifications_total",
-        "receiver" => notification.receiver.clone(), "state" => state.as_str(),
-    )
-    .increment(1);
+    crate::metrics::notification(notification.receiver.clone(), state.as_str());
     // It was sent: forgetting that would send it again.
     let finish = || async {
         let mut tx = app.db.begin().await?;

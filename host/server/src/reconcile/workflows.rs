@@ -19,7 +19,7 @@ const YOUNG: Duration = Duration::from_secs(3);
 /// Looks until the app ends.
 pub(crate) async fn run(app: App) {
     let told = Arc::new(Mutex::new(BTreeSet::new()));
-    let look_again = app.config.events.look_interval;
+    let look_again = app.config.events.poll_interval;
     super::every(app, "workflows", look_again, move |app| {
         let told = Arc::clone(&told);
         async move { round(app, &mut *told.lock().await).await }
