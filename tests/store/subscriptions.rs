@@ -23,7 +23,6 @@ pub(crate) async fn contract(test: &TestDb) {
     those_of_which_the_clock_may_ask_something(db).await;
     nodes_of_subscriptions_are_found(db).await;
     a_subscription_is_held_until_the_transaction_ends(db).await;
-    nodes_of_before_there_were_subscriptions_get_one_each(test).await;
 }
 
 async fn stored(db: &Db, one: &Subscription) {
@@ -247,46 +246,4 @@ async fn a_subscription_is_held_until_the_transaction_ends(db: &Db) {
     tx.commit().await.unwrap();
     other.await.unwrap();
     assert_eq!(db.subscription(one.id).await.unwrap(), Some(one.clone()), "as it was");
-}
-
-async fn nodes_of_before_there_were_subscriptions_get_one_each(test: &TestDb) {
-    let db = &test.db;
-    let live = stored_node(db, "live-before").await;
-    let gone = stored_node_in(db, "gone-before", NodeState::Failed).await;
-    let mut tx = db.begin().await.unwrap();
-    tx.append_audit(&host_store::AuditEntry {
-        seq: 0,
-        at: Millis(1),
-        actor: "alice".to_owned(),
-        action: "create_node".to_owned(),
-        target: format!("node/{}", live.id),
-        details: serde_json::Value::Null,
-    })
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    test.raw(
-        "DROP TABLE subscription_payments; DROP TABLE subscriptions; DROP INDEX nodes_subscription;
-        DELETE FROM _sqlx_migrations WHERE version = 8",
-    )
-    .await;
-    db.migrate().await.unwrap();
-    let made = db.subscription(live.subscription_id).await.unwrap().unwrap();
-    let expected = Subscription {
-        id: live.subscription_id,
-        region: String::new(),
-        instance_type: String::new(),
-        inputs: live.inputs.clone(),
-        duration: None,
-        state: S::Active,
-        entered_at: live.created_at,
-        created_at: live.created_at,
-        updated_at: live.updated_at,
-        ..subscription("alice")
-    };
-    assert_eq!(made, expected);
-    let over = db.subscription(gone.subscription_id).await.unwrap().unwrap();
-    assert_eq!((over.state, over.owner.as_str()), (S::Expired, "host"));
-    let all = db.list_subscriptions(&SubscriptionFilter::default(), None, 99).await.unwrap();
-    assert!(all.iter().all(Subscription::is_open_ended), "{all:?}");
 }
