@@ -35,9 +35,11 @@ pub(crate) fn api_key_uses() -> (ApiKeyUses, ApiKeyUsesWriter) {
 impl ApiKeyUses {
     /// Reports a use, if none is recorded within the last minute.
     pub(crate) fn report(&self, key: &ApiKey, at: Millis) {
-        if key.is_use_recorded(at) {
-            // A full queue: a later use is reported instead.
-            drop(self.0.try_send((key.id, at)));
+        if key.is_use_recorded(at) && self.0.try_send((key.id, at)).is_err() {
+            tracing::debug!(
+                "a use of the API key {} is not recorded: too many wait",
+                key.id
+            );
         }
     }
 }

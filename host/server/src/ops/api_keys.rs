@@ -54,7 +54,7 @@ pub struct Caller {
 
 /// When a new key expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
+pub(crate) enum Expiry {
     /// It is valid until it is revoked.
     Never,
     /// At a time.
@@ -65,22 +65,22 @@ pub enum Expiry {
 
 /// What a new key shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewApiKey {
+pub(crate) struct NewApiKey {
     /// Names the caller in the audit log.
-    pub name: String,
+    pub(crate) name: String,
     /// Names of scopes.
-    pub scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
     /// When it expires.
-    pub expiry: Expiry,
+    pub(crate) expiry: Expiry,
 }
 
 /// A new key and its token, which is shown once.
 #[derive(Debug)]
-pub struct CreatedApiKey {
+pub(crate) struct CreatedApiKey {
     /// The token.
-    pub token: SecretString,
+    pub(crate) token: SecretString,
     /// The key.
-    pub key: ApiKey,
+    pub(crate) key: ApiKey,
 }
 
 /// Finds out who bears a token.

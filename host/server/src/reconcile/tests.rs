@@ -384,8 +384,8 @@ async fn the_audit_log_and_ended_api_keys_are_kept_for_their_time() {
     const DAY_S: i64 = 24 * 3_600;
     let bed = Bed::new().await;
     let db = &bed.app.db;
-    let token = bed.app.create_api_key("ended", &[Scope::NodesRead].into());
-    token.await.unwrap();
+    let scopes = [Scope::NodesRead].into();
+    bed.app.create_api_key("ended", &scopes).await.unwrap();
     let key = db.api_key_by_name("ended").await.unwrap().unwrap();
     let who = Principal::host();
     let revoked = api_keys::revoke_api_key(db, &who, "ended", bed.clock.now()).await;
