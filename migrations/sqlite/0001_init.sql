@@ -19,15 +19,22 @@ CREATE TABLE leader_epochs (
 
 -- Access ----------------------------------------------------------------------------------------------
 
--- API keys, by their public prefix; of the secret part only a hash is stored.
+-- API keys, found by their public prefix; of the secret part only a keyed hash is stored.
 CREATE TABLE api_keys (
-    prefix     TEXT    NOT NULL PRIMARY KEY,
-    hash       TEXT    NOT NULL,
-    name       TEXT    NOT NULL,
-    scopes     TEXT    NOT NULL,
-    created_at INTEGER NOT NULL,
-    revoked_at INTEGER
+    id           TEXT    NOT NULL PRIMARY KEY,
+    prefix       TEXT    NOT NULL,
+    hash         TEXT    NOT NULL,
+    name         TEXT    NOT NULL,
+    scopes       TEXT    NOT NULL,
+    created_at   INTEGER NOT NULL,
+    created_by   TEXT    NOT NULL,
+    expires_at   INTEGER,
+    last_used_at INTEGER,
+    revoked_at   INTEGER
 ) STRICT;
+CREATE UNIQUE INDEX api_keys_prefix ON api_keys (prefix);
+-- Two living keys never have one name.
+CREATE UNIQUE INDEX api_keys_name ON api_keys (name) WHERE revoked_at IS NULL;
 
 -- Answers to requests with an idempotency key, so that a repeated request gets the first answer.
 CREATE TABLE idempotency_keys (
@@ -41,15 +48,19 @@ CREATE TABLE idempotency_keys (
 ) STRICT;
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 
--- Who did what, and to what.
+-- Who did what, to which object, by which request.
 CREATE TABLE audit_log (
     seq     INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     at      INTEGER NOT NULL,
     actor   TEXT    NOT NULL,
     action  TEXT    NOT NULL,
-    target  TEXT    NOT NULL,
-    details TEXT    NOT NULL
+    object  TEXT    NOT NULL,
+    details TEXT    NOT NULL,
+    request_id TEXT
 ) STRICT;
+CREATE INDEX audit_log_at ON audit_log (at);
+CREATE INDEX audit_log_actor ON audit_log (actor, seq);
+CREATE INDEX audit_log_object ON audit_log (object, seq);
 
 -- Machines and agents ---------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ async fn each_route_asks_for_its_own_scope_before_it_reads_the_body() {
         (Method::POST, "/api/v1/plugins/reload", "admin"),
         (Method::GET, "/api/v1/agents", "admin"),
         (Method::POST, "/api/v1/agents/enrolment-tokens", "admin"),
+        (Method::GET, "/api/v1/admin/api-keys", "admin"),
+        (Method::POST, "/api/v1/admin/api-keys", "admin"),
+        (Method::POST, "/api/v1/admin/api-keys/x/revoke", "admin"),
+        (Method::GET, "/api/v1/admin/audit", "admin"),
     ] {
         let response = bed
             .bare(method, path)

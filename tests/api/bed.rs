@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use host_domain::time::Clock;
 use host_runtime::CompileMode;
 use host_server::config::Config;
 use host_server::host::{Host, HostOptions, Schema};
@@ -22,30 +23,48 @@ pub(super) struct Bed {
     /// A key that may do everything.
     pub(super) admin: String,
     http: reqwest::Client,
+    clock: Arc<dyn Clock>,
 }
 
 impl Bed {
     pub(super) async fn start() -> Self {
+        Self::start_at(Arc::new(SystemClock)).await
+    }
+
+    /// With a clock that the test moves.
+    pub(super) async fn start_at(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         toy_chain(&dir.path().join("chain-configs"));
-        let bed = Self::start_in(dir).await.unwrap();
+        let bed = Self::start_in_at(dir, clock).await.unwrap();
         bed.know_local_machine().await;
         bed
     }
 
     /// On a folder that has `chain-configs`, and perhaps the state of an earlier host.
     pub(super) async fn start_in(dir: TempDir) -> anyhow::Result<Self> {
+        Self::start_in_at(dir, Arc::new(SystemClock)).await
+    }
+
+    async fn start_in_at(dir: TempDir, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         // The first caller sets it for the whole binary.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let host = start_host(dir.path()).await?;
+        let is_new = !dir.path().join(".bellwether").exists();
+        let host = start_host(dir.path(), clock.clone()).await?;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut bed = Self {
             host,
             dir,
             admin: String::new(),
             http,
+            clock,
         };
-        bed.admin = bed.key("admin", &[Scope::Admin]).await;
+        // An earlier host's key has its name for as long as it is active.
+        let name = if is_new {
+            "admin".to_owned()
+        } else {
+            format!("admin-{}", uuid::Uuid::now_v7())
+        };
+        bed.admin = bed.key(&name, &[Scope::Admin]).await;
         Ok(bed)
     }
 
@@ -98,7 +117,9 @@ impl Bed {
     /// Ends the host and starts another one on what it left, at other addresses.
     pub(super) async fn restart(mut self) -> Self {
         self.host.stop().await;
-        self.host = start_host(self.dir.path()).await.unwrap();
+        self.host = start_host(self.dir.path(), self.clock.clone())
+            .await
+            .unwrap();
         self
     }
 
@@ -137,7 +158,7 @@ pub(super) async fn problem(response: Response, status: u16, code: &str) -> Valu
     body
 }
 
-async fn start_host(dir: &Path) -> anyhow::Result<Host> {
+async fn start_host(dir: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Host> {
     let mut config = Config {
         state_dir: dir.join(".bellwether"),
         ..Config::default()
@@ -147,7 +168,7 @@ async fn start_host(dir: &Path) -> anyhow::Result<Host> {
     config.gateway.listen = "127.0.0.1:0".parse().unwrap();
     let options = HostOptions {
         compile: CompileMode::InProcess,
-        clock: Arc::new(SystemClock),
+        clock,
         schema: Schema::Migrate,
         take_over_workflows: false,
     };

@@ -204,6 +204,54 @@ async fn who_watches_a_node_sees_over_a_restart_of_the_host_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_creates_uses_and_revokes_an_api_key_and_reads_who_did_it() {
+    let bed = bed().await;
+    let dir = bed.dir.path();
+    let create = ["api-key", "create", "ci@laptop", "--scope", "nodes:read"];
+    let (code, token, err) = run(dir, &[&create[..], &["--expires-in", "90d"]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(token.starts_with("bw_live_") && token.lines().count() == 1);
+    assert!(
+        err.contains("can't show it again") && !err.contains("bw_live_"),
+        "{err}"
+    );
+    std::fs::write(dir.join("ci-key"), &token).unwrap();
+    let nodes = ["node", "list", "--key-file", "ci-key"];
+    let (code, _, err) = run(dir, &nodes).await;
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(dir, &["api-key", "list", "--key-file", "ci-key"]).await;
+    assert_ne!(code, 0, "it lacks the scope `admin`: {err}");
+    let (code, out, err) = run(dir, &["api-key", "list", "--state", "active"]).await;
+    assert_eq!(code, 0, "{err}");
+    let row = out.lines().find(|line| line.contains("ci@laptop")).unwrap();
+    assert!(
+        row.contains("active") && row.contains("nodes:read"),
+        "{out}"
+    );
+    assert!(!out.contains(token.trim()), "{out}");
+    let (code, out, err) = run(dir, &["api-key", "revoke", "ci@laptop"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("is revoked"), "{out}");
+    let (code, _, err) = run(dir, &nodes).await;
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("was revoked"), "{err}");
+    let (code, _, err) = run(dir, &["api-key", "revoke", "admin"]).await;
+    assert_ne!(code, 0, "the last one: {err}");
+    let (code, out, err) = run(dir, &["audit", "list", "--object", "api_key"]).await;
+    assert_eq!(code, 0, "{err}");
+    let acts: Vec<&str> = out.lines().skip(1).collect();
+    assert!(
+        acts[0].contains("admin") && acts[0].contains("revoke_api_key"),
+        "{out}"
+    );
+    assert!(acts[1].contains("create_api_key"), "{out}");
+    let (code, out, err) = run(dir, &["audit", "list", "--actor", "nobody"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("no such entries"), "{out}");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_gets_the_apis_own_json() {
     let bed = bed().await;
     let accepted = bed.node("alice").await;
@@ -222,6 +270,8 @@ async fn a_program_gets_the_apis_own_json() {
         "plugin",
         "chain",
         "agent",
+        "api-key",
+        "audit",
     ] {
         let (code, out, err) = run(bed.dir.path(), &[noun, "list", "--output", "json"]).await;
         assert_eq!(code, 0, "{noun}: {err}");

@@ -1,5 +1,7 @@
 //! The HTTP API and the command line against a real host over TCP.
 
+mod api_keys;
+mod audit;
 mod auth;
 mod bad_requests;
 mod bed;

@@ -8,7 +8,7 @@ use crate::support::dev::Dev;
 
 const OBSERVATION: &str = "chains/anvil-devnet/observation.yaml";
 
-async fn shows(browser: &Browser, selector: &str, text: &str) {
+pub(super) async fn shows(browser: &Browser, selector: &str, text: &str) {
     let (selector, text) = (json!(selector), json!(text));
     browser
         .until(&format!(
@@ -18,7 +18,7 @@ async fn shows(browser: &Browser, selector: &str, text: &str) {
 }
 
 /// Presses the button that has this text.
-async fn press(browser: &Browser, within: &str, text: &str) {
+pub(super) async fn press(browser: &Browser, within: &str, text: &str) {
     let (within, text) = (json!(within), json!(text));
     let button = format!(
         "[...document.querySelectorAll({within} + ' button')].find((one) => one.innerText.trim() === {text} && !one.disabled)"
@@ -33,7 +33,7 @@ async fn press(browser: &Browser, within: &str, text: &str) {
         .await;
 }
 
-async fn shots(browser: &Browser, name: &str) {
+pub(super) async fn shots(browser: &Browser, name: &str) {
     for (size, device) in [(DESK, "desk"), (PHONE, "phone")] {
         for scheme in ["light", "dark"] {
             browser.be(size, scheme).await;

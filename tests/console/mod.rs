@@ -1,5 +1,6 @@
 //! The console, seen and clicked through in a real browser against the real program.
 
+mod access;
 mod acts;
 mod browser;
 
@@ -19,7 +20,7 @@ async fn sign_in(browser: &Browser, host: &Dev) {
     browser.type_into("#key", "bw_wrong").await;
     browser.click("form button").await;
     browser
-        .until("document.querySelector('.wrong')?.innerText.includes('does not know this key')")
+        .until("document.querySelector('.wrong')?.innerText.includes('does not know this API key')")
         .await;
     browser
         .run("document.querySelector('#key').value = ''")
@@ -97,6 +98,8 @@ async fn see_every_size_and_scheme(browser: &Browser) {
                 ("incidents", "#/incidents", ".segments"),
                 ("plugins", "#/plugins", ".plugin"),
                 ("chains", "#/chains", "main article"),
+                ("api-keys", "#/access", "tr[data-key]"),
+                ("audit-log", "#/access/audit", "tr[data-action]"),
             ] {
                 browser.run(&format!("location.hash = '{place}'")).await;
                 browser

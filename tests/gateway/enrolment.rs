@@ -6,6 +6,7 @@ use host_domain::agent::EnrolmentToken;
 use host_domain::ids::AgentId;
 use host_domain::time::Clock;
 use host_gateway::{CertificateAuthority, Order};
+use host_store::AuditFilter;
 use proto::v1;
 use proto::v1::agent_gateway_client::AgentGatewayClient;
 use tonic::{Code, Status};
@@ -31,8 +32,12 @@ async fn an_agent_enrols_with_its_token_and_may_connect() {
     agent.connect().await.unwrap();
     let row = bed.db.agent(agent.id).await.unwrap().unwrap();
     assert_eq!(row.version, "9.9.9");
-    let acts = bed.db.list_audit(None, 10).await.unwrap();
-    assert_eq!(acts[0].action, "agent.enrol");
+    let acts = bed
+        .db
+        .list_audit(&AuditFilter::default(), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(acts[0].action, "enrol_agent");
 }
 
 #[tokio::test]
@@ -194,8 +199,12 @@ async fn a_renewed_certificate_is_good_for_longer() {
     agent.show(&answer.certificate_der);
     agent.connect().await.unwrap();
     assert_eq!(
-        bed.db.list_audit(None, 1).await.unwrap()[0].action,
-        "agent.renew"
+        bed.db
+            .list_audit(&AuditFilter::default(), None, 1)
+            .await
+            .unwrap()[0]
+            .action,
+        "renew_agent"
     );
 }
 

@@ -180,3 +180,40 @@ async fn a_host_with_other_secrets_is_refused_and_a_restart_of_postgres_is_outli
     })
     .await;
 }
+
+#[tokio::test]
+async fn every_host_has_an_admin_key_of_its_own_name() {
+    let Some(server) = Postgres::start().await else {
+        return;
+    };
+    let database = server.empty_database().await;
+    let mut first = Dev::serve(&database);
+    assert!(first.command(&["migrate"]).0);
+    first.start().await;
+    let mut second = first.beside(&database);
+    second.start().await;
+    let own_name = async |host: &Dev| {
+        let me = host.get("me").await;
+        me["name"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (own_name(&first).await, own_name(&second).await);
+    assert!(one.starts_with("admin@"), "{one}");
+    assert!(
+        two.starts_with(&format!("{one}-")),
+        "on one machine: {one}, {two}"
+    );
+    // A restart keeps the key; a lost file is another key.
+    assert!(first.interrupt_host().await);
+    first.start().await;
+    assert_eq!(own_name(&first).await, one);
+    assert!(second.interrupt_host().await);
+    std::fs::remove_file(second.path(".bellwether/admin-key")).unwrap();
+    second.start().await;
+    let three = own_name(&second).await;
+    assert!(
+        three != one && three != two && three.starts_with(&one),
+        "{three}"
+    );
+    let keys = first.get("admin/api-keys?state=active").await;
+    assert_eq!(keys["items"].as_array().unwrap().len(), 3, "{keys:#}");
+}

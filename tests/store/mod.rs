@@ -50,7 +50,9 @@ contracts!(
     machine_claims,
     keys,
     plugin_revisions,
-    access,
+    idempotency_keys,
+    api_keys,
+    audit_log,
     leadership,
     races,
 );

@@ -77,7 +77,8 @@ pub(super) async fn contract(source: &Db, target: &Db, back: &Db) {
         at: Millis(1),
         actor: "x".to_owned(),
         action: "x".to_owned(),
-        target: "x".to_owned(),
+        object: "x".to_owned(),
+        request_id: None,
         details: serde_json::Value::Null,
     })
     .await

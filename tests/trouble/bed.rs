@@ -267,5 +267,6 @@ fn admin() -> Principal {
         name: "test".to_owned(),
         scopes: BTreeSet::from([Scope::Admin]),
         request: None,
+        request_id: None,
     }
 }

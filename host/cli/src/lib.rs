@@ -10,6 +10,8 @@
 //! knows the API's JSON (`host_wire`) and nothing of the host: no database, no web framework, no WebAssembly runtime.
 
 mod agent;
+mod api_key;
+mod audit;
 mod chain;
 mod client;
 mod connection;
@@ -64,6 +66,12 @@ pub enum ClientCommand {
     /// List, enrol and revoke agents
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// List, create and revoke API keys
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
+    /// List who did what, to which object
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// What every command needs: the host to speak to, and the form of the output.
@@ -100,6 +108,8 @@ pub async fn run(command: ClientCommand, session: &Session) -> Result<(), CliErr
         ClientCommand::Workflow(command) => workflow::run(command, session).await,
         ClientCommand::DeadLetter(command) => dead_letter::run(command, session).await,
         ClientCommand::Agent(command) => agent::run(command, session).await,
+        ClientCommand::ApiKey(command) => api_key::run(command, session).await,
+        ClientCommand::Audit(command) => audit::run(command, session).await,
     }
 }
 

@@ -54,4 +54,6 @@ id! {
     RevisionId,
     /// A key of a node.
     KeyId,
+    /// An API key.
+    ApiKeyId,
 }

@@ -12,6 +12,7 @@ pub mod node_event;
 pub mod subscription;
 
 pub mod agent;
+pub mod api_key;
 pub mod claim;
 pub mod command;
 pub mod key;

@@ -59,7 +59,7 @@ impl AgentStore for GatewayDb {
         let renew = || async {
             let mut tx = self.db.begin().await?;
             let is_renewed = tx.renew_agent(id, not_after).await?;
-            let entry = audit_entry(now, id, "agent.renew", id);
+            let entry = audit_entry(now, id, "renew_agent", id);
             tx.append_audit(&entry).await?;
             tx.commit().await?;
             Ok(is_renewed)
@@ -113,21 +113,22 @@ async fn replace_agents(tx: &mut Tx, agent: &Agent) -> Result<Vec<AgentId>, Stor
     tx.insert_agent(agent).await?;
     for older in &revoked {
         tx.hand_over_commands(*older, agent.id, now).await?;
-        let entry = audit_entry(now, agent.id, "agent.replace", *older);
+        let entry = audit_entry(now, agent.id, "replace_agent", *older);
         tx.append_audit(&entry).await?;
     }
-    let entry = audit_entry(now, agent.id, "agent.enrol", agent.id);
+    let entry = audit_entry(now, agent.id, "enrol_agent", agent.id);
     tx.append_audit(&entry).await?;
     Ok(revoked)
 }
 
-fn audit_entry(at: Millis, actor: AgentId, action: &str, target: AgentId) -> AuditEntry {
+fn audit_entry(at: Millis, actor: AgentId, action: &str, object: AgentId) -> AuditEntry {
     AuditEntry {
         seq: 0,
         at,
         actor: format!("agent:{actor}"),
         action: action.to_owned(),
-        target: target.to_string(),
+        object: format!("agent/{object}"),
+        request_id: None,
         details: serde_json::Value::Null,
     }
 }

@@ -44,8 +44,7 @@ mod subscriptions;
 
 pub use host_domain::node_event::NodeEventEntry;
 
-pub use api_keys::ApiKey;
-pub use audit_log::AuditEntry;
+pub use audit_log::{AuditEntry, AuditFilter};
 pub use bus_outbox::BusEvent;
 pub use config::{DatabaseConfig, DatabaseUrl};
 pub use databases::{Databases, Role};

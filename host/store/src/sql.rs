@@ -105,7 +105,8 @@ macro_rules! ids {
     )+};
 }
 ids! {
-    NodeId, SubscriptionId, MachineId, AgentId, CommandId, IncidentId, EventId, OperationId, NotificationId, RevisionId, KeyId
+    NodeId, SubscriptionId, MachineId, AgentId, CommandId, IncidentId, EventId, OperationId, NotificationId, RevisionId, KeyId,
+    ApiKeyId
 }
 
 /// A value stored as JSON text.

@@ -48,7 +48,7 @@ tables! {
     operations(id),
     node_migrations(operation_id),
     plugin_revisions(id),
-    api_keys(prefix),
+    api_keys(id),
     idempotency_keys(principal, key),
     audit_log(seq),
 }

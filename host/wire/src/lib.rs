@@ -9,6 +9,8 @@
 //! **Invariant:** every type reads what it writes, and nothing here depends on a web framework, a database or a runtime.
 
 pub mod agents;
+pub mod api_keys;
+pub mod audit;
 pub mod chains;
 pub mod dead_letters;
 pub mod events;
@@ -28,6 +30,8 @@ pub mod words;
 pub mod workflows;
 
 pub use agents::*;
+pub use api_keys::*;
+pub use audit::*;
 pub use chains::*;
 pub use dead_letters::*;
 pub use events::*;

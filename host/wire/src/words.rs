@@ -37,6 +37,8 @@ wire_enums! {
     NodeState = host_domain::node::NodeState {
         Provisioning, Syncing, Healthy, Degraded, Down, Maintenance, Terminating, Terminated, Failed,
     }
+    /// Whether an API key is valid.
+    ApiKeyState = host_domain::api_key::ApiKeyState { Active, Expired, Revoked }
     /// What a key of a node is.
     KeyAlgorithm = host_domain::key::KeyAlgorithm { Ed25519, Secp256k1, X25519, Bytes32 }
     /// Where a key of a node comes from.

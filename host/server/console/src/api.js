@@ -38,11 +38,13 @@ export function signOut(because = null) {
 export const get = (path) => request(path);
 
 /** Does something once, even if the answer is lost and the browser sends it again. */
-export const post = (path, { version } = {}) =>
+export const post = (path, { version, body } = {}) =>
   request(path, {
     method: "POST",
+    body: body === undefined ? undefined : JSON.stringify(body),
     headers: {
       "Idempotency-Key": unique(),
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       ...(version === undefined ? {} : { "If-Match": `"${version}"` }),
     },
   });
@@ -68,8 +70,8 @@ export async function open(path, { headers, signal: aborted }) {
   return response.body;
 }
 
-async function request(path, { method = "GET", headers = {}, key: own = key.value } = {}) {
-  const init = { method, headers, signal: AbortSignal.timeout(LIMIT_MS) };
+async function request(path, { method = "GET", headers = {}, body, key: own = key.value } = {}) {
+  const init = { method, headers, body, signal: AbortSignal.timeout(LIMIT_MS) };
   const response = await send(path, init, own);
   if (!response.ok) throw await problem(response, own);
   return response.status === 204 ? null : response.json();

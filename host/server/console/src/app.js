@@ -5,8 +5,9 @@ import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { key, signOut } from "./api.js";
 import { words } from "./format.js";
-import { begin, connection, failure, incidents, me, nodes, unresolved } from "./state.js";
+import { begin, connection, failure, incidents, isAdmin, me, nodes, unresolved } from "./state.js";
 import { Told, html } from "./ui.js";
+import { Access } from "./views/access.js";
 import { Chains } from "./views/chains.js";
 import { Fleet } from "./views/fleet.js";
 import { Incident, Incidents } from "./views/incidents.js";
@@ -31,6 +32,7 @@ const TABS = [
   { path: "incidents", name: "Incidents", icon: "M12 4 3 20h18zM12 10v4M12 17h.01" },
   { path: "plugins", name: "Plugins", icon: "M12 3 4 7.500v9L12 21l8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9" },
   { path: "chains", name: "Chains", icon: "M9 15l6-6M10.500 6.500l1-1a4.200 4.200 0 0 1 6 6l-1 1M13.500 17.500l-1 1a4.200 4.200 0 0 1-6-6l1-1" },
+  { path: "access", name: "Access", icon: "M15 7a4 4 0 1 1-3.500 5.900L8 16.400H5v-3l4.100-4.100A4 4 0 0 1 15 7zM16 10.500h.01", isForAdmins: true },
 ];
 
 const SAYS = { live: "Live", connecting: "Connecting", lost: "Reconnecting" };
@@ -68,7 +70,7 @@ function Header() {
   return html`<header>
     <a class="brand" href="#/"><img src="/assets/icon.svg" alt="" width="28" height="28" /><span>Bellwether</span></a>
     <nav aria-label="Sections">
-      ${TABS.map(
+      ${TABS.filter((tab) => !tab.isForAdmins || isAdmin.value).map(
         (tab) => html`<a key=${tab.path} href=${`#/${tab.path}`} aria-current=${tab.path === here ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${tab.icon} /></svg>
           <span>${tab.name}</span>
@@ -92,6 +94,8 @@ function View() {
       return html`<${Plugins} />`;
     case "chains":
       return html`<${Chains} />`;
+    case "access":
+      return html`<${Access} page=${id} />`;
     default:
       return html`<${Fleet} />`;
   }

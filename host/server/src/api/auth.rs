@@ -8,31 +8,46 @@ use std::marker::PhantomData;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use host_domain::ids::ApiKeyId;
 use host_wire::Code;
+use host_wire::values::time;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use secrecy::SecretString;
 
+use super::edge::RequestId;
 use super::problem::Problem;
 use crate::app::App;
-use crate::ops::{Principal, Scope};
+use crate::ops::api_key_uses::ApiKeyUses;
+use crate::ops::{Authentication, Principal, Scope};
 
 /// Lets only requests with a valid key through, and notes whose it is.
 pub(crate) async fn authenticate(
-    State(app): State<App>,
+    State((app, uses)): State<(App, ApiKeyUses)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match principal(&app, request.headers()).await {
-        Ok(principal) => {
+    match principal(&app, &uses, request.headers()).await {
+        Ok((principal, key)) => {
+            let id = request.extensions().get::<RequestId>();
+            let request_id = id.map(|RequestId(id)| id.clone());
+            let principal = Principal {
+                request_id,
+                ..principal
+            };
             request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(key);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+async fn principal(
+    app: &App,
+    uses: &ApiKeyUses,
+    headers: &HeaderMap,
+) -> Result<(Principal, ApiKeyId), Problem> {
     let refused = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         refused("Send an API key: `Authorization: Bearer bw_…`. `bellwether dev` writes one to .bellwether/admin-key.")
@@ -47,8 +62,23 @@ async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem>
         ));
     };
     let key = SecretString::from(key.trim().to_owned());
-    let found = app.authenticate(&key).await?;
-    found.ok_or_else(|| refused("This API key is not known here, or it was revoked."))
+    match app.authenticate(&key).await? {
+        Authentication::Caller(caller) => {
+            uses.report(&caller.key, app.clock.now());
+            Ok((caller.principal, caller.key.id))
+        }
+        Authentication::Expired(at) => Err(refused(&format!(
+            "This API key expired at {}; ask an administrator for a new one.",
+            time(at)
+        ))),
+        Authentication::Revoked(at) => Err(refused(&format!(
+            "This API key was revoked at {}; ask an administrator for a new one.",
+            time(at)
+        ))),
+        Authentication::Unknown => Err(refused(
+            "The host does not know this API key; check that the whole key was copied.",
+        )),
+    }
 }
 
 /// A caller who has the scope `S`.

@@ -24,6 +24,10 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 const WAITING_REQUEST_MAX: Duration = Duration::from_secs(45);
 /// Where that is.
 const WAITING_ROUTE: &str = "/api/v1/operations/{id}";
+/// The id of a request, for whoever records what it does.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 64;
 
@@ -86,13 +90,14 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 async fn finish(
     State(app): State<App>,
     matched: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let began = app.clock.now();
     let id = request_id(request.headers());
     let method = request.method().clone();
     let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         log_cause(&problem, &id);

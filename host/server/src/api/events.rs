@@ -7,10 +7,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
-use host_domain::ids::NodeId;
+use host_domain::ids::{ApiKeyId, NodeId};
 use host_wire::{CONNECTED, CUT, EventView, EventsQuery, KINDS, LAST_EVENT_ID, StreamCut};
 use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +20,7 @@ use super::auth::{Allowed, NodesRead};
 use super::extract::Params;
 use super::problem::Problem;
 use crate::app::App;
+use crate::ops::api_keys::api_key_ended;
 use crate::ops::{LiveEvent, LiveFilter, LiveItem};
 
 mod views;
@@ -43,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn stream_events(
     State(app): State<App>,
     _who: Allowed<NodesRead>,
+    Extension(key): Extension<ApiKeyId>,
     Params(query): Params<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -53,7 +55,11 @@ async fn stream_events(
         kinds: kinds(query.kind.as_deref())?,
     };
     let items = app.subscribe(after, filter).await?;
-    let until = app.shutdown.clone().cancelled_owned();
+    let shutdown = app.shutdown.clone().cancelled_owned();
+    let ended = api_key_ended(app.db.clone(), app.clock.clone(), key);
+    let until = async move {
+        tokio::select! { () = shutdown => {}, () = ended => {} }
+    };
     let events = until_cut(items)
         .take_until(until)
         .chain(stream::iter([Sent::Cut("ended")]));

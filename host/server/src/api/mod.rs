@@ -3,6 +3,8 @@
 //! Routes and their description come from the same attribute, so that the document can't promise what is not served.
 
 mod agents;
+mod api_keys;
+mod audit;
 mod auth;
 mod chains;
 mod console;
@@ -39,6 +41,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
+use crate::ops::api_key_uses::api_key_uses;
 
 /// Name of the one way to authenticate in the document.
 const API_KEY: &str = "api_key";
@@ -65,6 +68,8 @@ pub fn router(app: &App) -> Router {
     let (private, _) = private_routes().split_for_parts();
     let (public, _) = system::routes().split_for_parts();
     let at_work = (app.clone(), idempotency::AtWork::default());
+    let (uses, writer) = api_key_uses();
+    app.spawn(writer.run(app.db.clone(), app.shutdown.clone()));
     // The last layer is the first that a request meets.
     let private = private
         .layer(middleware::from_fn_with_state(
@@ -72,7 +77,7 @@ pub fn router(app: &App) -> Router {
             idempotency::repeat_answers,
         ))
         .layer(middleware::from_fn_with_state(
-            app.clone(),
+            (app.clone(), uses),
             auth::authenticate,
         ));
     let routes = Router::new()
@@ -92,6 +97,8 @@ pub fn router(app: &App) -> Router {
 fn private_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(agents::routes())
+        .merge(api_keys::routes())
+        .merge(audit::routes())
         .merge(chains::routes())
         .merge(dead_letters::routes())
         .merge(events::routes())

@@ -125,9 +125,10 @@ fn config_of(args: &DevArgs) -> anyhow::Result<Config> {
 
 fn admin() -> Principal {
     Principal {
-        name: "admin".to_owned(),
+        name: super::serve::admin_key_name(),
         scopes: BTreeSet::from([Scope::Admin]),
         request: None,
+        request_id: None,
     }
 }
 

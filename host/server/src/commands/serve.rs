@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use host_domain::api_key::admin_name;
 use host_runtime::CompileMode;
 use host_wire::state_folder::{ADMIN_KEY, HOST_URL};
-use secrecy::ExposeSecret;
+use rand::RngExt;
+use rustix::system::uname;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::output::say;
 use super::settings::SettingsArgs;
 use crate::app::App;
 use crate::host::{Host, HostOptions, Schema, write_private};
-use crate::ops::Scope;
+use crate::ops::{Authentication, OpError, Scope};
 use host_system::SystemClock;
 
 /// Arguments of `bellwether serve`.
@@ -72,13 +75,28 @@ pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
 /// Creates the admin key once; a valid key in the file stays.
 async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
     if let Ok(text) = std::fs::read_to_string(path) {
-        let key = secrecy::SecretString::from(text.trim());
-        if app.authenticate(&key).await?.is_some() {
+        let key = SecretString::from(text.trim());
+        if matches!(app.authenticate(&key).await?, Authentication::Caller(..)) {
             return Ok(());
         }
     }
-    let key = app
-        .create_api_key("admin", &BTreeSet::from([Scope::Admin]))
-        .await?;
+    let key = create_admin_key(app, &admin_key_name()).await?;
     write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
+}
+
+/// The name of this host's admin key.
+pub(super) fn admin_key_name() -> String {
+    admin_name(&uname().nodename().to_string_lossy())
+}
+
+/// Hosts on one machine, and a host that lost its file, find the name taken: their keys get a name that nobody else has.
+async fn create_admin_key(app: &App, name: &str) -> Result<SecretString, OpError> {
+    let scopes = BTreeSet::from([Scope::Admin]);
+    match app.create_api_key(name, &scopes).await {
+        Err(OpError::Conflict(_)) => {
+            let name = format!("{name}-{:08x}", rand::rng().random::<u32>());
+            app.create_api_key(&name, &scopes).await
+        }
+        created => created,
+    }
 }

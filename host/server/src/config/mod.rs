@@ -203,6 +203,12 @@ pub struct RetentionConfig {
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub keys: Duration,
+    /// The audit log: who did what, to which object.
+    #[serde(with = "duration_text")]
+    pub audit: Duration,
+    /// API keys that were revoked or have expired.
+    #[serde(with = "duration_text")]
+    pub api_keys: Duration,
 }
 
 impl Default for RetentionConfig {
@@ -212,6 +218,8 @@ impl Default for RetentionConfig {
             events: Duration::from_hours(168),
             workflows: Duration::from_hours(168),
             keys: Duration::from_hours(30 * 24),
+            audit: Duration::from_hours(400 * 24),
+            api_keys: Duration::from_hours(90 * 24),
         }
     }
 }

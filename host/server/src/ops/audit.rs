@@ -3,26 +3,51 @@
 use host_domain::time::Millis;
 
 use super::idempotency::claim;
-use super::{OpError, Principal};
-use host_store::{AuditEntry, Tx};
+use super::{OpError, Page, PageRequest, Principal};
+use host_store::{Db, Tx};
+
+pub(crate) use host_store::{AuditEntry, AuditFilter};
 
 /// Records an act.
 pub(crate) async fn audit(
     tx: &mut Tx,
     who: &Principal,
     action: &str,
-    target: String,
+    object: String,
     now: Millis,
 ) -> Result<(), OpError> {
-    claim(tx, who, &target, now).await?;
+    audit_with(tx, who, action, object, serde_json::Value::Null, now).await
+}
+
+/// Records an act and more about it, which must not contain a secret.
+pub(crate) async fn audit_with(
+    tx: &mut Tx,
+    who: &Principal,
+    action: &str,
+    object: String,
+    details: serde_json::Value,
+    now: Millis,
+) -> Result<(), OpError> {
+    claim(tx, who, &object, now).await?;
     let entry = AuditEntry {
         // The database numbers it.
         seq: 0,
         at: now,
         actor: who.name.clone(),
         action: action.to_owned(),
-        target,
-        details: serde_json::Value::Null,
+        object,
+        request_id: who.request_id.clone(),
+        details,
     };
     Ok(tx.append_audit(&entry).await?)
+}
+
+/// Acts, newest first.
+pub(crate) async fn list_audit(
+    db: &Db,
+    filter: &AuditFilter,
+    page: &PageRequest,
+) -> Result<Page<AuditEntry>, OpError> {
+    let rows = db.list_audit(filter, page.after()?, page.rows()).await?;
+    Ok(Page::cut(rows, page, |entry| entry.seq.to_string()))
 }

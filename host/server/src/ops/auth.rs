@@ -1,89 +1,34 @@
-//! API keys: `bw_live_` and 43 characters of randomness; stored is only a keyed hash, found by its first characters.
+//! Authentication as the parts of a host ask for it, with the host's own database, clock and pepper.
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::{constant_time, hmac};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::RngExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use super::audit::audit;
+use super::api_keys::{self, Authentication, Expiry, NewApiKey};
 use super::{OpError, Principal, Scope};
 use crate::app::App;
-use host_store::{ApiKey, retried};
-
-/// How every key begins, for scanners of leaked secrets.
-const KEY_PREFIX: &str = "bw_live_";
-/// Characters by which a key is found; they are no secret.
-const LOOKUP_CHARS: usize = KEY_PREFIX.len() + 8;
 
 impl App {
-    /// Who holds this key; `None` when nobody does or it was revoked.
-    pub async fn authenticate(&self, bearer: &SecretString) -> Result<Option<Principal>, OpError> {
-        let text = bearer.expose_secret();
-        let Some(lookup) = text
-            .get(..LOOKUP_CHARS)
-            .filter(|text| text.starts_with(KEY_PREFIX))
-        else {
-            return Ok(None);
-        };
-        let Some(row) = self.db.api_key(lookup).await? else {
-            return Ok(None);
-        };
-        let hash = self.key_hash(text);
-        let is_same =
-            constant_time::verify_slices_are_equal(hash.as_bytes(), row.hash.as_bytes()).is_ok();
-        if !is_same || row.revoked_at.is_some() {
-            return Ok(None);
-        }
-        let scopes = row
-            .scopes
-            .iter()
-            .filter_map(|scope| Scope::parse(scope))
-            .collect();
-        Ok(Some(Principal {
-            name: row.name,
-            scopes,
-            request: None,
-        }))
+    /// Finds out who bears a token.
+    pub async fn authenticate(&self, bearer: &SecretString) -> Result<Authentication, OpError> {
+        let now = self.clock.now();
+        api_keys::authenticate(&self.db, &self.pepper, bearer, now).await
     }
 
-    /// Makes a key and returns it, the only time that it is known.
+    /// Creates a key of the host's own, which never expires, and returns its token, the only time that the token is known.
     pub async fn create_api_key(
         &self,
         name: &str,
         scopes: &BTreeSet<Scope>,
     ) -> Result<SecretString, OpError> {
-        let random: [u8; 32] = rand::rng().random();
-        let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-        let now = self.clock.now();
-        let row = ApiKey {
-            prefix: key[..LOOKUP_CHARS].to_owned(),
-            hash: self.key_hash(&key),
+        let names = scopes.iter().map(|scope| scope.as_str().to_owned());
+        let new = NewApiKey {
             name: name.to_owned(),
-            scopes: scopes
-                .iter()
-                .map(|scope| scope.as_str().to_owned())
-                .collect(),
-            created_at: now,
-            revoked_at: None,
+            scopes: names.collect(),
+            expiry: Expiry::Never,
         };
-        let host = Principal::host();
-        let write = || async {
-            let mut tx = self.db.begin().await?;
-            tx.insert_api_key(&row).await?;
-            let target = format!("api_key/{}", row.prefix);
-            audit(&mut tx, &host, "create_api_key", target, now).await?;
-            Ok::<(), OpError>(tx.commit().await?)
-        };
-        retried(write).await?;
-        Ok(SecretString::from(key))
-    }
-
-    /// Keyed with the installation's own secret, so that a copy of the table alone tells nothing.
-    fn key_hash(&self, key: &str) -> String {
-        let tag = hmac::sign(&self.pepper, key.as_bytes());
-        hex::encode(tag.as_ref())
+        let (host, now) = (Principal::host(), self.clock.now());
+        let created = api_keys::create_api_key(&self.db, &self.pepper, &host, new, now).await?;
+        Ok(created.token)
     }
 }

@@ -12,7 +12,9 @@ use host_store::{StoreError, Undone};
 
 mod agent_events;
 mod agents;
-mod audit;
+pub(crate) mod api_key_uses;
+pub(crate) mod api_keys;
+pub(crate) mod audit;
 mod auth;
 mod chains;
 mod collectors;
@@ -37,6 +39,7 @@ mod subscriptions;
 mod types;
 mod workflows;
 
+pub use api_keys::Authentication;
 pub use events::LiveItem;
 pub use idempotency::Kept;
 pub use key_backup::{Restored, restore_keys};

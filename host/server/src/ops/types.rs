@@ -30,6 +30,8 @@ pub struct Principal {
     pub scopes: BTreeSet<Scope>,
     /// The key by which they ask for something to be done once.
     pub request: Option<RequestKey>,
+    /// Names the API request in the audit log and in the host's log.
+    pub request_id: Option<String>,
 }
 
 macro_rules! scopes {
@@ -81,6 +83,7 @@ impl Principal {
             name: "host".to_owned(),
             scopes: BTreeSet::new(),
             request: None,
+            request_id: None,
         }
     }
 

@@ -138,6 +138,7 @@ fn host() -> Principal {
         name: "host".to_owned(),
         scopes: [Scope::Admin].into(),
         request: None,
+        request_id: None,
     }
 }
 

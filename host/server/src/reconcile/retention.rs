@@ -16,9 +16,12 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
             .prune_observations(now.minus(keep.observations), BATCH)
             .await?;
         let events = tx.prune_event_log(now.minus(keep.events), BATCH).await?;
+        let audit = tx.prune_audit(now.minus(keep.audit), BATCH).await?;
+        tx.prune_api_keys(now.minus(keep.api_keys), BATCH).await?;
         tx.prune_idempotent_answers(now, BATCH).await?;
         tx.commit().await?;
-        if observations < u64::from(BATCH) && events < u64::from(BATCH) {
+        let largest = observations.max(events).max(audit);
+        if largest < u64::from(BATCH) {
             return Ok(());
         }
     }

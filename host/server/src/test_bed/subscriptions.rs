@@ -8,6 +8,7 @@ use host_domain::node::{Node, NodeEvent};
 use host_domain::operation::{Operation, OperationState};
 use host_domain::subscription::{Subscription, SubscriptionState};
 use host_domain::time::Clock as _;
+use host_store::AuditFilter;
 use uuid::Uuid;
 
 use super::Bed;
@@ -24,6 +25,7 @@ pub(crate) fn admin() -> Principal {
         name: "admin".to_owned(),
         scopes: [Scope::Admin].into(),
         request: None,
+        request_id: None,
     }
 }
 
@@ -87,7 +89,12 @@ impl Bed {
 
     /// What was done, oldest first, from the audit log.
     pub(crate) async fn acts(&self) -> Vec<(String, String)> {
-        let rows = self.app.db.list_audit(None, 100).await.unwrap();
+        let rows = self
+            .app
+            .db
+            .list_audit(&AuditFilter::default(), None, 100)
+            .await
+            .unwrap();
         let acts = rows.into_iter().rev().map(|row| (row.actor, row.action));
         acts.collect()
     }

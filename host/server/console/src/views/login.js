@@ -18,7 +18,7 @@ export function Login() {
     try {
       await signIn(typed);
     } catch (error) {
-      setWrong(error.status === 401 ? "The host does not know this key. Was it copied whole? It begins with bw_." : error.message);
+      setWrong(error.message);
       setBusy(false);
     }
   };

@@ -179,6 +179,7 @@ async fn nobody_but_an_admin_sees_or_moves_what_is_somebody_elses() {
         name: name.to_owned(),
         scopes: [Scope::SubscriptionsRead, Scope::SubscriptionsWrite].into(),
         request: None,
+        request_id: None,
     };
     let (owner, other) = (who(&own.owner), who("other"));
     let list = async |who: &Principal, owner: Option<&str>| {

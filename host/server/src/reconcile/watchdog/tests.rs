@@ -13,6 +13,7 @@ fn admin() -> Principal {
         name: "admin".to_owned(),
         scopes: [Scope::Admin].into(),
         request: None,
+        request_id: None,
     }
 }
 

@@ -1,45 +1,13 @@
-//! API keys, idempotent answers and the audit log.
+//! Answers to requests with an idempotency key.
 
 use host_domain::time::Millis;
-use host_store::{ApiKey, AuditEntry, Db, IdempotentAnswer, StoreError, UNANSWERED};
+use host_store::{Db, IdempotentAnswer, UNANSWERED};
 
 use crate::support::database::TestDb;
 
 pub(crate) async fn contract(test: &TestDb) {
     let db = &test.db;
-    a_key_is_found_and_taken_back(db).await;
     an_answer_is_given_once(db).await;
-    acts_are_appended(db).await;
-}
-
-async fn a_key_is_found_and_taken_back(db: &Db) {
-    let key = ApiKey {
-        prefix: "bw_1".to_owned(),
-        hash: "00".to_owned(),
-        name: "admin".to_owned(),
-        scopes: vec!["admin".to_owned()],
-        created_at: Millis(1),
-        revoked_at: None,
-    };
-    let mut tx = db.begin().await.unwrap();
-    tx.insert_api_key(&key).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(db.api_key("bw_1").await.unwrap(), Some(key.clone()));
-    assert_eq!(db.api_key("bw_2").await.unwrap(), None);
-    let mut tx = db.begin().await.unwrap();
-    assert!(matches!(
-        tx.insert_api_key(&key).await,
-        Err(StoreError::Conflict { .. })
-    ));
-    drop(tx);
-    let mut tx = db.begin().await.unwrap();
-    assert!(tx.revoke_api_key("bw_1", Millis(2)).await.unwrap());
-    assert!(!tx.revoke_api_key("bw_1", Millis(3)).await.unwrap());
-    tx.commit().await.unwrap();
-    assert_eq!(
-        db.api_key("bw_1").await.unwrap().unwrap().revoked_at,
-        Some(Millis(2))
-    );
 }
 
 async fn an_answer_is_given_once(db: &Db) {
@@ -111,35 +79,4 @@ async fn an_answer_is_given_once(db: &Db) {
         1
     );
     tx.commit().await.unwrap();
-}
-
-async fn acts_are_appended(db: &Db) {
-    let act = |action: &str| AuditEntry {
-        seq: 0,
-        at: Millis(1),
-        actor: "admin".to_owned(),
-        action: action.to_owned(),
-        target: "node".to_owned(),
-        details: serde_json::json!({"name": "a"}),
-    };
-    let mut tx = db.begin().await.unwrap();
-    tx.append_audit(&act("node.create")).await.unwrap();
-    tx.append_audit(&act("node.terminate")).await.unwrap();
-    tx.commit().await.unwrap();
-    let newest = db.list_audit(None, 1).await.unwrap();
-    assert_eq!(
-        newest,
-        [AuditEntry {
-            seq: newest[0].seq,
-            ..act("node.terminate")
-        }]
-    );
-    let rest = db.list_audit(Some(newest[0].seq), 9).await.unwrap();
-    assert_eq!(
-        rest,
-        [AuditEntry {
-            seq: rest[0].seq,
-            ..act("node.create")
-        }]
-    );
 }
