@@ -7,8 +7,9 @@ use host_domain::time::duration_text;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{is_private, wrong};
+use super::wrong;
 use host_domain::setting::SettingError;
+use host_vault::is_private;
 
 /// Copies of nodes' sealed keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
