@@ -97,7 +97,8 @@ async fn refuses_an_empty_database(db: &Db) {
             (5, "bus_outbox"),
             (6, "machine_claims"),
             (7, "dead_letters_return"),
-            (8, "subscriptions")
+            (8, "subscriptions"),
+            (9, "plugin_kv")
         ]
     );
     match db.check_schema().await {

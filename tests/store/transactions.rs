@@ -102,6 +102,6 @@ async fn a_failure_says_what_to_do(db: &Db) {
 async fn a_second_migration_changes_nothing(db: &Db) {
     db.migrate().await.unwrap();
     db.check_schema().await.unwrap();
-    assert_eq!(db.schema_version().await.unwrap(), 8);
+    assert_eq!(db.schema_version().await.unwrap(), 9);
     assert!(db.pending_migrations().await.unwrap().is_empty());
 }

@@ -59,6 +59,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0008_subscriptions.sql"),
         include_str!("../../../migrations/postgres/0008_subscriptions.sql"),
     ),
+    (
+        9,
+        "plugin_kv",
+        include_str!("../../../migrations/sqlite/0009_plugin_kv.sql"),
+        include_str!("../../../migrations/postgres/0009_plugin_kv.sql"),
+    ),
 ];
 
 /// A step of the schema that the database does not have yet.

@@ -19,6 +19,7 @@ use host_engine::WorkflowsConfig;
 use host_gateway::GatewayConfig;
 use host_keys::KeysConfig;
 use host_machines::MachineProvidersConfig;
+use host_secrets::{SecretsConfig, VaultKvConfig};
 use host_store::DatabaseConfig;
 use host_wire::state_folder::STATE_FOLDER;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,10 @@ pub struct Config {
     pub providers: MachineProvidersConfig,
     /// Nodes' keys.
     pub keys: KeysConfig,
+    /// Where the values of plugin secrets are, by the names that grants use: `{file: …}`, `{env: …}` or `{vault: {path: …, field: …}}`.
+    pub secrets: SecretsConfig,
+    /// The vault that holds plugin secrets; needed only for secrets with `vault`.
+    pub vault: Option<VaultKvConfig>,
     /// Moving nodes to other hosts, and the leases of processes with keys.
     pub migration: MigrationConfig,
     /// How long payments are waited for.
@@ -71,6 +76,8 @@ impl Default for Config {
             provisioning: ProvisioningConfig::default(),
             providers: MachineProvidersConfig::default(),
             keys: KeysConfig::default(),
+            secrets: SecretsConfig::default(),
+            vault: None,
             migration: MigrationConfig::default(),
             subscriptions: SubscriptionConfig::default(),
             retention: RetentionConfig::default(),
@@ -189,6 +196,9 @@ pub struct RetentionConfig {
     /// Keys of nodes that were terminated.
     #[serde(with = "duration_text")]
     pub keys: Duration,
+    /// State of plugins that are no longer configured.
+    #[serde(with = "duration_text")]
+    pub plugin_state: Duration,
 }
 
 impl Default for RetentionConfig {
@@ -198,6 +208,7 @@ impl Default for RetentionConfig {
             events: Duration::from_hours(168),
             workflows: Duration::from_hours(168),
             keys: Duration::from_hours(30 * 24),
+            plugin_state: Duration::from_hours(30 * 24),
         }
     }
 }
