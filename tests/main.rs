@@ -15,6 +15,7 @@ mod gateway;
 mod keys;
 mod plugins;
 mod providers;
+mod secrets;
 mod spine;
 mod store;
 mod support;

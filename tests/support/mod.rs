@@ -3,6 +3,7 @@
 pub(crate) mod bao;
 pub(crate) mod database;
 pub(crate) mod dev;
+pub(crate) mod echo;
 pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;
 pub(crate) mod files;
