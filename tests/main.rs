@@ -16,6 +16,7 @@ mod keys;
 mod plugins;
 mod providers;
 mod reference;
+mod secrets;
 mod spine;
 mod store;
 mod support;

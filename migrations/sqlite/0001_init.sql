@@ -434,6 +434,19 @@ CREATE TABLE observation_latest (
 
 -- Plugins ---------------------------------------------------------------------------------------------
 
+-- State that plugins of the host keep between calls. `node_id` is empty for state that is about no node.
+CREATE TABLE plugin_kv (
+    plugin       TEXT    NOT NULL,
+    node_id      TEXT    NOT NULL,
+    key          TEXT    NOT NULL,
+    value        BLOB    NOT NULL,
+    bytes        INTEGER NOT NULL,
+    delete_after INTEGER,
+    PRIMARY KEY (plugin, node_id, key)
+) STRICT;
+CREATE INDEX plugin_kv_node ON plugin_kv (node_id);
+CREATE INDEX plugin_kv_deletion ON plugin_kv (delete_after) WHERE delete_after IS NOT NULL;
+
 -- Loaded versions of plugins; at most one per plugin is active.
 CREATE TABLE plugin_revisions (
     id           TEXT    NOT NULL PRIMARY KEY,

@@ -53,6 +53,7 @@ enum Value<'a> {
     Plain(String),
     Secret(&'a Secret),
     Bearer(&'a Secret),
+    Basic(String, &'a Secret),
 }
 
 impl<'a> Request<'a> {
@@ -76,6 +77,19 @@ impl<'a> Request<'a> {
         'a: 'b,
     {
         self.with_secret(name.into(), Value::Bearer(secret))
+    }
+
+    /// Adds a header of basic authentication: `Basic ` and, in base64, the user's name, a colon and the secret's value.
+    pub fn basic_header<'b>(
+        self,
+        name: impl Into<String>,
+        user: impl Into<String>,
+        password: &'b Secret,
+    ) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        self.with_secret(name.into(), Value::Basic(user.into(), password))
     }
 
     fn with_secret<'b>(self, name: String, value: Value<'b>) -> Request<'b>
@@ -114,6 +128,10 @@ impl<'a> Request<'a> {
                 Value::Plain(text) => host::HeaderValue::Plain(text.clone()),
                 Value::Secret(secret) => host::HeaderValue::Secret(secret),
                 Value::Bearer(secret) => host::HeaderValue::Bearer(secret),
+                Value::Basic(user, password) => host::HeaderValue::Basic(host::BasicCredentials {
+                    user: user.clone(),
+                    password,
+                }),
             },
         });
         let answer = host::send(&host::Request {

@@ -173,6 +173,12 @@ async fn webhook_posts_to_its_receiver_with_a_secret_that_it_never_sees() {
         assert_eq!(headers["idempotency-key"], "0190-notification");
         assert!(body.to_string().contains("height_stalled"), "{body}");
     }
+    let basic = json!({"name": "authorization", "secret": "hook-token", "user": "ops"});
+    spec.config["secret_header"] = basic;
+    let plugin = host.load(component("webhook"), spec.clone()).await.unwrap();
+    plugin.deliver(&notification()).await.unwrap();
+    let sent = received.lock().unwrap()[1].0["authorization"].clone();
+    assert_eq!(sent, "Basic b3BzOnMzY3JldA==");
     for granted in [vec![], vec!["another".to_owned()]] {
         spec.grants.secrets = granted;
         let plugin = host.load(component("webhook"), spec.clone()).await.unwrap();
@@ -180,5 +186,5 @@ async fn webhook_posts_to_its_receiver_with_a_secret_that_it_never_sees() {
         assert_eq!(refused.code(), "plugin_denied");
         assert!(refused.to_string().contains("`hook-token`"), "{refused}");
     }
-    assert_eq!(received.lock().unwrap().len(), 1);
+    assert_eq!(received.lock().unwrap().len(), 2);
 }

@@ -49,6 +49,7 @@ contracts!(
     agents,
     machine_claims,
     keys,
+    plugin_kv,
     plugin_revisions,
     idempotency_keys,
     api_keys,

@@ -5,6 +5,7 @@ pub(crate) mod canary;
 pub(crate) mod compiled;
 pub(crate) mod database;
 pub(crate) mod dev;
+pub(crate) mod echo;
 pub(crate) mod exhaustive;
 pub(crate) mod fake_agent;
 pub(crate) mod fake_clock;

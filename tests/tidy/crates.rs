@@ -13,6 +13,7 @@ const ADAPTERS: &[&str] = &[
     "host-engine",
     "host-bus",
     "host-keys",
+    "host-secrets",
     "host-machines",
     "host-gateway",
 ];

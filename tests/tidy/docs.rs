@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use regex::Regex;
 
 use super::{File, check, files, root};
+use crate::secrets::vault::POLICY as SECRETS_POLICY;
 use crate::support::bao::POLICY;
 
 /// The path that a relative link leads to, from the root.
@@ -46,11 +47,17 @@ fn every_link_in_a_page_leads_to_a_file() {
 
 #[test]
 fn operators_are_shown_the_vault_policy_that_the_tests_use() {
-    let page = std::fs::read_to_string(root().join("docs/operator/keys.md")).unwrap();
-    let lines: Vec<&str> = page.lines().map(str::trim).collect();
-    let mut rules = POLICY.lines().filter(|rule| !rule.is_empty()).peekable();
-    assert!(rules.peek().is_some(), "the policy has no rules");
-    for rule in rules {
-        assert!(lines.contains(&rule), "the page lacks `{rule}`");
+    let pages = [
+        ("docs/operator/keys.md", POLICY),
+        ("docs/operator/secrets.md", SECRETS_POLICY),
+    ];
+    for (page, policy) in pages {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let mut rules = policy.lines().filter(|rule| !rule.is_empty()).peekable();
+        assert!(rules.peek().is_some(), "the policy has no rules");
+        for rule in rules {
+            assert!(lines.contains(&rule), "{page} lacks `{rule}`");
+        }
     }
 }

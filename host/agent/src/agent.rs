@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::ids::NodeId;
+use host_secrets::PluginSecrets;
 use proto::v1 as pb;
 use proto::v1::agent_message::Message as Out;
 use rustix::fs::{FlockOperation, flock};
@@ -23,6 +24,7 @@ use crate::node_root::NodeRoot;
 use crate::outbox::events::EventLog;
 use crate::outbox::observations::Observations;
 use crate::tasks::Tasks;
+use crate::time::SystemClock;
 use crate::{facts, session, time};
 
 /// Progress and reports that wait for the session. A full queue drops them.
@@ -111,6 +113,7 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
         lossy,
         gateway: gateway_channel,
         compile: config.compile.clone(),
+        secrets: Arc::new(secrets(&config)?),
         tasks: tasks.clone(),
     };
     let collectors = Collectors::open(&layout, parts)?;
@@ -126,6 +129,11 @@ fn assemble(config: AgentConfig, layout: Layout, tasks: Tasks) -> Result<Agent, 
         lossy: Mutex::new(lossy_queue),
         tasks,
     })
+}
+
+fn secrets(config: &AgentConfig) -> Result<PluginSecrets, AgentError> {
+    let (places, vault) = (config.secrets.clone(), config.vault.as_ref());
+    PluginSecrets::new(places, vault, Arc::new(SystemClock)).map_err(AgentError::Secrets)
 }
 
 impl Agent {

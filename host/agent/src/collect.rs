@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_runtime::{
-    CompileMode, FactSource, MachineFacts, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services,
+    CompileMode, FactSource, KvStore, MachineFacts, PluginHost, RuntimeConfig, SecretSource,
+    Services,
 };
+use host_secrets::PluginSecrets;
 use prost::Message as _;
 use proto::v1 as pb;
 use proto::v1::agent_message::Message as Out;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::config::AgentError;
+use crate::kv::FileKv;
 use crate::layout::Layout;
 use crate::outbox::observations::Observations;
 use crate::tasks::Tasks;
@@ -30,7 +33,7 @@ use crate::time::SystemClock;
 use crate::{durable, facts};
 
 use convert::{Target, target};
-use load::Slots;
+use load::{SlotParts, Slots};
 
 /// The number of collectors that run in parallel.
 const CALLS_MAX: u32 = 32;
@@ -43,6 +46,8 @@ pub(crate) struct Collectors {
     slots: Slots,
     observations: Arc<Observations>,
     facts: Arc<dyn FactSource>,
+    kv: Arc<FileKv>,
+    secrets: Arc<PluginSecrets>,
     tasks: Tasks,
 }
 
@@ -62,6 +67,7 @@ pub(crate) struct CollectorParts {
     pub(crate) lossy: mpsc::Sender<Out>,
     pub(crate) gateway: watch::Receiver<Option<Channel>>,
     pub(crate) compile: Option<CompileMode>,
+    pub(crate) secrets: Arc<PluginSecrets>,
     pub(crate) tasks: Tasks,
 }
 
@@ -77,6 +83,7 @@ impl Collectors {
             lossy,
             gateway,
             compile,
+            secrets,
             tasks,
         } = parts;
         let compile = compile
@@ -86,10 +93,11 @@ impl Collectors {
             calls_max: CALLS_MAX,
             ..RuntimeConfig::new(layout.compiled(), compile)
         };
+        let kv = Arc::new(FileKv::new(layout.clone()));
         let services = Services {
             clock: Arc::new(SystemClock),
-            secrets: Arc::new(NoSecrets),
-            kv: Arc::new(MemoryKv::default()),
+            secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
+            kv: Arc::clone(&kv) as Arc<dyn KvStore>,
         };
         let host = PluginHost::new(runtime, services).map_err(AgentError::Runtime)?;
         let assignments = read(&layout.assignments()).map_err(state)?;
@@ -97,11 +105,20 @@ impl Collectors {
             path: layout.assignments(),
             assignments: Mutex::new(assignments),
             running: Mutex::default(),
-            slots: Slots::new(host, layout.components(), gateway, lossy, tasks.clone()),
+            slots: Slots::new(SlotParts {
+                host,
+                folder: layout.components(),
+                gateway,
+                lossy,
+                secrets: Arc::clone(&secrets),
+                tasks: tasks.clone(),
+            }),
             observations,
             facts: Arc::new(FactReader {
                 folder: layout.nodes(),
             }),
+            kv,
+            secrets,
             tasks,
         }))
     }
@@ -127,11 +144,26 @@ impl Collectors {
             tracing::warn!(%error, "the agent can't write its assignments, which a restart would lose; check the disk");
         }
         self.apply(&assignments);
+        self.look_after_state(&assignments);
         *self
             .assignments
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = assignments;
         self.slots.report();
+    }
+
+    /// Reads secrets again, because the host may have been told to reload, and looks for state of plugins that went.
+    fn look_after_state(&self, assignments: &pb::Assignments) {
+        let (secrets, kv) = (Arc::clone(&self.secrets), Arc::clone(&self.kv));
+        let used = assignments.nodes.iter().map(|node| {
+            let plugins = node.collectors.iter().map(|used| used.plugin.clone());
+            (node.node_id.clone(), plugins.collect())
+        });
+        let used = used.collect();
+        self.tasks.spawn_until_stop(async move {
+            secrets.refresh().await;
+            kv.forget_unused(used).await;
+        });
     }
 
     fn apply(&self, assignments: &pb::Assignments) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use host_runtime::{CompileMode, RuntimeError};
+use host_secrets::{SecretsConfig, VaultKvConfig};
 use secrecy::SecretString;
 
 /// The configuration of an agent.
@@ -34,6 +35,10 @@ pub struct AgentConfig {
     /// The program that enforces the leases of processes with keys. `None` uses the running program, which must call
     /// [`crate::answer_guard`] before anything else.
     pub guard: Option<PathBuf>,
+    /// Where the values of plugin secrets are, by name.
+    pub secrets: SecretsConfig,
+    /// The vault that holds plugin secrets.
+    pub vault: Option<VaultKvConfig>,
 }
 
 impl AgentConfig {
@@ -51,6 +56,8 @@ impl AgentConfig {
             artefact_bytes_max: 10 * 1024 * 1024 * 1024,
             compile: None,
             guard: None,
+            secrets: SecretsConfig::new(),
+            vault: None,
         }
     }
 }
@@ -101,6 +108,9 @@ pub enum AgentError {
     /// The agent can't create a key or a signing request.
     #[error("the agent can't create its key")]
     Key(#[source] rcgen::Error),
+    /// The settings of plugin secrets can't be used.
+    #[error("the agent can't use its settings of plugin secrets: {0:#}")]
+    Secrets(anyhow::Error),
     /// The plugin host failed to start.
     #[error("the agent can't run plugins on this machine")]
     Runtime(#[source] RuntimeError),

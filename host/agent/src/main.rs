@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use host_agent::AgentConfig;
+use host_agent::{AgentConfig, AgentSettings};
 use host_runtime::{COMPILE_COMMAND, compile_main};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,9 @@ struct Args {
     /// File with the one-time token; required until the agent is enrolled.
     #[arg(long, env = "BELLWETHER_AGENT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// YAML file with the agent's settings, such as plugin secrets; default: `agent.yaml` in the state folder, if it exists.
+    #[arg(long, env = "BELLWETHER_AGENT_CONFIG")]
+    config: Option<PathBuf>,
     /// Name of the agent in the console and the API.
     #[arg(long, env = "BELLWETHER_AGENT_NAME", default_value = "agent")]
     name: String,
@@ -68,8 +71,11 @@ fn start() -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is already installed"))?;
+    let settings = AgentSettings::read(args.config.as_deref(), &args.state_dir)?;
     let mut config = AgentConfig::new(args.state_dir, args.gateway, args.ca_file, args.name);
     config.token_file = args.token_file;
+    config.secrets = settings.secrets;
+    config.vault = settings.vault;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

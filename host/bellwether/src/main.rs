@@ -79,7 +79,7 @@ async fn dispatch(command: Command, session: Session) -> ExitCode {
         Command::Key(KeyCommand::Client(command)) => {
             of_client(host_cli::run_key(command, &session).await)
         }
-        Command::Chain(ChainCommand::Host(command)) => of_host(commands::run_chain(&command)),
+        Command::Chain(ChainCommand::Host(command)) => of_host(commands::run_chain(&command).await),
         Command::Chain(ChainCommand::Client(command)) => {
             of_client(host_cli::run_chain(command, &session).await)
         }

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use host_domain::config::scalars::DurationText;
 use host_domain::time::duration_text;
+use host_vault::{Connection, check_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
 use host_domain::setting::SettingError;
 
 mod backup;
 
 pub use backup::{BackupConfig, BackupPlace, S3Config};
+pub use host_vault::AppRole;
 
 /// How the host encrypts and backs up the keys of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,31 +71,12 @@ pub struct VaultConfig {
     pub timeout: Duration,
 }
 
-/// Credentials for a login by AppRole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AppRole {
-    /// Path at which the AppRole method is mounted.
-    #[serde(default = "approle")]
-    pub mount: String,
-    /// Id of the role; not a secret.
-    #[schemars(example = &"bellwether")]
-    pub role_id: String,
-    /// File with the secret id.
-    #[schemars(example = "/etc/bellwether/vault-secret-id")]
-    pub secret_id_file: PathBuf,
-}
-
 fn transit() -> String {
     "transit".to_owned()
 }
 
 fn bellwether() -> String {
     "bellwether".to_owned()
-}
-
-fn approle() -> String {
-    "approle".to_owned()
 }
 
 fn five_seconds() -> Duration {
@@ -118,41 +101,25 @@ fn check(keys: &KeysConfig) -> Result<(), SettingError> {
             WrappedBy::Vault => Err(wrong("keys.vault", missing)),
         };
     };
-    if !is_private(&vault.address) {
-        let plain = "must begin with `https://`: tokens and data keys go there";
-        return Err(wrong("keys.vault.address", plain));
-    }
-    if vault.token_file.is_some() == vault.approle.is_some() {
-        let which = "needs either `token_file` or `approle`";
-        return Err(wrong("keys.vault", which));
-    }
-    let names = [("mount", &vault.mount), ("key", &vault.key)];
-    let role = vault
-        .approle
-        .iter()
-        .map(|role| ("approle.mount", &role.mount));
-    for (key, name) in names.into_iter().chain(role) {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        if name.is_empty() || name.contains("..") || !name.chars().all(is_name) {
-            let letters = "must be letters, digits, `-`, `_`, `.` and `/`";
-            return Err(wrong(&format!("keys.vault.{key}"), letters));
-        }
-    }
-    if vault.timeout.is_zero() {
-        return Err(wrong("keys.vault.timeout", "must be longer than nothing"));
+    vault.connection().check()?;
+    for (key, name) in [("mount", &vault.mount), ("key", &vault.key)] {
+        check_name(&format!("keys.vault.{key}"), name)?;
     }
     Ok(())
 }
 
-/// Whether nobody on the way can read along.
-pub(super) fn is_private(address: &Url) -> bool {
-    let is_here = match address.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => return false,
-    };
-    address.scheme() == "https" || (address.scheme() == "http" && is_here)
+impl VaultConfig {
+    pub(crate) fn connection(&self) -> Connection {
+        Connection {
+            section: "keys.vault",
+            address: self.address.clone(),
+            namespace: self.namespace.clone(),
+            ca_file: self.ca_file.clone(),
+            token_file: self.token_file.clone(),
+            approle: self.approle.clone(),
+            timeout: self.timeout,
+        }
+    }
 }
 
 pub(super) fn wrong(key: &str, message: &str) -> SettingError {

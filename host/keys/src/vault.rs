@@ -3,17 +3,13 @@
 //! The key lives in the vault and has versions there; a ciphertext names the one that made it. The vault is given data keys
 //! only, and knows neither nodes nor material: what binds a key to its node is the seal of the material.
 
-mod http;
-mod login;
-
 use std::sync::Arc;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use host_domain::time::Clock;
-use reqwest::Method;
+use host_vault::{Method, Vault, VaultError};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -23,23 +19,15 @@ use super::envelope::{DataKey, SealScope};
 use super::kek::{Kek, Wrapped};
 use super::{KEY_BYTES, KeyError};
 use crate::config::VaultConfig;
-use http::{Call, VaultHttp};
-use login::Login;
 
 /// How every id of a version begins.
 const SCHEME: &str = "vault:";
 
 /// One key of one Transit engine.
 pub(super) struct VaultTransit {
-    http: VaultHttp,
-    login: Login,
+    vault: Vault,
     mount: String,
     key: String,
-}
-
-#[derive(Deserialize)]
-struct Answer<T> {
-    data: T,
 }
 
 #[derive(Deserialize)]
@@ -61,29 +49,10 @@ impl VaultTransit {
     /// Reads the files that the settings name; asks nobody yet.
     pub(super) fn new(config: &VaultConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         Ok(Self {
-            http: VaultHttp::new(config).context("no client can be made")?,
-            login: Login::new(config, clock),
+            vault: Vault::new(&config.connection(), clock)?,
             mount: config.mount.clone(),
             key: config.key.clone(),
         })
-    }
-
-    async fn call<T>(&self, call: Call<'_>) -> Result<T, KeyError>
-    where
-        T: for<'de> Deserialize<'de>,
-    {
-        let token = self.login.token(&self.http).await?;
-        let answer = match self.http.call(&call, Some(&token)).await {
-            // It may have been revoked, or expired behind our back: one new login is worth a try.
-            Err(KeyError::Denied(_)) => {
-                self.login.forget(&token).await;
-                let token = self.login.token(&self.http).await?;
-                self.http.call(&call, Some(&token)).await?
-            }
-            answer => answer?,
-        };
-        let Answer { data } = http::parse(&answer)?;
-        Ok(data)
     }
 
     async fn transit<T>(&self, verb: &str, body: &serde_json::Value) -> Result<T, KeyError>
@@ -91,12 +60,7 @@ impl VaultTransit {
         T: for<'de> Deserialize<'de>,
     {
         let path = format!("{}/{verb}/{}", self.mount, self.key);
-        let call = Call {
-            method: Method::POST,
-            path: &path,
-            body: Some(body),
-        };
-        self.call(call).await
+        Ok(self.vault.call(Method::POST, &path, Some(body)).await?)
     }
 
     fn id(&self, version: impl std::fmt::Display) -> String {
@@ -118,6 +82,16 @@ impl VaultTransit {
     }
 }
 
+impl From<VaultError> for KeyError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Unavailable(why) => Self::Away(why),
+            VaultError::Denied(why) => Self::Denied(why),
+            VaultError::Refused(why) => Self::Refused(why),
+        }
+    }
+}
+
 #[async_trait]
 impl Kek for VaultTransit {
     fn is_own(&self, id: &str) -> bool {
@@ -127,12 +101,7 @@ impl Kek for VaultTransit {
 
     async fn newest(&self) -> Result<String, KeyError> {
         let path = format!("{}/keys/{}", self.mount, self.key);
-        let call = Call {
-            method: Method::GET,
-            path: &path,
-            body: None,
-        };
-        let info: KeyInfo = self.call(call).await?;
+        let info: KeyInfo = self.vault.call(Method::GET, &path, None).await?;
         Ok(self.id(info.latest_version))
     }
 

@@ -26,7 +26,7 @@ mod state;
 mod stats;
 
 pub use capability::facts::{FactSource, MachineFacts};
-pub use capability::kv::{KvError, KvScope, KvStore, MemoryKv};
+pub use capability::kv::{KvError, KvScope, KvStore, KvUse, MemoryKv};
 pub use capability::secrets::{NoSecrets, SecretSource};
 pub use collector::{CollectNode, NodeContext};
 pub use compile::{COMPILE_COMMAND, CompileMode, compile_main};

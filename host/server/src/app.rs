@@ -23,6 +23,7 @@ use crate::ops::{CollectorWatch, LiveEvents, ToldOfPlugins};
 use host_bus::{Bus, Wake};
 use host_keys::{KeyBackup, Keyring};
 use host_machines::MachineProviders;
+use host_secrets::PluginSecrets;
 use host_store::{Databases, Role};
 use host_store::{Db, Fence};
 
@@ -51,6 +52,8 @@ pub struct Parts {
     pub(crate) keyring: Keyring,
     /// Where copies of them are kept.
     pub(crate) key_backup: Option<KeyBackup>,
+    /// The values of plugin secrets.
+    pub(crate) secrets: Arc<PluginSecrets>,
     /// Names this process where rows are claimed.
     pub(crate) worker: String,
     pub(crate) shutdown: CancellationToken,
@@ -78,6 +81,7 @@ pub(crate) struct Opened {
     pub(crate) pepper: hmac::Key,
     pub(crate) keyring: Keyring,
     pub(crate) key_backup: Option<KeyBackup>,
+    pub(crate) secrets: Arc<PluginSecrets>,
     pub(crate) worker: String,
     pub(crate) bus: Bus,
 }
@@ -105,6 +109,7 @@ impl App {
             pepper: opened.pepper,
             keyring: opened.keyring,
             key_backup: opened.key_backup,
+            secrets: opened.secrets,
             worker: opened.worker,
             bus: opened.bus,
             sessions: Sessions::default(),

@@ -10,7 +10,8 @@ use aws_lc_rs::hmac;
 use host_domain::key::NodeKey;
 use host_domain::time::Clock;
 use host_gateway::{CertificateAuthority, Gateway, GatewayOptions, GatewayParts, KeyOpenError};
-use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use host_runtime::{CompileMode, PluginHost, RuntimeConfig, SecretSource, Services};
+use host_secrets::PluginSecrets;
 use host_workflows::Activities;
 use rand::RngExt;
 use tokio::net::TcpListener;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::gateway_store::GatewayDb;
 use crate::ops::OpError;
 use crate::orchestration::{self, Orchestrator};
+use crate::plugin_kv::DbKv;
 use crate::{api, installation, loops};
 use host_bus::Bus;
 use host_keys::{KeyBackup, KeyError, Keyring, SealScope};
@@ -89,11 +91,7 @@ impl Host {
             component_bytes_max: u64::from(config.chains.component_max_mib) << 20,
             ..RuntimeConfig::new(state_dir.join("cache"), options.compile)
         };
-        let services = Services {
-            clock: Arc::clone(&options.clock),
-            secrets: Arc::new(NoSecrets),
-            kv: Arc::new(MemoryKv::default()),
-        };
+        let secrets = plugin_secrets(&config, &options.clock).await?;
         let pepper = pepper(&state_dir.join("api-key-pepper"))?;
         let keyring = Keyring::open(&config.keys, &state_dir, &options.clock)
             .context("what wraps nodes' keys can't be used")?;
@@ -102,14 +100,21 @@ impl Host {
         installation::check(&db, &authority, &pepper, &state_dir).await?;
         installation::check_keyring(&db, &keyring, &state_dir).await?;
         let worker = format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>());
+        let databases = databases(db).await?;
+        let services = Services {
+            clock: Arc::clone(&options.clock),
+            secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
+            kv: Arc::new(DbKv::new(databases.role(Role::Health).clone())),
+        };
         let app = App::new(Opened {
             bus: Bus::open(&config.events, &worker).await?,
-            databases: databases(db).await?,
+            databases,
             plugins: PluginHost::new(runtime, services)
                 .context("the plugin runtime can't start")?,
             pepper,
             keyring,
             key_backup,
+            secrets,
             worker,
             clock: options.clock,
             config,
@@ -207,6 +212,17 @@ async fn databases(db: Db) -> anyhow::Result<Databases> {
         db.close().await;
     }
     Ok(databases)
+}
+
+/// Reads the secrets that plugins of this host can be granted. A value that can't be read concerns only the plugins that need it.
+pub(crate) async fn plugin_secrets(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<PluginSecrets>> {
+    let (places, vault) = (config.secrets.clone(), config.vault.as_ref());
+    let secrets = PluginSecrets::new(places, vault, Arc::clone(clock))?;
+    secrets.refresh().await;
+    Ok(Arc::new(secrets))
 }
 
 /// The key of API key hashes: made once, readable by its owner only.

@@ -20,6 +20,7 @@ mod guard;
 mod installation;
 mod loops;
 mod orchestration;
+mod plugin_kv;
 mod reconcile;
 mod reload;
 mod wakes;

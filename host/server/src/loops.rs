@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::orchestration::Orchestrator;
 use crate::reconcile::{self, every, leading, on_change};
-use crate::{wakes, watch};
+use crate::{reload, wakes, watch};
 use host_store::Role;
 
 /// How long a host that has nobody to contend with waits for its lead.
@@ -55,6 +55,12 @@ pub(crate) async fn start(app: &App, engine: Option<&Orchestrator>) -> anyhow::R
         "measures",
         reconcile::bus::MEASURED_EVERY,
         reconcile::bus::measure,
+    ));
+    app.spawn(every(
+        app.role(Role::Orchestrator),
+        "plugin secrets",
+        Duration::from_secs(15),
+        reload::secrets::round,
     ));
     start_leaders(&health).await;
     if let Some(engine) = engine {

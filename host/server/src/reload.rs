@@ -6,6 +6,7 @@
 mod assemble;
 mod first;
 mod revisions;
+pub(crate) mod secrets;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,10 @@ use std::sync::Arc;
 use host_domain::config::ValidateOptions;
 use host_domain::incident::{Cause, Severity, SubjectKind, category};
 use host_domain::node::Reason;
-use host_domain::plugin::Limits;
+use host_domain::plugin::{Limits, PluginKind};
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
 use host_runtime::{Digest, LoadSpec, Plugin};
+use host_secrets::PluginSecrets;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -62,22 +64,37 @@ impl App {
     /// Reads the folder again. Whatever is wrong with it changes nothing but the incident that tells of it.
     pub(crate) async fn reload_catalogue(&self) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
+        self.secrets.refresh().await;
         let outcome = self.load_and_switch().await;
         self.tell_of_folder(outcome.as_ref().err()).await?;
         outcome
     }
 
     async fn load_and_switch(&self) -> Result<(), ReloadError> {
-        let folder = self.read_folder(self.config.chains.dir.clone()).await?;
-        if self.catalogue().version == folder.version {
+        let folder = self.read_configured_folder().await?;
+        // A plugin that lacked a secret can be loaded now.
+        if self.catalogue().version == folder.version && !self.secrets.has_gained() {
+            // Agents read their secrets again when they get assignments.
+            self.sessions.push_assignments(self.next_generation());
             return Ok(());
         }
         self.switch_to(folder, false).await
     }
 
-    async fn read_folder(&self, dir: PathBuf) -> Result<ChainFolder, ReloadError> {
+    /// The folder of the settings, in which every secret that this host's plugins are granted must have a value.
+    async fn read_configured_folder(&self) -> Result<ChainFolder, ReloadError> {
+        let secrets = Arc::clone(&self.secrets);
+        self.read_folder(self.config.chains.dir.clone(), Some(secrets))
+            .await
+    }
+
+    async fn read_folder(
+        &self,
+        dir: PathBuf,
+        secrets: Option<Arc<PluginSecrets>>,
+    ) -> Result<ChainFolder, ReloadError> {
         let options = self.validate_options();
-        let read = move || chains::load_dir(&dir, options);
+        let read = move || chains::load_dir_with(&dir, options, secrets.as_deref());
         let folder = tokio::task::spawn_blocking(read)
             .await
             .map_err(OpError::internal)?;
@@ -115,6 +132,7 @@ impl App {
             .iter()
             .map(|(path, digest)| (digest.clone(), root.join(path)));
         self.components.store(Arc::new(components.collect()));
+        self.secrets.forget_gained();
         self.switch_catalogue(catalogue_of(folder, prepared));
         self.sessions.push_assignments(self.next_generation());
         Ok(())
@@ -161,7 +179,10 @@ impl App {
                 grants: wanted.plugin.grants.clone(),
                 limits: limits.clone(),
             };
-            let loaded = self.load_plugin(&prepared.path, spec).await;
+            let loaded = match self.check_secrets(wanted) {
+                Ok(()) => self.load_plugin(&prepared.path, spec).await,
+                Err(reason) => Err(reason),
+            };
             if let Err(reason) = &loaded {
                 self.refuse(&mut prepared.revision, reason, tolerate_broken)
                     .await?;
@@ -189,6 +210,15 @@ impl App {
                 .await?;
         }
         Ok(prepared)
+    }
+
+    /// Collectors get secrets from the agents that run them, which check them too.
+    fn check_secrets(&self, wanted: &Wanted<'_>) -> Result<(), String> {
+        if wanted.kind == PluginKind::Collector {
+            return Ok(());
+        }
+        let checked = self.secrets.check(&wanted.plugin.grants);
+        checked.map_err(|missing| missing.to_string())
     }
 
     async fn load_plugin(&self, path: &PathBuf, spec: LoadSpec) -> Result<Plugin, String> {

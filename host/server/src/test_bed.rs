@@ -15,6 +15,7 @@ use host_domain::incident::{Cause, Incident, Severity, category};
 use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
 use host_domain::time::{Clock, Millis};
 use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use host_secrets::{PluginSecrets, SecretsConfig};
 use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -90,6 +91,7 @@ impl Bed {
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
             keyring: keyring(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             key_backup,
+            secrets: no_secrets(Arc::new(clock.clone())),
             worker: "test".to_owned(),
             bus: Bus::InProcess(InProcess::default()),
         });
@@ -190,4 +192,8 @@ pub(crate) fn keyring(bytes: &[u8]) -> Keyring {
     write_private(&path, lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(Hand(Arc::default()));
     Keyring::open(&KeysConfig::default(), folder.path(), &clock).unwrap()
+}
+
+fn no_secrets(clock: Arc<dyn Clock>) -> Arc<PluginSecrets> {
+    Arc::new(PluginSecrets::new(SecretsConfig::new(), None, clock).unwrap())
 }

@@ -48,6 +48,7 @@ tables! {
     operations(id),
     node_migrations(operation_id),
     plugin_revisions(id),
+    plugin_kv(plugin, node_id, key),
     api_keys(id),
     idempotency_keys(principal, key),
     audit_log(seq),

@@ -43,6 +43,8 @@ struct SecretHeader {
     /// Whether the value is `Bearer ` and the secret.
     #[serde(default)]
     bearer: bool,
+    /// The user of basic authentication, whose password the secret is.
+    user: Option<String>,
 }
 
 struct Webhook;
@@ -52,6 +54,13 @@ impl Notifier for Webhook {
     const WANTS: &[Capability] = &[Capability::Http];
 
     fn check(config: &Config) -> Result<(), BadField> {
+        let header = config.secret_header.as_ref();
+        if header.is_some_and(|header| header.bearer && header.user.is_some()) {
+            return Err(BadField {
+                path: "/secret_header/user".into(),
+                reason: "is for basic authentication; leave out either `user` or `bearer`".into(),
+            });
+        }
         if config.url.starts_with("http://") || config.url.starts_with("https://") {
             return Ok(());
         }
@@ -78,10 +87,10 @@ impl Notifier for Webhook {
             request = request.header(name, value);
         }
         if let (Some(header), Some(secret)) = (&config.secret_header, &secret) {
-            request = if header.bearer {
-                request.bearer_header(&header.name, secret)
-            } else {
-                request.secret_header(&header.name, secret)
+            request = match &header.user {
+                Some(user) => request.basic_header(&header.name, user, secret),
+                None if header.bearer => request.bearer_header(&header.name, secret),
+                None => request.secret_header(&header.name, secret),
             };
         }
         let answer = request.send()?;

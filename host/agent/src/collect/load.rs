@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use host_runtime::{Digest, Plugin, PluginHost};
+use host_runtime::{Digest, LoadSpec, Plugin, PluginHost};
+use host_secrets::PluginSecrets;
 use proto::v1 as pb;
 use proto::v1::agent_gateway_client::AgentGatewayClient;
 use proto::v1::agent_message::Message as Out;
@@ -52,33 +53,27 @@ pub(super) struct Slots {
     inner: Arc<Inner>,
 }
 
+/// What plugins are loaded with.
+pub(super) struct SlotParts {
+    pub(super) host: PluginHost,
+    /// The folder of components.
+    pub(super) folder: PathBuf,
+    pub(super) gateway: watch::Receiver<Option<Channel>>,
+    pub(super) lossy: mpsc::Sender<Out>,
+    pub(super) secrets: Arc<PluginSecrets>,
+    pub(super) tasks: Tasks,
+}
+
 struct Inner {
-    host: PluginHost,
-    folder: PathBuf,
-    gateway: watch::Receiver<Option<Channel>>,
-    lossy: mpsc::Sender<Out>,
-    tasks: Tasks,
+    parts: SlotParts,
     by_key: Mutex<BTreeMap<PluginKey, Weak<Slot>>>,
 }
 
 impl Slots {
-    pub(super) fn new(
-        host: PluginHost,
-        folder: PathBuf,
-        gateway: watch::Receiver<Option<Channel>>,
-        lossy: mpsc::Sender<Out>,
-        tasks: Tasks,
-    ) -> Self {
+    pub(super) fn new(parts: SlotParts) -> Self {
         let by_key = Mutex::default();
         Self {
-            inner: Arc::new(Inner {
-                host,
-                folder,
-                gateway,
-                lossy,
-                tasks,
-                by_key,
-            }),
+            inner: Arc::new(Inner { parts, by_key }),
         }
     }
 
@@ -99,6 +94,7 @@ impl Slots {
         by_key.insert(key.clone(), Arc::downgrade(&slot));
         let (inner, key, weak) = (Arc::clone(&self.inner), key.clone(), Arc::downgrade(&slot));
         self.inner
+            .parts
             .tasks
             .spawn_until_stop(async move { inner.load_until_ready(&key, &weak).await });
         slot
@@ -149,12 +145,28 @@ impl Inner {
 
     async fn load(&self, key: &PluginKey) -> anyhow::Result<Plugin> {
         let (digest, spec) = key.load_spec().map_err(anyhow::Error::msg)?;
+        self.check_secrets(&spec).await?;
         let bytes = self.component(digest).await?;
-        Ok(self.host.load(bytes, spec).await?)
+        Ok(self.parts.host.load(bytes, spec).await?)
+    }
+
+    /// Every granted secret must have a value on this machine; the host has none for collectors.
+    async fn check_secrets(&self, spec: &LoadSpec) -> anyhow::Result<()> {
+        if spec.grants.secrets.is_empty() {
+            return Ok(());
+        }
+        let secrets = &self.parts.secrets;
+        secrets.refresh().await;
+        secrets.check(&spec.grants).with_context(|| {
+            format!(
+                "the plugin `{}` can't be loaded by this agent; add the secret to the agent's settings file",
+                spec.name
+            )
+        })
     }
 
     async fn component(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
-        let path = self.folder.join(format!("{}.wasm", digest.hex()));
+        let path = self.parts.folder.join(format!("{}.wasm", digest.hex()));
         let cached = durable::blocking({
             let path = path.clone();
             move || read_cached(&path, digest)
@@ -170,7 +182,7 @@ impl Inner {
             Digest::of(&bytes) == digest,
             "the host sent a component with another digest than {digest}"
         );
-        let (folder, used) = (self.folder.clone(), self.used());
+        let (folder, used) = (self.parts.folder.clone(), self.used());
         let written = durable::blocking(move || {
             durable::write(&path, &bytes)?;
             if let Err(error) = delete_oldest(&folder, &used) {
@@ -194,7 +206,7 @@ impl Inner {
     }
 
     async fn fetch(&self, digest: Digest) -> anyhow::Result<Vec<u8>> {
-        let mut gateway = self.gateway.clone();
+        let mut gateway = self.parts.gateway.clone();
         let channel = gateway
             .wait_for(Option::is_some)
             .await
@@ -231,11 +243,14 @@ impl Inner {
             PluginState::Broken(error) => (false, error.clone()),
         };
         // The agent reports again with the next assignments.
-        let _ = self.lossy.try_send(Out::Component(pb::ComponentReport {
-            digest: key.digest_text(),
-            ready,
-            error,
-        }));
+        let _ = self
+            .parts
+            .lossy
+            .try_send(Out::Component(pb::ComponentReport {
+                digest: key.digest_text(),
+                ready,
+                error,
+            }));
     }
 }
 

@@ -16,26 +16,22 @@ use super::{check_chain, check_notifications, check_recipe};
 use crate::time::{format_duration, parse_duration};
 
 /// Adds everything that is wrong across files.
-pub(super) fn folder(
-    folder: &mut Folder,
-    options: ValidateOptions,
-    digest_of: &dyn Fn(&str) -> Option<String>,
-) {
-    let context = Context { options, digest_of };
+pub(super) fn folder(folder: &mut Folder, context: &Context<'_>) {
     let mut found = Vec::new();
     for (chain, files) in &folder.chains {
         complete(chain, files, &mut found);
-        check_chain::chain(chain, files, &context, &mut found);
+        check_chain::chain(chain, files, context, &mut found);
         check_recipe::recipes(files, &mut found);
     }
-    check_notifications::notifications(&folder.notifications, &context, &mut found);
+    check_notifications::notifications(&folder.notifications, context, &mut found);
     folder.mistakes.extend(found);
 }
 
 /// What checks know beside the files.
 pub(super) struct Context<'a> {
-    options: ValidateOptions,
-    digest_of: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) options: ValidateOptions,
+    pub(super) digest_of: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) missing_secret: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// A chain has all its files, and a recipe for each node type.
@@ -181,6 +177,10 @@ pub(super) fn plugin<T>(
         let path = path.at("grants").at("http").at(index).at("target");
         target(declared, &grant.target, &path, found);
     }
+    // Plugins of chains get secrets from the agents that run them.
+    if !declared.has_node {
+        secrets(declared, context, &path, found);
+    }
     if let (Some(cpu), Some(wall)) = (plugin.limits.cpu, plugin.limits.wall)
         && cpu > wall
     {
@@ -191,6 +191,25 @@ pub(super) fn plugin<T>(
             "more computing time than time for the whole call",
             mend,
         ));
+    }
+}
+
+/// Every granted secret has a value.
+fn secrets<T>(
+    declared: &Declared<'_, T>,
+    context: &Context<'_>,
+    path: &Path,
+    found: &mut Vec<Diagnostic>,
+) {
+    for (index, name) in declared.plugin.grants.secrets.iter().enumerate() {
+        if let Some(reason) = (context.missing_secret)(name) {
+            let path = path.at("grants").at("secrets").at(index);
+            let message = format!("the secret `{name}` has no value: {reason}");
+            let mend = format!(
+                "set `secrets.{name}` in the host's settings, or remove it from the grants"
+            );
+            found.push(declared.doc.at(&path, message, mend));
+        }
     }
 }
 

@@ -42,11 +42,27 @@ pub fn load(
     options: ValidateOptions,
     digest_of: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ChainSet, Diagnostics> {
+    load_with_secrets(files, options, digest_of, &|_| None)
+}
+
+/// The same. `missing_secret` says why a secret has no value in the host, and naming which setting; only grants of plugins that the
+/// host runs are checked.
+pub fn load_with_secrets(
+    files: &[ConfigFile],
+    options: ValidateOptions,
+    digest_of: &dyn Fn(&str) -> Option<String>,
+    missing_secret: &dyn Fn(&str) -> Option<String>,
+) -> Result<ChainSet, Diagnostics> {
     let mut folder = Folder::default();
     for file in files {
         folder.add(file);
     }
-    check::folder(&mut folder, options, digest_of);
+    let context = check::Context {
+        options,
+        digest_of,
+        missing_secret,
+    };
+    check::folder(&mut folder, &context);
     if folder.mistakes.is_empty() {
         return Ok(folder.into_set());
     }

@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 
 use crate::plugin::PluginKind;
 
-pub use load::{ConfigFile, FILE_BYTES_MAX, ValidateOptions, load};
+pub use load::{ConfigFile, FILE_BYTES_MAX, ValidateOptions, load, load_with_secrets};
 pub use render::{RenderError, render_recipe};
 
 use notifications::Notifications;

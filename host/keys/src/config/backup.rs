@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{is_private, wrong};
+use super::wrong;
 use host_domain::setting::SettingError;
+use host_vault::is_private;
 
 /// Copies of the encrypted keys of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

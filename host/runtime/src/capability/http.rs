@@ -12,13 +12,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use host_domain::plugin::AddressRange;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret;
+use reqwest::header::{HeaderMap, HeaderName};
 
 use super::address::classify;
 use super::http_grants::{Allowed, Reach, Refusal, origin};
+use super::http_secrets::{ENCODING_HEADERS, Injected};
 use crate::bindings::shared::bellwether::host::http::{
-    Header, HeaderValue as WitValue, Host, HttpError, Method, Request, Response, ResponseHeader,
+    Header, Host, HttpError, Method, Request, Response, ResponseHeader,
 };
 use crate::state::HostState;
 
@@ -138,7 +138,8 @@ impl HostState {
                 body.len()
             )));
         }
-        let headers = self.headers(request.headers)?;
+        let mut injected = Injected::default();
+        let headers = self.headers(request.headers, &mut injected)?;
         let target = origin(&url);
         let exchange = async {
             let sent = self
@@ -151,7 +152,7 @@ impl HostState {
                 .send()
                 .await
                 .map_err(|error| unsent(&target, &error))?;
-            receive(&target, sent, body_max).await
+            receive(&target, sent, body_max, &injected).await
         };
         let limit = self.http_timeout(request.timeout_ms);
         tokio::time::timeout(limit, exchange)
@@ -165,7 +166,11 @@ impl HostState {
         asked_ms.map_or(rest, |ms| rest.min(Duration::from_millis(u64::from(ms))))
     }
 
-    fn headers(&mut self, headers: Vec<Header>) -> Result<HeaderMap, HttpError> {
+    fn headers(
+        &mut self,
+        headers: Vec<Header>,
+        injected: &mut Injected,
+    ) -> Result<HeaderMap, HttpError> {
         if headers.len() > HEADERS_MAX {
             return Err(HttpError::Invalid(format!(
                 "a request has at most {HEADERS_MAX} headers"
@@ -180,26 +185,16 @@ impl HostState {
             if RESERVED_HEADERS.contains(&key.as_str()) {
                 return Err(bad("is set by the host"));
             }
-            map.append(
-                key,
-                self.header_value(value)
-                    .ok_or_else(|| bad("has no valid value"))?,
-            );
+            let value = injected.header_value(&self.table, value);
+            map.append(key, value.ok_or_else(|| bad("has no valid value"))?);
+        }
+        if !injected.is_empty() {
+            // In an encoding that only the guest reads, an echo of the secret would not be found.
+            for name in ENCODING_HEADERS {
+                map.remove(name);
+            }
         }
         Ok(map)
-    }
-
-    fn header_value(&mut self, value: WitValue) -> Option<HeaderValue> {
-        let (handle, prefix) = match value {
-            WitValue::Plain(text) => return HeaderValue::try_from(text).ok(),
-            WitValue::Secret(handle) => (handle, ""),
-            WitValue::Bearer(handle) => (handle, "Bearer "),
-        };
-        let secret = self.table.get(&handle).ok()?;
-        let mut value =
-            HeaderValue::try_from(format!("{prefix}{}", secret.value.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        Some(value)
     }
 }
 
@@ -232,6 +227,7 @@ async fn receive(
     target: &str,
     answer: reqwest::Response,
     body_max: usize,
+    injected: &Injected,
 ) -> Result<Response, HttpError> {
     let status = answer.status().as_u16();
     let headers = answer
@@ -240,7 +236,7 @@ async fn receive(
         .take(HEADERS_MAX)
         .map(|(name, value)| ResponseHeader {
             name: name.as_str().to_owned(),
-            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            value: String::from_utf8_lossy(&injected.masked(value.as_bytes())).into_owned(),
         })
         .collect();
     let mut body = Vec::new();
@@ -255,7 +251,7 @@ async fn receive(
     Ok(Response {
         status,
         headers,
-        body,
+        body: injected.masked(&body).into_owned(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `bellwether:host/kv`: small state that outlives a call, private to the plugin and the node.
 //!
-//! The process injects the store; the default one keeps it in memory. Bounds are kept here, so that no store can forget them.
+//! The process injects the store: a database, files, or memory for tests. Bounds are here, so that all stores have the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -15,8 +15,10 @@ use crate::state::HostState;
 const KEY_BYTES_MAX: usize = 256;
 /// Bytes of a value.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
-/// Keys of one plugin and node in the store in memory.
+/// Keys of one plugin and node.
 const KEYS_MAX: usize = 64;
+/// Bytes of all keys and values of one plugin and node.
+const STATE_BYTES_MAX: usize = 256 * 1024;
 /// Pairs of plugin and node in the store in memory.
 const SCOPES_MAX: usize = 10_000;
 
@@ -32,12 +34,63 @@ pub struct KvScope {
 /// The store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// No room; the plugin should delete something.
-    #[error("the plugin's state is full")]
+    /// The plugin keeps as many keys for this node as it may.
+    #[error(
+        "the plugin keeps {KEYS_MAX} keys for this node, which is the limit; delete a key first"
+    )]
+    TooManyKeys,
+    /// The plugin's keys and values for this node would take more bytes than they may.
+    #[error(
+        "the plugin's state for this node would have {bytes} bytes, and the limit is {STATE_BYTES_MAX}; delete a key or keep less"
+    )]
+    TooManyBytes {
+        /// With the value that was refused.
+        bytes: usize,
+    },
+    /// More plugins and nodes have state than the store holds.
+    #[error("the store of plugins' state is full")]
     Full,
-    /// The store can't be reached.
-    #[error("the store of the plugin's state does not answer: {0}")]
+    /// The store is unavailable; a later call may succeed.
+    #[error("the store of plugins' state is unavailable: {0}")]
     Unavailable(String),
+}
+
+/// What a plugin keeps for a node, without the key that is being set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvUse {
+    /// Number of keys.
+    pub keys: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+impl KvUse {
+    /// Adds a key that is kept.
+    pub fn add(&mut self, key: &str, value: &[u8]) {
+        self.keys += 1;
+        self.bytes += key.len() + value.len();
+    }
+
+    /// Whether there is room for this key. Every store checks it before it sets one.
+    pub fn check(self, key: &str, value: &[u8]) -> Result<(), KvError> {
+        let bytes = self.bytes + key.len() + value.len();
+        if self.keys >= KEYS_MAX {
+            return Err(KvError::TooManyKeys);
+        }
+        if bytes > STATE_BYTES_MAX {
+            return Err(KvError::TooManyBytes { bytes });
+        }
+        Ok(())
+    }
+
+    /// What is kept beside `key`.
+    pub fn beside<'a>(key: &str, all: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut used = Self::default();
+        for (other, value) in all.filter(|(other, _)| *other != key) {
+            used.add(other, value);
+        }
+        used
+    }
 }
 
 /// Where plugins' state is kept.
@@ -91,9 +144,8 @@ impl KvStore for MemoryKv {
                 return Err(KvError::Full);
             }
             let state = all.entry(scope.clone()).or_default();
-            if state.len() >= KEYS_MAX && !state.contains_key(key) {
-                return Err(KvError::Full);
-            }
+            let kept = state.iter().map(|(key, value)| (key.as_str(), &value[..]));
+            KvUse::beside(key, kept).check(key, &value)?;
             state.insert(key.to_owned(), value);
             Ok(())
         });
@@ -179,7 +231,7 @@ impl HostState {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS_MAX, KvError, KvScope, KvStore, MemoryKv};
+    use super::{KEYS_MAX, KvError, KvScope, KvStore, MemoryKv, VALUE_BYTES_MAX};
 
     fn scope(plugin: &str, node: &str) -> KvScope {
         KvScope {
@@ -204,8 +256,30 @@ mod tests {
         for n in 0..KEYS_MAX {
             kv.set(&own, &n.to_string(), vec![]).await.unwrap();
         }
-        assert_eq!(kv.set(&own, "one more", vec![]).await, Err(KvError::Full));
+        let refused = kv.set(&own, "one more", vec![]).await;
+        assert_eq!(refused, Err(KvError::TooManyKeys));
+        assert_eq!(kv.set(&own, "1", vec![1]).await, Ok(()));
         kv.delete(&own, "0").await.unwrap();
         assert_eq!(kv.set(&own, "one more", vec![]).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_scope_holds_a_bounded_number_of_bytes() {
+        let kv = MemoryKv::default();
+        let own = scope("a", "1");
+        let value = || vec![7; VALUE_BYTES_MAX];
+        for n in 10..25 {
+            kv.set(&own, &n.to_string(), value()).await.unwrap();
+        }
+        let bytes = 16 * (2 + VALUE_BYTES_MAX);
+        let refused = kv.set(&own, "25", value()).await.unwrap_err();
+        assert_eq!(refused, KvError::TooManyBytes { bytes });
+        assert!(
+            refused.to_string().contains("the limit is 262144"),
+            "{refused}"
+        );
+        // A value that takes the place of another one counts once.
+        assert_eq!(kv.set(&own, "24", value()).await, Ok(()));
+        assert_eq!(kv.set(&own, "25", vec![]).await, Ok(()));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod facts;
 pub(crate) mod http;
 pub(crate) mod http_grants;
+pub(crate) mod http_secrets;
 pub(crate) mod kv;
 pub(crate) mod log;
 pub(crate) mod metrics;

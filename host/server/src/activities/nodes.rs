@@ -89,6 +89,7 @@ pub(super) async fn mark_terminated(app: App, node: NodeRef) -> Result<(), OpErr
         )
         .await?;
     }
+    tx.delete_plugin_kv_of_node(node.node_id).await?;
     edit_in(&app, &mut tx, node.operation_id, |operation, now| {
         for step in operation
             .steps

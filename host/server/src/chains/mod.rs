@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use host_domain::config::diagnostics::{Diagnostic, Diagnostics};
-use host_domain::config::{ChainSet, ConfigFile, ValidateOptions, load};
+use host_domain::config::{ChainSet, ConfigFile, ValidateOptions, load_with_secrets};
+use host_secrets::PluginSecrets;
 
 use folder::Folder;
 pub(crate) use last_good::LastGood;
@@ -51,8 +52,17 @@ pub enum ChainErrors {
     Wrong(#[from] Diagnostics),
 }
 
-/// Reads and checks a folder.
+/// Reads and checks a folder, whatever secrets have a value here.
 pub fn load_dir(dir: &Path, options: ValidateOptions) -> Result<ChainFolder, ChainErrors> {
+    load_dir_with(dir, options, None)
+}
+
+/// Reads and checks a folder; with secrets, also that those which plugins of the host are granted have a value.
+pub(crate) fn load_dir_with(
+    dir: &Path,
+    options: ValidateOptions,
+    secrets: Option<&PluginSecrets>,
+) -> Result<ChainFolder, ChainErrors> {
     let unreadable = |source| ChainErrors::Folder {
         path: dir.to_owned(),
         source,
@@ -67,7 +77,8 @@ pub fn load_dir(dir: &Path, options: ValidateOptions) -> Result<ChainFolder, Cha
         }
         known.get(path).cloned()
     };
-    let loaded = load(&files, options, &digest_of);
+    let missing_secret = |name: &str| secrets?.missing(name);
+    let loaded = load_with_secrets(&files, options, &digest_of, &missing_secret);
     if let Err(Diagnostics(found)) = &loaded {
         mistakes.extend(found.iter().cloned());
     }
@@ -89,10 +100,10 @@ pub fn load_dir(dir: &Path, options: ValidateOptions) -> Result<ChainFolder, Cha
     })
 }
 
-/// Checks a folder for a person: the report, and whether all is right.
-pub fn validate(dir: &Path, dev: bool) -> (String, bool) {
-    match load_dir(dir, ValidateOptions { dev }) {
-        Ok(folder) => (summary(&folder), true),
+/// Checks a folder for a person: the report, and whether all is right. Without the settings of a host, `secrets` is `None`.
+pub fn validate(dir: &Path, dev: bool, secrets: Option<&PluginSecrets>) -> (String, bool) {
+    match load_dir_with(dir, ValidateOptions { dev }, secrets) {
+        Ok(folder) => (summary(&folder, secrets.is_some()), true),
         Err(ChainErrors::Wrong(wrong)) => (wrong.to_string(), false),
         Err(error @ ChainErrors::Folder { .. }) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -101,7 +112,7 @@ pub fn validate(dir: &Path, dev: bool) -> (String, bool) {
     }
 }
 
-fn summary(folder: &ChainFolder) -> String {
+fn summary(folder: &ChainFolder, has_secrets: bool) -> String {
     let mut text = String::new();
     for (id, chain) in &folder.set.chains {
         let kinds: Vec<&str> = chain.recipes.keys().map(String::as_str).collect();
@@ -126,6 +137,16 @@ fn summary(folder: &ChainFolder) -> String {
         text,
         "notifications: {receivers} receivers, {routes} routes"
     );
+    let plugins = told.plugins.values();
+    let uses_secrets = plugins
+        .clone()
+        .any(|plugin| !plugin.grants.secrets.is_empty());
+    if uses_secrets && !has_secrets {
+        let _ = writeln!(
+            text,
+            "secrets: not checked; name the host's settings with `--config`"
+        );
+    }
     let _ = write!(text, "all is right; version {}", folder.version);
     text
 }

@@ -62,7 +62,7 @@ fn the_version_follows_files_and_components() {
 #[test]
 fn the_mend_names_the_digest_that_is_missing() {
     let dir = folder();
-    let (report, is_right) = validate(dir.path(), false);
+    let (report, is_right) = validate(dir.path(), false, None);
     assert!(!is_right);
     let digest = &load_dev(dir.path()).unwrap().components["components/see.wasm"];
     assert!(
@@ -92,7 +92,7 @@ fn no_link_leads_out_of_the_folder() {
         dir.path().join("components/see.wasm"),
     )
     .unwrap();
-    let (report, is_right) = validate(dir.path(), true);
+    let (report, is_right) = validate(dir.path(), true, None);
     assert!(!is_right);
     assert!(
         report.contains("chains/toy/link.yaml: a link that leads out of the folder"),
@@ -120,12 +120,12 @@ fn a_link_within_the_folder_is_followed() {
 #[test]
 fn folders_without_a_chain_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (report, is_right) = validate(dir.path(), true);
+    let (report, is_right) = validate(dir.path(), true, None);
     assert!(
         !is_right && report.contains("there is no chain"),
         "{report}"
     );
-    let (report, is_right) = validate(&dir.path().join("nowhere"), true);
+    let (report, is_right) = validate(&dir.path().join("nowhere"), true, None);
     assert!(
         !is_right && report.contains("name one that holds"),
         "{report}"
@@ -138,7 +138,7 @@ fn a_folder_that_is_too_large_is_left() {
     for number in 0..5_001 {
         put(dir.path(), &format!("x/{number}.txt"), "");
     }
-    let (report, is_right) = validate(dir.path(), true);
+    let (report, is_right) = validate(dir.path(), true, None);
     assert!(
         !is_right && report.contains("more than 5000 files"),
         "{report}"
@@ -149,6 +149,6 @@ fn a_folder_that_is_too_large_is_left() {
 fn a_circle_of_links_ends() {
     let dir = folder();
     std::os::unix::fs::symlink("..", dir.path().join("chains/round")).unwrap();
-    let (report, is_right) = validate(dir.path(), true);
+    let (report, is_right) = validate(dir.path(), true, None);
     assert!(!is_right && report.contains("folders too deep"), "{report}");
 }

@@ -155,6 +155,9 @@ async fn prepare_agent(
         host.ca_file.clone(),
         LOCAL.to_owned(),
     );
+    // The agent of this process has this process's settings.
+    config.secrets.clone_from(&app.config.secrets);
+    config.vault.clone_from(&app.config.vault);
     // An enrolled agent does not use the token, and it expires.
     let issued = app
         .issue_token(&mut tx, machine, None, app.clock.now())

@@ -74,6 +74,6 @@ pub async fn run_key(command: KeyCommand) -> anyhow::Result<()> {
 }
 
 /// Executes a command on chain configurations to its end.
-pub fn run_chain(command: &ChainCommand) -> anyhow::Result<()> {
-    chain::run(command)
+pub async fn run_chain(command: &ChainCommand) -> anyhow::Result<()> {
+    chain::run(command).await
 }

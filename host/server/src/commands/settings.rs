@@ -11,7 +11,7 @@ const SETTINGS: &str = "bellwether.yaml";
 
 /// Where the settings are.
 #[derive(Args, Clone, Debug)]
-pub(super) struct SettingsArgs {
+pub struct SettingsArgs {
     /// File with the settings; default: `bellwether.yaml` in the current directory, if it exists
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -20,9 +20,17 @@ pub(super) struct SettingsArgs {
 impl SettingsArgs {
     /// Reads the file, if there is one; the environment overrides it.
     pub(super) fn read(&self) -> anyhow::Result<Config> {
+        Ok(Config::read(self.path(), std::env::vars())?)
+    }
+
+    /// The same for commands that also work without settings: `None` without a file.
+    pub(super) fn read_file(&self) -> anyhow::Result<Option<Config>> {
+        self.path().map(|_| self.read()).transpose()
+    }
+
+    fn path(&self) -> Option<&Path> {
         let default = Path::new(SETTINGS);
-        let path = self.config.as_deref();
-        let path = path.or(default.exists().then_some(default));
-        Ok(Config::read(path, std::env::vars())?)
+        let given = self.config.as_deref();
+        given.or(default.exists().then_some(default))
     }
 }

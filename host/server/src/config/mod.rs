@@ -21,6 +21,7 @@ use host_engine::WorkflowsConfig;
 use host_gateway::GatewayConfig;
 use host_keys::KeysConfig;
 use host_machines::MachineProvidersConfig;
+use host_secrets::{SecretsConfig, VaultKvConfig};
 use host_store::DatabaseConfig;
 use host_wire::state_folder::STATE_FOLDER;
 use schemars::JsonSchema;
@@ -52,6 +53,10 @@ pub struct Config {
     pub machine_providers: MachineProvidersConfig,
     /// How the host encrypts and backs up the keys of nodes.
     pub keys: KeysConfig,
+    /// Where the values of plugin secrets are, by the names that grants use.
+    pub secrets: SecretsConfig,
+    /// Vault with the values of plugin secrets that name `vault`.
+    pub vault: Option<VaultKvConfig>,
     /// Migration of nodes to other machines, and the leases that keep a node's keys from being used on two machines at once.
     pub migration: MigrationConfig,
     /// How long the host waits for payments.
@@ -74,6 +79,8 @@ impl Default for Config {
             provisioning: ProvisioningConfig::default(),
             machine_providers: MachineProvidersConfig::default(),
             keys: KeysConfig::default(),
+            secrets: SecretsConfig::default(),
+            vault: None,
             migration: MigrationConfig::default(),
             subscriptions: SubscriptionConfig::default(),
             retention: RetentionConfig::default(),
@@ -205,10 +212,16 @@ pub struct RetentionConfig {
     pub keys: Duration,
     /// The audit log: who did what, to which object.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub audit: Duration,
     /// API keys that were revoked or have expired.
     #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub api_keys: Duration,
+    /// State of plugins that are no longer configured.
+    #[serde(with = "duration_text")]
+    #[schemars(with = "DurationText")]
+    pub plugin_state: Duration,
 }
 
 impl Default for RetentionConfig {
@@ -220,6 +233,7 @@ impl Default for RetentionConfig {
             keys: Duration::from_hours(30 * 24),
             audit: Duration::from_hours(400 * 24),
             api_keys: Duration::from_hours(90 * 24),
+            plugin_state: Duration::from_hours(30 * 24),
         }
     }
 }

@@ -66,6 +66,7 @@ impl Config {
         })?;
         host_machines::check(&config.machine_providers)?;
         config.keys.check()?;
+        host_secrets::check(&config.secrets, config.vault.as_ref())?;
         config.check()
     }
 
@@ -200,6 +201,17 @@ mod tests {
                 "keys: {vault: {address: 'https://vault.internal', token_file: t, key: ../sys}}",
                 &[][..],
                 "keys.vault.key",
+            ),
+            ("secrets: {hook: {}}", &[][..], "secrets.hook"),
+            (
+                "secrets: {hook: {vault: {path: a, field: b}}}",
+                &[][..],
+                "secrets.hook.vault",
+            ),
+            (
+                "vault: {address: 'http://vault.internal', token_file: t}",
+                &[][..],
+                "vault.address",
             ),
             ("migration: {lease: 59s}", &[][..], "migration.lease"),
         ] {

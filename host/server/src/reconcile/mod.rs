@@ -13,6 +13,7 @@ pub(crate) mod machines;
 pub(crate) mod migrations;
 pub(crate) mod notifications;
 pub(crate) mod outbox;
+mod plugin_kv;
 pub(crate) mod policies;
 pub(crate) mod retention;
 pub(crate) mod subscriptions;

@@ -8,6 +8,7 @@ const BATCH: u32 = 5_000;
 
 /// One round.
 pub(crate) async fn round(app: App) -> Result<(), OpError> {
+    super::plugin_kv::round(&app).await?;
     let now = app.clock.now();
     let keep = &app.config.retention;
     loop {

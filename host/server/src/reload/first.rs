@@ -22,7 +22,7 @@ impl App {
             (Ok(()), _) => self.tell_of_folder(None).await,
             (Err(error @ (ReloadError::Config(_) | ReloadError::Plugin(_))), Some(kept)) => {
                 tracing::warn!("{error}");
-                let Ok(kept) = self.read_folder(kept).await else {
+                let Ok(kept) = self.read_folder(kept, None).await else {
                     return Err(error);
                 };
                 // It worked once: what of it does not any more is told by itself, and the rest goes on.
@@ -35,7 +35,7 @@ impl App {
 
     /// Without a last good version a plugin that can't be loaded is broken, and the rest works.
     async fn start_with_folder(&self, has_last_good: bool) -> Result<(), ReloadError> {
-        let folder = self.read_folder(self.config.chains.dir.clone()).await?;
+        let folder = self.read_configured_folder().await?;
         self.switch_to(folder, !has_last_good).await
     }
 

@@ -221,3 +221,40 @@ fn development_goes_without_digests() {
     let strict = load(&files, ValidateOptions { dev: false }, &digest_of).unwrap_err();
     assert_eq!(strict.0.len(), 2, "{strict}");
 }
+
+#[test]
+fn a_granted_secret_without_a_value_is_a_mistake_of_its_grant() {
+    let grants = "    grants:\n      secrets: [there, token]\n";
+    let notify = NOTIFICATIONS.replace("    grants:\n", grants);
+    let profile = PROFILE.replace("    grants:\n", grants);
+    assert_ne!(profile, PROFILE, "the profile grants something");
+    let file = |path: &str, text: &str| ConfigFile {
+        path: path.to_owned(),
+        content: text.into(),
+    };
+    let files = [
+        file(PROFILE_PATH, &profile),
+        file(RUNTIME_PATH, RUNTIME),
+        file(OBSERVATION_PATH, OBSERVATION),
+        file(RECIPE_PATH, RECIPE),
+        file(NOTIFICATIONS_PATH, &notify),
+    ];
+    let digest_of = |_: &str| Some(digest());
+    let missing = |name: &str| (name == "token").then(|| "`secrets.token` is not set".to_owned());
+    let options = ValidateOptions { dev: false };
+    assert!(load(&files, options, &digest_of).is_ok());
+    let wrong = load_with_secrets(&files, options, &digest_of, &missing).unwrap_err();
+    // Plugins of chains run at agents, which have secrets of their own.
+    let [found] = wrong.0.as_slice() else {
+        panic!("{wrong}")
+    };
+    assert_eq!(found.file, NOTIFICATIONS_PATH);
+    assert_eq!(found.path, "plugins.hook.grants.secrets[1]");
+    let text = wrong.to_string();
+    let expected = "the secret `token` has no value: `secrets.token` is not set";
+    assert!(text.contains(expected), "{text}");
+    assert!(
+        text.contains("set `secrets.token` in the host's settings"),
+        "{text}"
+    );
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use host_domain::plugin::AddressRange;
 use reqwest::dns::{Name, Resolve};
 
-use super::{AddressRefused, CheckedResolver, Clients, Reach, receive, unsent};
+use super::{AddressRefused, CheckedResolver, Clients, Injected, Reach, receive, unsent};
 use crate::bindings::shared::bellwether::host::http::HttpError;
 
 async fn resolve(
@@ -77,7 +77,9 @@ async fn a_redirect_is_an_answer_and_a_body_is_bounded() {
         .send()
         .await
         .unwrap();
-    let answer = receive("node:rpc", sent, 10).await.unwrap();
+    let answer = receive("node:rpc", sent, 10, &Injected::default())
+        .await
+        .unwrap();
     assert_eq!(answer.status, 302);
     thread.join().unwrap();
 
@@ -91,7 +93,7 @@ async fn a_redirect_is_an_answer_and_a_body_is_bounded() {
             .send()
             .await
             .unwrap();
-        let answer = receive("node:rpc", sent, body_max).await;
+        let answer = receive("node:rpc", sent, body_max, &Injected::default()).await;
         assert_eq!(answer.is_ok(), is_taken, "{length}");
         if !is_taken {
             assert!(matches!(answer, Err(HttpError::TooLarge(10))));

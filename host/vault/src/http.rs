@@ -1,4 +1,4 @@
-//! Calls to the vault: each with a time limit, tried a few times while the vault is away, and told apart by what can be done.
+//! Calls to the vault: each with a time limit, tried a few times while the vault is unavailable, and told apart by what can be done.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
-use super::super::KeyError;
-use crate::config::VaultConfig;
+use crate::VaultError;
+use crate::connection::Connection;
 
-/// Tries of a call while the vault is away, the first one included.
+/// Tries of a call while the vault is unavailable, the first one included.
 const TRIES_MAX: u32 = 3;
 /// The pause after the first try; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -27,21 +28,21 @@ const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
 
 /// One call.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
     /// Below `/v1/`.
-    pub(super) path: &'a str,
-    pub(super) body: Option<&'a Value>,
+    pub(crate) path: &'a str,
+    pub(crate) body: Option<&'a Value>,
 }
 
 /// The vault's address, and how it is spoken to.
-pub(super) struct VaultHttp {
+pub(crate) struct VaultHttp {
     client: reqwest::Client,
     address: Url,
 }
 
 impl VaultHttp {
-    pub(super) fn new(config: &VaultConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Connection) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::from_iter([(REQUEST, HeaderValue::from_static("true"))]);
         if let Some(namespace) = &config.namespace {
             let value = HeaderValue::from_str(namespace).context("`namespace`")?;
@@ -67,15 +68,15 @@ impl VaultHttp {
     }
 
     /// The body of the answer. Only what may be mended by another try gets one.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         call: &Call<'_>,
         token: Option<&SecretString>,
-    ) -> Result<Vec<u8>, KeyError> {
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let mut tries = 1;
         loop {
             match self.once(call, token).await {
-                Err(KeyError::Away(why)) if tries < TRIES_MAX => {
+                Err(VaultError::Unavailable(why)) if tries < TRIES_MAX => {
                     tracing::debug!(tries, "the vault does not answer: {why:#}");
                     tokio::time::sleep(PAUSE * (1 << (tries - 1))).await;
                     tries += 1;
@@ -89,41 +90,41 @@ impl VaultHttp {
         &self,
         call: &Call<'_>,
         token: Option<&SecretString>,
-    ) -> Result<Vec<u8>, KeyError> {
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let base = self.address.as_str().trim_end_matches('/');
         let url = format!("{base}/v1/{}", call.path);
         let mut request = self.client.request(call.method.clone(), url);
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose_secret())
-                .map_err(|_| KeyError::Denied("the token is no text of one line".to_owned()))?;
+                .map_err(|_| VaultError::Denied("the token is no text of one line".to_owned()))?;
             value.set_sensitive(true);
             request = request.header(TOKEN, value);
         }
         if let Some(body) = call.body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(away)?;
+        let answer = request.send().await.map_err(unavailable)?;
         let status = answer.status();
         if answer.content_length().unwrap_or(0) > ANSWER_MAX {
-            return Err(KeyError::Refused("its answer is too long".to_owned()));
+            return Err(VaultError::Refused("its answer is too long".to_owned()));
         }
-        let body = answer.bytes().await.map_err(away)?;
+        let body = answer.bytes().await.map_err(unavailable)?;
         if status.is_success() {
-            return Ok(body.to_vec());
+            return Ok(Zeroizing::new(body.to_vec()));
         }
         Err(refusal(status, &body))
     }
 }
 
 /// Reads an answer.
-pub(super) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, KeyError> {
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, VaultError> {
     // What could not be read is not repeated: it may be a secret.
     serde_json::from_slice(body)
-        .map_err(|_| KeyError::Refused("its answer is not that of a vault".to_owned()))
+        .map_err(|_| VaultError::Refused("its answer is not that of a vault".to_owned()))
 }
 
-fn away(error: reqwest::Error) -> KeyError {
-    KeyError::Away(anyhow::Error::from(error).context("the vault can't be reached"))
+fn unavailable(error: reqwest::Error) -> VaultError {
+    VaultError::Unavailable(anyhow::Error::from(error).context("the vault can't be reached"))
 }
 
 #[derive(Deserialize)]
@@ -132,20 +133,20 @@ struct Errors {
 }
 
 /// Sealed, standby without a leader and overload heal by themselves; the rest needs a person.
-fn refusal(status: StatusCode, body: &[u8]) -> KeyError {
+fn refusal(status: StatusCode, body: &[u8]) -> VaultError {
     let said = serde_json::from_slice::<Errors>(body);
     let said = said.map_or_else(|_| String::new(), |said| said.errors.join("; "));
     let said: String = said.chars().take(SAID_MAX).collect();
     let text = format!("{} {said}", status.as_u16());
     match status {
-        StatusCode::FORBIDDEN => KeyError::Denied(text),
+        StatusCode::FORBIDDEN => VaultError::Denied(text),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::PRECONDITION_FAILED => {
-            KeyError::Away(anyhow::anyhow!("the vault answers {text}"))
+            VaultError::Unavailable(anyhow::anyhow!("the vault answers {text}"))
         }
         status if status.is_server_error() || status.as_u16() == 472 || status.as_u16() == 473 => {
-            KeyError::Away(anyhow::anyhow!("the vault answers {text}"))
+            VaultError::Unavailable(anyhow::anyhow!("the vault answers {text}"))
         }
-        _ => KeyError::Refused(text),
+        _ => VaultError::Refused(text),
     }
 }
 
@@ -160,13 +161,16 @@ mod tests {
         };
         let sealed = of(503, r#"{"errors":["Vault is sealed"]}"#);
         assert!(
-            matches!(&sealed, KeyError::Away(why) if why.to_string().contains("Vault is sealed"))
+            matches!(&sealed, VaultError::Unavailable(why) if why.to_string().contains("Vault is sealed"))
         );
         for status in [412, 429, 473, 500, 502] {
-            assert!(matches!(of(status, ""), KeyError::Away(_)), "{status}");
+            assert!(
+                matches!(of(status, ""), VaultError::Unavailable(_)),
+                "{status}"
+            );
         }
-        assert!(matches!(of(403, ""), KeyError::Denied(_)));
-        assert!(matches!(of(404, "no json"), KeyError::Refused(_)));
+        assert!(matches!(of(403, ""), VaultError::Denied(_)));
+        assert!(matches!(of(404, "no json"), VaultError::Refused(_)));
         let long = format!(r#"{{"errors":["{}"]}}"#, "x".repeat(5_000));
         assert!(of(400, &long).to_string().len() < 1_000);
     }

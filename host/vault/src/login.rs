@@ -14,15 +14,17 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::super::KeyError;
-use super::http::{Call, VaultHttp, parse};
-use crate::config::{AppRole, VaultConfig};
+use crate::VaultError;
+use crate::connection::{AppRole, Connection};
+use crate::http::{Call, VaultHttp, parse};
 
-/// When a renewal finds the vault away, the token is used on and the next renewal is tried after this.
+/// When a renewal finds the vault unavailable, the token is used on and the next renewal is tried after this.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where the token comes from, and the one in use.
-pub(super) struct Login {
+pub(crate) struct Login {
+    /// The section of the settings, which errors name.
+    section: &'static str,
     token_file: Option<std::path::PathBuf>,
     approle: Option<AppRole>,
     clock: Arc<dyn Clock>,
@@ -63,8 +65,9 @@ struct LookUp {
 }
 
 impl Login {
-    pub(super) fn new(config: &VaultConfig, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(config: &Connection, clock: Arc<dyn Clock>) -> Self {
         Self {
+            section: config.section,
             token_file: config.token_file.clone(),
             approle: config.approle.clone(),
             clock,
@@ -73,7 +76,7 @@ impl Login {
     }
 
     /// A token that should be good: the present one, renewed when it is time, or that of a new login.
-    pub(super) async fn token(&self, http: &VaultHttp) -> Result<SecretString, KeyError> {
+    pub(crate) async fn token(&self, http: &VaultHttp) -> Result<SecretString, VaultError> {
         let mut held = self.token.lock().await;
         if let Some(token) = held.as_mut() {
             let is_due = token.due.is_some_and(|due| due <= self.clock.now());
@@ -88,7 +91,7 @@ impl Login {
     }
 
     /// Drops a token that was refused, if it is still the present one.
-    pub(super) async fn forget(&self, refused: &SecretString) {
+    pub(crate) async fn forget(&self, refused: &SecretString) {
         let mut held = self.token.lock().await;
         if held
             .as_ref()
@@ -112,7 +115,7 @@ impl Login {
                 token.is_renewable = auth.renewable;
                 true
             }
-            Err(KeyError::Away(_)) => {
+            Err(VaultError::Unavailable(_)) => {
                 token.due = Some(self.clock.now().plus(AGAIN));
                 true
             }
@@ -123,19 +126,20 @@ impl Login {
         }
     }
 
-    async fn log_in(&self, http: &VaultHttp) -> Result<Token, KeyError> {
+    async fn log_in(&self, http: &VaultHttp) -> Result<Token, VaultError> {
         if let Some(approle) = &self.approle {
             return self.by_approle(http, approle).await;
         }
         let path = self.token_file.as_deref().unwrap_or(Path::new(""));
-        let value = secret("keys.vault.token_file", path)?;
+        let key = format!("{}.token_file", self.section);
+        let value = secret(&key, path)?;
         let call = Call {
             method: Method::GET,
             path: "auth/token/lookup-self",
             body: None,
         };
         let answer = http.call(&call, Some(&value)).await;
-        let LookUpAnswer { data } = parse(&answer.map_err(denied("keys.vault.token_file"))?)?;
+        let LookUpAnswer { data } = parse(&answer.map_err(denied(key))?)?;
         Ok(Token {
             value,
             due: self.due(data.ttl),
@@ -143,8 +147,9 @@ impl Login {
         })
     }
 
-    async fn by_approle(&self, http: &VaultHttp, approle: &AppRole) -> Result<Token, KeyError> {
-        let secret_id = secret("keys.vault.approle.secret_id_file", &approle.secret_id_file)?;
+    async fn by_approle(&self, http: &VaultHttp, approle: &AppRole) -> Result<Token, VaultError> {
+        let key = format!("{}.approle", self.section);
+        let secret_id = secret(&format!("{key}.secret_id_file"), &approle.secret_id_file)?;
         let body = json!({ "role_id": approle.role_id, "secret_id": secret_id.expose_secret() });
         let path = format!("auth/{}/login", approle.mount);
         let call = Call {
@@ -153,7 +158,7 @@ impl Login {
             body: Some(&body),
         };
         let answer = http.call(&call, None).await;
-        let AuthAnswer { auth } = parse(&answer.map_err(denied("keys.vault.approle"))?)?;
+        let AuthAnswer { auth } = parse(&answer.map_err(denied(key))?)?;
         Ok(Token {
             value: auth.client_token,
             due: self.due(auth.lease_duration),
@@ -161,27 +166,27 @@ impl Login {
         })
     }
 
-    /// Two thirds of the life leave time for a vault that is away for a while. A life of 0 does not end.
+    /// Two thirds of the life leave time for a vault that is unavailable for a while. A life of 0 does not end.
     fn due(&self, seconds: u64) -> Option<Millis> {
         let life = (seconds > 0).then(|| Duration::from_secs(seconds))?;
         Some(self.clock.now().plus(life * 2 / 3))
     }
 }
 
-/// Reads a secret of one line. A file that is away may come: whoever writes it was perhaps not that far.
-fn secret(key: &str, path: &Path) -> Result<SecretString, KeyError> {
+/// Reads a secret of one line. A file that is unavailable may come: whoever writes it was perhaps not that far.
+fn secret(key: &str, path: &Path) -> Result<SecretString, VaultError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        KeyError::Denied(format!("`{key}` {} can't be read: {error}", path.display()))
+        VaultError::Denied(format!("`{key}` {} can't be read: {error}", path.display()))
     })?;
     Ok(SecretString::from(text.trim()))
 }
 
 /// Names the setting when the vault does not want what it names.
-fn denied(key: &'static str) -> impl Fn(KeyError) -> KeyError {
+fn denied(key: String) -> impl Fn(VaultError) -> VaultError {
     move |error| match error {
-        KeyError::Denied(why) | KeyError::Refused(why) => {
-            KeyError::Denied(format!("`{key}`: {why}"))
+        VaultError::Denied(why) | VaultError::Refused(why) => {
+            VaultError::Denied(format!("`{key}`: {why}"))
         }
-        other => other,
+        error @ VaultError::Unavailable(_) => error,
     }
 }
