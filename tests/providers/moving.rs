@@ -176,7 +176,7 @@ async fn a_node_with_a_key_moves_to_another_machine_and_the_old_one_is_free_when
         .incident("machine_left_behind", "open", Duration::from_secs(40))
         .await;
     let why = told["reasons"][0]["message"].as_str().unwrap();
-    assert!(why.contains("the machine `one` was not reached"), "{why}");
+    assert!(why.contains("could not reach the machine `one`"), "{why}");
     assert!(machines.one.path("machine/agent").exists());
 
     // Back again: it starts nothing, is cleaned, and free.

@@ -132,7 +132,7 @@ async fn an_agent_is_put_on_a_machine_keeps_running_and_is_gone_with_its_node() 
         .await;
     let plan = step(&operation, "plan_machine")["output"].as_str().unwrap();
     assert!(
-        plan.contains("machine one") && plan.contains("costs nothing"),
+        plan.contains("machine one") && plan.contains("adds no cost"),
         "{plan}"
     );
     let seen = step(&operation, "create_machine")["output"]
@@ -231,7 +231,7 @@ async fn a_machine_that_is_away_is_tried_again_and_then_given_up() {
         .await;
     let error = failed["error"].as_str().unwrap();
     assert!(
-        error.contains("the machine `one` was not reached"),
+        error.contains("could not reach the machine `one`"),
         "{error}"
     );
     assert!(

@@ -1,5 +1,4 @@
-//! How the hosts of one installation tell each other what happens. The address may hold a password, so it shows itself to
-//! nobody by accident.
+//! The settings of the event bus; Debug and Serialize hide the address, which may contain a password.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,15 +12,17 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsConfig {
-    /// `nats://USER:PASSWORD@HOST:4222`, or `tls://…`; several are separated by commas. Absent: inside this process. Secret.
+    /// `nats://USER:PASSWORD@HOST:4222`, or `tls://…`; commas separate several addresses. When absent, the bus stays
+    /// inside this process. Secret.
     pub nats_url: Option<NatsUrl>,
-    /// A file that holds the address instead, so that a password is in neither the settings nor the environment.
+    /// A file that contains the address, so that neither the settings nor the environment contain a password.
     pub nats_url_file: Option<PathBuf>,
-    /// Certificates, in PEM, of the authority that signed the servers', where the system does not know it.
+    /// PEM file with the certificate authority of the servers, when the system does not trust it.
     pub nats_ca_file: Option<PathBuf>,
-    /// How every name on the servers begins; installations that share servers need one each. Letters, digits, `-` and `_`.
+    /// Prefix of every subject and stream; installations that share servers need different prefixes. Letters, digits,
+    /// `-` and `_`.
     pub prefix: String,
-    /// How often a loop looks by itself for what no wake-up told.
+    /// How often a loop polls for work that no wake-up announced.
     #[serde(with = "duration_text")]
     pub look_interval: Duration,
 }
@@ -39,16 +40,21 @@ impl Default for EventsConfig {
 }
 
 impl EventsConfig {
-    /// The address that counts; `None` where no server is asked for.
+    /// The effective address; `None` when NATS is not configured.
     pub fn address(&self) -> anyhow::Result<Option<NatsUrl>> {
         match (&self.nats_url, &self.nats_url_file) {
             (Some(_), Some(_)) => {
-                bail!("`events.nats_url` and `events.nats_url_file` are both set; keep one of them")
+                bail!(
+                    "`events.nats_url` and `events.nats_url_file` are both set; remove one of them"
+                )
             }
             (Some(url), None) => Ok(Some(url.clone())),
             (None, Some(path)) => {
                 let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("can't read `events.nats_url_file` {}", path.display())
+                    format!(
+                        "the host can't read `events.nats_url_file` {}",
+                        path.display()
+                    )
                 })?;
                 Ok(Some(NatsUrl::new(text.trim())))
             }
@@ -56,11 +62,11 @@ impl EventsConfig {
         }
     }
 
-    /// The beginning of every name, which no server takes for anything else.
+    /// The validated prefix.
     pub fn checked_prefix(&self) -> anyhow::Result<&str> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(is_plain) {
-            bail!("`events.prefix` has 1 to 64 letters, digits, `-` and `_`");
+            bail!("`events.prefix` must have 1 to 64 letters, digits, `-` and `_`");
         }
         Ok(&self.prefix)
     }
@@ -76,7 +82,7 @@ impl NatsUrl {
         Self(url.into())
     }
 
-    /// The address itself, for who connects.
+    /// The address in plain text, for connecting.
     pub fn expose(&self) -> &str {
         &self.0
     }

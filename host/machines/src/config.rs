@@ -1,6 +1,6 @@
-//! Where machines come from: a map of names, which chain profiles choose from, to a kind and its settings.
+//! The settings of machine providers: a map from the names in chain profiles to a kind and its settings.
 //!
-//! What ends up in a command line or a script on another machine is held to a narrow alphabet here, once.
+//! Every value that reaches a command line or a script is restricted to safe characters here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,18 +13,18 @@ use serde_yaml::Value;
 
 use host_domain::setting::SettingError;
 
-/// MachineProviders by the name that chain profiles use. `local`, this machine, is always among them.
+/// Machine providers by the name that chain profiles use. `local`, this machine, is always defined.
 pub type MachineProvidersConfig = BTreeMap<String, MachineProviderConfig>;
 
 /// One provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MachineProviderConfig {
-    /// The machine that an agent of this installation runs on.
+    /// The machine of an agent that is already enrolled.
     Local,
-    /// Machines that there are already, reached by SSH.
+    /// Existing machines that the host reaches by SSH.
     Ssh(SshConfig),
-    /// Machines that OpenTofu or Terraform makes.
+    /// Machines that OpenTofu or Terraform creates.
     Opentofu(OpentofuConfig),
 }
 
@@ -51,19 +51,19 @@ impl<'de> Deserialize<'de> for MachineProviderConfig {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-/// Reads a provider's own settings; a mistake names its key. (An enum with a tag would lose the path.)
+/// Parses a provider's own settings, so that an error names its key; a tagged enum would lose the path.
 fn below<T: DeserializeOwned, E: Error>(settings: Value) -> Result<T, E> {
     serde_path_to_error::deserialize(settings)
         .map_err(|error| E::custom(format!("at `{}`: {}", error.path(), error.inner())))
 }
 
-/// Machines that there are already. Each holds one node at a time.
+/// Existing machines, each for one node at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SshConfig {
-    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    /// The address at which the agents of these machines reach this host, such as `https://bellwether.example:9090`.
     pub gateway: String,
-    /// The agent's program for these machines; the one beside this program when absent.
+    /// The agent's program for these machines; by default the one beside this program.
     #[serde(default)]
     pub agent_binary: Option<PathBuf>,
     /// The machines, in order of preference.
@@ -74,49 +74,50 @@ pub struct SshConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SshMachine {
-    /// Its name; unique in this provider.
+    /// The machine's name, unique within this provider.
     pub name: String,
     /// Name or address to connect to.
     pub address: String,
     /// Port of its SSH server.
     #[serde(default = "ssh_port")]
     pub port: u16,
-    /// The user whose agent it will be.
+    /// The user that the agent runs as.
     #[serde(default = "root")]
     pub user: String,
     /// File with the user's private key, without a passphrase.
     pub key_file: PathBuf,
-    /// The machine's public key, as in `/etc/ssh/ssh_host_ed25519_key.pub`: `ssh-ed25519 AAAA…`. Nothing else is trusted.
+    /// The machine's public key, as in `/etc/ssh/ssh_host_ed25519_key.pub`: `ssh-ed25519 AAAA…`. SSH trusts no other
+    /// key.
     pub known_host: String,
     /// The region that chain profiles name.
     #[serde(default = "default_region")]
     pub region: String,
-    /// Folder on the machine that is the agent's alone; made, and removed with the node.
+    /// Directory on the machine that only the agent uses; created with the node and removed with it.
     #[serde(default = "agent_dir")]
     pub dir: String,
 }
 
-/// Machines that OpenTofu or Terraform makes, one for each node.
+/// Machines that OpenTofu or Terraform creates, one for each node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpentofuConfig {
-    /// Where the agents of these machines reach this host, such as `https://bellwether.example:9090`.
+    /// The address at which the agents of these machines reach this host, such as `https://bellwether.example:9090`.
     pub gateway: String,
-    /// The engine: `tofu` or `terraform`, by name or path.
+    /// The program: `tofu` or `terraform`, by name or path.
     #[serde(default = "tofu")]
     pub binary: PathBuf,
-    /// Folder of the module; it is copied for each node when the node is made.
+    /// Directory of the module; the host copies it for each node when the node is created.
     pub module: PathBuf,
-    /// Further variables of the module; no secrets.
+    /// Additional variables of the module; no secrets.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
-    /// Variables of the engine's environment, such as `HCLOUD_TOKEN`, each with the file that holds its value.
+    /// Environment variables of the program, such as `HCLOUD_TOKEN`, each with the file that holds its value.
     #[serde(default)]
     pub secrets: BTreeMap<String, PathBuf>,
-    /// How long making or destroying a machine may take.
+    /// The time limit for creating or destroying a machine.
     #[serde(default = "apply_limit", with = "duration_text")]
     pub apply_limit: Duration,
-    /// Keeps states in a bucket, with a lock; below `state_dir` when absent.
+    /// Keeps states in a bucket, with a lock; by default below `state_dir`.
     #[serde(default)]
     pub s3: Option<S3State>,
 }
@@ -129,10 +130,10 @@ pub struct S3State {
     pub bucket: String,
     /// Its region.
     pub region: String,
-    /// Before the name of each state, such as `bellwether/`.
+    /// Prefix of the name of each state, such as `bellwether/`.
     #[serde(default)]
     pub prefix: String,
-    /// The service's address, when it is not Amazon's.
+    /// The address of an S3-compatible service other than Amazon's.
     #[serde(default)]
     pub endpoint: Option<String>,
 }
@@ -145,7 +146,7 @@ fn apply_limit() -> Duration {
     APPLY_LIMIT_MAX
 }
 
-/// A try of making a machine takes at most 15 minutes, and there is more to it than the apply.
+/// An attempt to create a machine takes at most 15 minutes, and the apply is only one part of it.
 const APPLY_LIMIT_MAX: Duration = Duration::from_mins(10);
 
 fn ssh_port() -> u16 {
@@ -178,7 +179,7 @@ pub fn check(providers: &MachineProvidersConfig) -> Result<(), SettingError> {
     Ok(())
 }
 
-const NAME_RULE: &str = "must have 1 to 63 small letters, digits and inner dashes";
+const NAME_RULE: &str = "must have 1 to 63 lowercase letters, digits and inner dashes";
 
 fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
     check_gateway(&ssh.gateway, &format!("{place}.gateway"))?;
@@ -191,7 +192,7 @@ fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
     for (at, host) in ssh.machines.iter().enumerate() {
         let key = |field: &str| format!("{place}.machines[{at}].{field}");
         demand(is_name(&host.name), &key("name"), NAME_RULE)?;
-        demand(names.insert(&host.name), &key("name"), "is there twice")?;
+        demand(names.insert(&host.name), &key("name"), "occurs twice")?;
         demand(
             is_word(&host.address, ".:-%"),
             &key("address"),
@@ -200,17 +201,17 @@ fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
         demand(
             is_word(&host.user, "._-"),
             &key("user"),
-            "must be the name of a user",
+            "must be a user name",
         )?;
         demand(
             is_public_key(&host.known_host),
             &key("known_host"),
-            "must be a type and a key in base64, such as `ssh-ed25519 AAAA…`; take it from the machine's /etc/ssh/ssh_host_*_key.pub",
+            "must be a key type and a key in base64, such as `ssh-ed25519 AAAA…`; take it from the machine's /etc/ssh/ssh_host_*_key.pub",
         )?;
         demand(
             is_folder(&host.dir),
             &key("dir"),
-            "must be an absolute path of letters, digits and `.`, `_`, `-`, at least two folders deep",
+            "must be an absolute path of letters, digits and `.`, `_`, `-`, at least two directories deep",
         )?;
     }
     Ok(())
@@ -220,11 +221,11 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
     check_gateway(&tofu.gateway, &format!("{place}.gateway"))?;
     for name in tofu.variables.keys() {
         let key = format!("{place}.variables.{name}");
-        demand(is_word(name, "_-"), &key, "must be the name of a variable")?;
+        demand(is_word(name, "_-"), &key, "must be a variable name")?;
         demand(
             !OWN_VARIABLES.contains(&name.as_str()),
             &key,
-            "is set for each machine by this host",
+            "is reserved: this host sets it for each machine",
         )?;
     }
     for name in tofu.secrets.keys() {
@@ -232,7 +233,7 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
         demand(
             is_word(name, "_"),
             &key,
-            "must be the name of an environment variable",
+            "must be an environment variable name",
         )?;
     }
     demand(
@@ -242,7 +243,7 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
     )
 }
 
-/// Variables of every module.
+/// Variables that the host sets for every module.
 const OWN_VARIABLES: &[&str] = &[
     "name",
     "region",
@@ -278,7 +279,8 @@ fn is_name(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Letters, digits and `others`, not beginning with a dash: nothing that a program takes for an option or a shell for more.
+/// Letters, digits and `others`, without a leading dash: no program reads such a word as an option, and no shell
+/// expands it.
 fn is_word(text: &str, others: &str) -> bool {
     (1..=255).contains(&text.len())
         && !text.starts_with('-')
