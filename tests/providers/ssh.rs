@@ -200,7 +200,7 @@ async fn a_machine_with_another_host_key_is_refused_and_nothing_is_done_to_it() 
         .await;
     let error = failed["error"].as_str().unwrap();
     assert!(
-        error.starts_with("step `create_machine`: the machine `one` can't be used"),
+        error.starts_with("step `create_machine`: the machine `one` is not usable"),
         "{error}"
     );
     assert!(

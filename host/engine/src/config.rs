@@ -1,4 +1,4 @@
-//! Which engine runs the workflows, and where it is. Keys are only ever named by their files.
+//! The settings of the workflow engine; secrets are only named by their files.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkflowsConfig {
-    /// `duroxide`: inside one host, on a file of its own. `temporal`: every host of the database works for a Temporal.
+    /// `duroxide`: inside one host, on its own file. `temporal`: a Temporal server that all hosts of the database
+    /// share.
     pub engine: EngineKind,
-    /// Where the Temporal is.
+    /// The connection to Temporal.
     pub temporal: TemporalConfig,
-    /// A workflow in which nothing happened for so long is an incident.
+    /// A workflow without progress for this long raises an incident.
     #[serde(with = "duration_text")]
     pub stalled_after: Duration,
 }
@@ -30,7 +31,7 @@ impl Default for WorkflowsConfig {
     }
 }
 
-/// An engine.
+/// A workflow engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
@@ -41,30 +42,30 @@ pub enum EngineKind {
     Temporal,
 }
 
-/// Where the Temporal is.
+/// The connection to Temporal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemporalConfig {
     /// `http://HOST:7233`, or `https://…` for TLS.
     pub url: Option<Url>,
-    /// Where the workflows of this installation live; the same on all of its hosts.
+    /// The namespace of this installation; the same on all of its hosts.
     pub namespace: String,
-    /// Whether a missing namespace is made.
+    /// Whether the host creates a missing namespace.
     pub create_namespace: bool,
-    /// How long a made namespace keeps what has ended; ids stay taken for as long.
+    /// How long a created namespace keeps ended workflows; their ids stay reserved for as long.
     #[serde(with = "duration_text")]
     pub retention: Duration,
-    /// The queue that all hosts of this installation share, and no other program.
+    /// The task queue that all hosts of this installation share, and no other program.
     pub task_queue: String,
-    /// Certificates, in PEM, of the authority that signed the server's, where the system does not know it.
+    /// PEM file with the certificate authority of the server, when the system does not trust it.
     pub ca_file: Option<PathBuf>,
-    /// This host's own certificate, in PEM.
+    /// PEM file with the client certificate of this host.
     pub client_cert_file: Option<PathBuf>,
-    /// Its key, in PEM.
+    /// PEM file with the private key of the client certificate.
     pub client_key_file: Option<PathBuf>,
-    /// The name in the server's certificate, where it is not the address's.
+    /// The name in the server's certificate, when it differs from the name in the URL.
     pub server_name: Option<String>,
-    /// A file with an API key of Temporal Cloud's.
+    /// A file with an API key of Temporal Cloud.
     pub api_key_file: Option<PathBuf>,
 }
 
