@@ -1,8 +1,7 @@
-//! Moving a node to another machine: when it may, how many at once, and from when on nobody else has its keys
-//! (design: domain.md, Migration).
+//! Node migration rules: when a node may move, how many may move at once, and when its keys may move.
 //!
-//! An agent may be cut off while what it started lives on. So a process that holds keys runs on a lease, which only the
-//! host's answers prolong; when the host has taken a node away from an agent it waits until no lease can be left.
+//! An unreachable agent's processes may still run. So a process that holds keys runs on a lease, which only the
+//! host's answers renew; when the host has fenced an agent, it waits until every lease has expired.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,34 +11,34 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{MachineId, NodeId, OperationId};
 use crate::time::{Millis, duration_text};
 
-/// What an agent is known to have is believed for this long at most.
+/// How long a gateway may use what it read about a node, at most.
 const VIEW_MAX: Duration = Duration::from_secs(30);
-/// Fewer nodes than this are never down *together*.
+/// Fewer nodes than this never count as an outage.
 const TOGETHER: u32 = 2;
 
-/// When nodes are moved, and how sure it must be that the old process is gone.
+/// When nodes are moved, and how long the host waits for the old process to stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MigrationConfig {
-    /// Whether nodes that are down are moved without being asked.
+    /// Whether the host moves nodes that are down without a request.
     pub automatic: bool,
-    /// How long a node has to be down.
+    /// How long a node must be down.
     #[serde(with = "duration_text")]
     pub grace: Duration,
-    /// How long a node is left alone after it was moved, or should have been.
+    /// The pause after a node migration or an attempt, before the node may move again.
     #[serde(with = "duration_text")]
     pub cooldown: Duration,
-    /// Migrations at once.
+    /// The maximum of concurrent node migrations.
     pub max_concurrent: u32,
-    /// Above this share of a provider region's nodes that are down together, none of them is moved.
+    /// Above this share of a region's nodes that are down at once, no node of the region is moved.
     pub breaker_percent: u32,
-    /// How long a moved node has to be healthy before the old machine is let go.
+    /// How long a moved node must be healthy before the old machine is released.
     #[serde(with = "duration_text")]
     pub settle: Duration,
-    /// How long a process that holds keys may run after the last answer of the host.
+    /// How long a process that holds keys may run after the host's last answer.
     #[serde(with = "duration_text")]
     pub lease: Duration,
-    /// What is waited beyond the end of the last lease, for clocks that differ.
+    /// The additional wait after the last lease, for clock drift.
     #[serde(with = "duration_text")]
     pub lease_margin: Duration,
 }
@@ -59,38 +58,38 @@ impl Default for MigrationConfig {
     }
 }
 
-/// How long a gateway may believe what it read about a node, so that it may still answer for one that was taken away.
+/// How long a gateway may use what it read about a node, so that it may still renew the lease of a fenced agent.
 pub fn view_of(lease: Duration) -> Duration {
     VIEW_MAX.min(lease / 2)
 }
 
-/// From when on no lease is left of an agent that a node was taken from: a gateway may have believed what it had read a
-/// moment before, and have prolonged the lease at the end of that belief.
+/// When the last lease of a fenced agent has expired: a gateway may have read the node just before the fence and
+/// renewed the lease at the end of its cache time.
 pub fn fence_ends(taken_at: Millis, config: &MigrationConfig) -> Millis {
     let last_answer = taken_at.plus(view_of(config.lease));
     last_answer.plus(config.lease).plus(config.lease_margin)
 }
 
-/// One migration of a node, as it is kept.
+/// One node migration, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeMigration {
     /// The operation that shows it.
     pub operation_id: OperationId,
     /// The node.
     pub node_id: NodeId,
-    /// The machine that it leaves.
+    /// The source machine.
     pub source: MachineId,
-    /// The machine that takes it, once it is chosen.
+    /// The target machine, once chosen.
     pub target: Option<MachineId>,
-    /// Whether a person wants it in spite of breaker and cooldown.
+    /// Whether a person forces it in spite of breaker and cooldown.
     pub is_forced: bool,
-    /// When it was asked for.
+    /// When it was requested.
     pub triggered_at: Millis,
-    /// The machine that the node was last taken away from.
+    /// The machine that was last fenced.
     pub fenced: Option<MachineId>,
-    /// From when on that machine gets no more leases.
+    /// Since when that machine gets no leases.
     pub fenced_at: Option<Millis>,
-    /// When it ended, either way.
+    /// When it ended, successfully or not.
     pub ended_at: Option<Millis>,
     /// Whether the node has moved.
     pub has_moved: bool,
@@ -98,7 +97,7 @@ pub struct NodeMigration {
     pub version: i64,
 }
 
-/// Where nodes fail together: a provider and a region of it.
+/// Where nodes fail together: a region of a machine provider.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Region {
     /// The provider.
@@ -123,49 +122,49 @@ pub struct RegionHealth {
 }
 
 impl RegionHealth {
-    /// Whether so many are down together that it is the network or us, and not the nodes.
+    /// Whether so many nodes are down at once that the cause is the network or this host, and not the nodes.
     pub fn is_outage(self, breaker_percent: u32) -> bool {
         let share = u64::from(self.down) * 100;
         self.down >= TOGETHER && share > u64::from(breaker_percent) * u64::from(self.nodes)
     }
 }
 
-/// What is known of a node that may have to move.
+/// What is known about a node that may have to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The node.
     pub node_id: NodeId,
-    /// Where it is.
+    /// Its region.
     pub region: Region,
     /// Since when it is down; `None` when it is not.
     pub down_since: Option<Millis>,
-    /// When it was last moved, or should have been.
+    /// When it was last moved, or an attempt started.
     pub last_triggered_at: Option<Millis>,
 }
 
 /// Why a node is not moved now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Held {
-    /// It is not down.
+    /// The node is not down.
     #[error("the node is not down")]
     NotDown,
-    /// It is not down for long enough.
-    #[error("the node is not down for long enough yet")]
+    /// It has not been down long enough.
+    #[error("the node has not been down for `migration.grace`")]
     Grace,
-    /// It was moved a moment ago.
-    #[error("the node was moved, or should have been, a moment ago (`migration.cooldown`)")]
+    /// It was moved recently.
+    #[error("the last node migration of this node was less than `migration.cooldown` ago")]
     Cooldown,
-    /// Too many of its region are down together.
+    /// Too many nodes of its region are down at once.
     #[error(
-        "so many nodes of its region are down together that none is moved (`migration.breaker_percent`)"
+        "more than `migration.breaker_percent` of the nodes of its region are down at once, which looks like an outage"
     )]
     Breaker,
-    /// As many as may be are on their way.
-    #[error("as many nodes as may be are being moved already (`migration.max_concurrent`)")]
+    /// Too many node migrations run.
+    #[error("`migration.max_concurrent` node migrations are running already")]
     Concurrency,
 }
 
-/// Whether a node may be moved by itself now; `n_active` are those that are on their way.
+/// Whether the host may move a node now; `n_active` is the number of running node migrations.
 pub fn may_move(
     candidate: &Candidate,
     region: RegionHealth,
@@ -190,7 +189,7 @@ pub fn may_move(
     Ok(())
 }
 
-/// Which nodes are moved now: those that are down for the longest time first, as many as there is room for.
+/// The nodes to move now: those that have been down longest first, up to the limit.
 pub fn choose(
     candidates: &[Candidate],
     regions: &BTreeMap<Region, RegionHealth>,

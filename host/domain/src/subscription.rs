@@ -1,7 +1,8 @@
-//! Subscriptions: what a node is paid by, and until when (design: domain.md, Subscription).
+//! Subscriptions: what pays for a node, and until when.
 //!
-//! Payments, people and the clock move one. What the clock demands is a question to the row ([`Subscription::due`]), asked by
-//! a loop that looks again and again, and no workflow that sleeps for a year: a time in a row outlives programs and engines.
+//! Payments, people and time change a subscription. A loop polls each row for what its time requires
+//! ([`Subscription::due`]) instead of a workflow that sleeps for a year: a time in a row outlives programs and
+//! engines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,61 +14,61 @@ use crate::node::text_enum;
 use crate::time::{Millis, duration_text};
 
 text_enum! {
-    /// Where a subscription stands.
+    /// The state of a subscription.
     SubscriptionState {
-        /// Made, and not paid yet: it has no node.
+        /// Created and not paid: it has no node.
         PendingPayment = "pending_payment",
         /// Paid, or without a term.
         Active = "active",
-        /// Its term is over and a renewal is waited for; its node runs on.
+        /// Its term is over without a renewal; its node keeps running.
         PastDue = "past_due",
-        /// Held by an admin; the clock does not move it.
+        /// Suspended by an admin; time does not change it.
         Suspended = "suspended",
-        /// Cancelled; it runs to the end of its term.
+        /// Cancelled; it lasts until the end of its term.
         Canceled = "canceled",
-        /// Over, and so is its node; terminal.
+        /// Over, and its node is terminated; terminal.
         Expired = "expired",
     }
 }
 
 text_enum! {
-    /// What moves a subscription.
+    /// What changes a subscription.
     SubscriptionEvent {
-        /// A payment came: the first one, or a renewal.
+        /// A payment arrived: the first one, or a renewal.
         PaymentCompleted = "payment_completed",
-        /// No payment came in time.
+        /// No payment arrived in time.
         PaymentMissed = "payment_missed",
-        /// Its owner does not want it beyond its term.
+        /// Its owner does not renew it.
         Canceled = "canceled",
-        /// What was paid for is used up.
+        /// Its paid term is over.
         TermEnded = "term_ended",
-        /// No renewal came in time.
+        /// No renewal arrived in time.
         GraceEnded = "grace_ended",
-        /// An admin holds it.
+        /// An admin suspends it.
         Suspended = "suspended",
-        /// An admin lets it go on.
+        /// An admin resumes it.
         Resumed = "resumed",
-        /// An admin ends one that was held.
+        /// An admin ends a suspended one.
         Ended = "ended",
     }
 }
 
-/// What has to follow from a move, in the transaction that makes it.
+/// What must follow from a transition, in the same transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionEffect {
-    /// Its node is made: it was paid for the first time.
+    /// Its node is created after the first payment.
     Provision,
-    /// Its node is terminated: it has expired.
+    /// Its node is terminated.
     Terminate,
 }
 
-/// An event that the table of domain.md does not have.
+/// An event that the table of transitions does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a subscription that is `{state}` can't take `{event}`")]
+#[error("a subscription in state `{state}` can't handle `{event}`")]
 pub struct IllegalSubscriptionEvent {
-    /// Where the subscription is.
+    /// The subscription's state.
     pub state: SubscriptionState,
-    /// What was asked of it.
+    /// The rejected event.
     pub event: SubscriptionEvent,
 }
 
@@ -95,14 +96,14 @@ impl SubscriptionState {
     }
 }
 
-/// How long payments are waited for.
+/// How long subscriptions wait for payments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SubscriptionConfig {
-    /// A subscription that is not paid within this time expires.
+    /// A subscription without a payment within this time expires.
     #[serde(with = "duration_text")]
     pub payment_window: Duration,
-    /// How long a node runs on after its subscription became past due.
+    /// How long a node keeps running after its subscription became past due.
     #[serde(with = "duration_text")]
     pub grace: Duration,
 }
@@ -121,13 +122,13 @@ impl Default for SubscriptionConfig {
 pub struct Subscription {
     /// UUID v7.
     pub id: SubscriptionId,
-    /// Who made it.
+    /// The user who created it.
     pub owner: String,
-    /// The chain's profile.
+    /// The chain profile.
     pub chain_profile_id: String,
     /// One of the profile's node types.
     pub node_type: String,
-    /// The provider that its node is for. Internal, as region and instance type are: shown to admins only.
+    /// The machine provider of its node. Like region and instance type, only admins see it.
     pub provider: String,
     /// The provider's region.
     pub region: String,
@@ -135,15 +136,15 @@ pub struct Subscription {
     pub instance_type: String,
     /// Values of the profile's inputs, for its node.
     pub inputs: BTreeMap<String, String>,
-    /// What one payment buys. `None`: it is open-ended, takes no payment, and ends with its node.
+    /// The term that one payment buys. `None`: it is open-ended, accepts no payment, and ends with its node.
     pub duration: Option<Duration>,
-    /// Where it stands.
+    /// Its state.
     pub state: SubscriptionState,
-    /// The payment that was recorded last.
+    /// The last recorded payment.
     pub payment_id: Option<String>,
-    /// Until when it is paid; `None` before the first payment, and of one without a term.
+    /// The end of the paid term; `None` before the first payment and without a term.
     pub expires_at: Option<Millis>,
-    /// When it came into its state.
+    /// When it entered its state.
     pub entered_at: Millis,
     /// When it was made.
     pub created_at: Millis,
@@ -154,13 +155,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether it has no term: it was not paid for and ends with its node.
+    /// Whether it has no term, so that it is not paid for and ends with its node.
     pub fn is_open_ended(&self) -> bool {
         self.duration.is_none()
     }
 
-    /// What the clock asks of it now. Grace counts from when it became past due, not from the end of the term: while the host
-    /// was away nobody could renew.
+    /// The event that is due now. The grace period starts when the subscription became past due, not at the end of
+    /// the term, because nobody could renew while the host was unavailable.
     pub fn due(&self, now: Millis, config: &SubscriptionConfig) -> Option<SubscriptionEvent> {
         use SubscriptionEvent as E;
         let has_stood = |limit: Duration| now >= self.entered_at.plus(limit);
@@ -174,7 +175,7 @@ impl Subscription {
             }
             SubscriptionState::PastDue => has_stood(config.grace).then_some(E::GraceEnded),
             SubscriptionState::Canceled => {
-                // Without a term there is nothing to wait for.
+                // Without a term it need not wait.
                 let is_over = self.expires_at.is_none_or(|end| now >= end);
                 is_over.then_some(E::TermEnded)
             }
@@ -182,7 +183,7 @@ impl Subscription {
         }
     }
 
-    /// The subscription after an event, and what has to follow from it.
+    /// The subscription after an event, and what must follow from it.
     pub fn after(
         &self,
         event: SubscriptionEvent,
@@ -221,7 +222,7 @@ impl Subscription {
         Ok((after, effect))
     }
 
-    /// The events by which it ends when its node is gone. One that was paid for goes to the end of its term.
+    /// The events that end it when its node is gone. A paid one lasts until the end of its term.
     pub fn ends_with_node(&self) -> &'static [SubscriptionEvent] {
         use SubscriptionEvent as E;
         if !self.is_open_ended() {
@@ -231,7 +232,7 @@ impl Subscription {
             SubscriptionState::Active => &[E::Canceled, E::TermEnded],
             SubscriptionState::Suspended => &[E::Ended],
             SubscriptionState::Canceled => &[E::TermEnded],
-            // No payment is waited for without a term.
+            // A subscription without a term waits for no payment.
             SubscriptionState::PendingPayment
             | SubscriptionState::PastDue
             | SubscriptionState::Expired => &[],
@@ -239,7 +240,7 @@ impl Subscription {
     }
 }
 
-/// The end of a term that is paid now: it follows on the one before, unless it would be over already.
+/// The end of a term that is paid now: it continues the previous term, unless it would be over already.
 fn paid_until(end: Option<Millis>, term: Duration, now: Millis) -> Millis {
     let follows = end.map(|end| end.plus(term)).filter(|end| *end > now);
     follows.unwrap_or_else(|| now.plus(term))

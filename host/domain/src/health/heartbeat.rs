@@ -1,4 +1,4 @@
-//! Missed beats: from a snapshot and the time to a decision, without I/O (design: domain.md, Health).
+//! Evaluates missed heartbeats: from a snapshot and the time to a decision, without I/O.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::time::{Millis, duration_text};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeartbeatConfig {
-    /// Agents beat this often.
+    /// How often agents send a heartbeat.
     #[serde(with = "duration_text")]
     pub beat_interval: Duration,
-    /// The evaluator looks this often.
+    /// How often the host evaluates heartbeats.
     #[serde(with = "duration_text")]
     pub evaluation_interval: Duration,
-    /// A beat is missed when the last one is older than this.
+    /// A heartbeat is missed when the last one is older than this.
     #[serde(with = "duration_text")]
     pub heartbeat_timeout: Duration,
-    /// Evaluations in a row that find a beat missed, after which the node is down.
+    /// Consecutive evaluations with a missed heartbeat, after which the node is down.
     pub failures_for_down: u32,
-    /// Beats in a row after which a node leaves `down`.
+    /// Consecutive heartbeats after which a node leaves `down`.
     pub recovery_beats: u32,
 }
 
@@ -39,7 +39,7 @@ impl Default for HeartbeatConfig {
     }
 }
 
-/// What the evaluator knows of a node when it looks.
+/// What the evaluator knows about a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeartbeatSnapshot {
     /// The node.
@@ -50,30 +50,30 @@ pub struct HeartbeatSnapshot {
     pub state_version: i64,
     /// Optimistic lock of the health row.
     pub health_version: i64,
-    /// The newest beat; before the first one, when the node began to be expected to beat.
+    /// The newest heartbeat; before the first one, the time since which heartbeats are expected.
     pub last_heartbeat: Millis,
-    /// Beats ever received.
+    /// The number of heartbeats ever received.
     pub beats: i64,
-    /// Whether each process of the node ran at the newest beat.
+    /// Whether each process of the node ran at the newest heartbeat.
     pub processes_run: bool,
-    /// Evaluations in a row that found a beat missed.
+    /// Consecutive evaluations with a missed heartbeat.
     pub consecutive_failures: u32,
-    /// `beats` at the newest evaluation that found a beat missed.
+    /// `beats` at the newest evaluation with a missed heartbeat.
     pub beats_at_miss: i64,
 }
 
-/// What an evaluation wants changed; `None` of each means that it stays.
+/// The changes that an evaluation requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeartbeatDecision {
-    /// Evaluations in a row that found a beat missed, from now on.
+    /// The new number of consecutive evaluations with a missed heartbeat.
     pub consecutive_failures: u32,
-    /// `beats` at the newest missed evaluation, from now on.
+    /// The new value of `beats` at the newest missed evaluation.
     pub beats_at_miss: i64,
-    /// The transition to make.
+    /// The transition to make, if any.
     pub event: Option<NodeEvent>,
 }
 
-/// Judges one node's beats. `None` when nothing changes.
+/// Evaluates one node's heartbeats; `None` when nothing changes.
 pub fn evaluate_heartbeat(
     snapshot: &HeartbeatSnapshot,
     now: Millis,
@@ -96,7 +96,7 @@ pub fn evaluate_heartbeat(
 
 fn on_missed(snapshot: &HeartbeatSnapshot, config: &HeartbeatConfig) -> HeartbeatDecision {
     let is_down = snapshot.condition.state == NodeState::Down;
-    // Counting on while down would write a row per evaluation for nothing.
+    // Counting on while the node is down would write a row per evaluation for nothing.
     let consecutive_failures = if is_down {
         snapshot.consecutive_failures
     } else {
