@@ -1,4 +1,4 @@
-//! Where the database is. Its address may hold a password, so it shows itself to nobody by accident.
+//! The settings of the database; Debug and Serialize hide the address, which may contain a password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Our database.
+/// The database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
-    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`; a SQLite file in `state_dir` when absent. Secret.
+    /// `sqlite://FILE` or `postgres://USER@HOST/DATABASE`; by default a SQLite file in `state_dir`. Secret.
     pub url: Option<DatabaseUrl>,
-    /// A file that holds the address instead, so that a password is in neither the settings nor the environment.
+    /// A file that contains the address, so that neither the settings nor the environment contain a password.
     pub url_file: Option<PathBuf>,
 }
 
 impl DatabaseConfig {
-    /// The address that counts.
+    /// The effective address.
     pub fn address(&self, state_dir: &Path) -> anyhow::Result<DatabaseUrl> {
         match (&self.url, &self.url_file) {
             (Some(_), Some(_)) => {
-                bail!("`database.url` and `database.url_file` are both set; keep one of them")
+                bail!("`database.url` and `database.url_file` are both set; remove one of them")
             }
             (Some(url), None) => Ok(url.clone()),
             (None, Some(path)) => {
                 let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("can't read `database.url_file` {}", path.display())
+                    format!("the host can't read `database.url_file` {}", path.display())
                 })?;
                 Ok(DatabaseUrl::new(text.trim()))
             }
@@ -48,7 +48,7 @@ impl DatabaseUrl {
         Self(url.into())
     }
 
-    /// The address itself, for who connects.
+    /// The address in plain text, for connecting.
     pub fn expose(&self) -> &str {
         &self.0
     }
