@@ -1,4 +1,4 @@
-//! What seals nodes' keys.
+//! The settings of node keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,15 +13,15 @@ mod backup;
 
 pub use backup::{BackupConfig, BackupPlace, S3Config};
 
-/// Nodes' keys.
+/// The settings of node keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysConfig {
-    /// What wraps the data keys of nodes' keys from now on.
+    /// What wraps the data keys of new and rotated node keys.
     pub wrapped_by: WrappedBy,
-    /// A vault. It is asked for what it wrapped also while something else wraps.
+    /// A Vault. The host also uses it to unwrap older keys while `wrapped_by` is `local`.
     pub vault: Option<VaultConfig>,
-    /// Where copies of sealed keys are kept; nowhere when absent.
+    /// The place of backups of encrypted keys; no backups when absent.
     pub backup: Option<BackupConfig>,
 }
 
@@ -29,50 +29,50 @@ pub struct KeysConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WrappedBy {
-    /// `master-keys` in the state folder.
+    /// The file `master-keys` in `state_dir`.
     #[default]
     Local,
     /// The vault.
     Vault,
 }
 
-/// The Transit engine of a HashiCorp Vault or an OpenBao.
+/// The Transit engine of HashiCorp Vault or OpenBao.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaultConfig {
     /// `https://vault.internal:8200`; `http://` on this machine only.
     pub address: Url,
-    /// Where the engine is mounted.
+    /// The mount path of the engine.
     #[serde(default = "transit")]
     pub mount: String,
-    /// The engine's key; it must exist.
+    /// The name of the engine's key, which must exist.
     #[serde(default = "bellwether")]
     pub key: String,
-    /// The vault's namespace.
+    /// The Vault namespace.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// Certificates, in PEM, that the vault's must lead to; the system's when absent.
+    /// PEM file with the certificate authority of the Vault; the system's authorities when absent.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A file with a token. It is read again when the vault refuses the token.
+    /// A file with a token. The host reads it again when the Vault rejects the token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// A login by AppRole instead.
+    /// An AppRole login, instead of a token.
     #[serde(default)]
     pub approle: Option<AppRole>,
-    /// For one call; it is tried three times while the vault is away.
+    /// The time limit of one request; the host tries three times while the Vault is unavailable.
     #[serde(default = "five_seconds", with = "duration_text")]
     pub timeout: Duration,
 }
 
-/// A login by AppRole.
+/// An AppRole login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppRole {
-    /// Where it is mounted.
+    /// The mount path of AppRole.
     #[serde(default = "approle")]
     pub mount: String,
-    /// Which role; no secret.
+    /// The role id; not a secret.
     pub role_id: String,
     /// A file with the secret id.
     pub secret_id_file: PathBuf,
@@ -95,7 +95,7 @@ fn five_seconds() -> Duration {
 }
 
 impl KeysConfig {
-    /// Checks the rules that join several keys of the section.
+    /// Validates rules that concern several keys of the section.
     pub fn check(&self) -> Result<(), SettingError> {
         check(self)
     }
@@ -106,18 +106,18 @@ fn check(keys: &KeysConfig) -> Result<(), SettingError> {
         backup::check(backup)?;
     }
     let Some(vault) = &keys.vault else {
-        let missing = "is missing, and `keys.wrapped_by` is `vault`; say where the vault is";
+        let missing = "is missing although `keys.wrapped_by` is `vault`; set `keys.vault.address` and a login";
         return match keys.wrapped_by {
             WrappedBy::Local => Ok(()),
             WrappedBy::Vault => Err(wrong("keys.vault", missing)),
         };
     };
     if !is_private(&vault.address) {
-        let plain = "must begin with `https://`: tokens and data keys go there";
+        let plain = "must start with `https://`, because the host sends tokens and data keys there";
         return Err(wrong("keys.vault.address", plain));
     }
     if vault.token_file.is_some() == vault.approle.is_some() {
-        let which = "needs either `token_file` or `approle`";
+        let which = "must have either `token_file` or `approle`";
         return Err(wrong("keys.vault", which));
     }
     let names = [("mount", &vault.mount), ("key", &vault.key)];
@@ -133,12 +133,12 @@ fn check(keys: &KeysConfig) -> Result<(), SettingError> {
         }
     }
     if vault.timeout.is_zero() {
-        return Err(wrong("keys.vault.timeout", "must be longer than nothing"));
+        return Err(wrong("keys.vault.timeout", "must be longer than zero"));
     }
     Ok(())
 }
 
-/// Whether nobody on the way can read along.
+/// Whether nobody can intercept the traffic.
 pub(super) fn is_private(address: &Url) -> bool {
     let is_here = match address.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -1,4 +1,4 @@
-//! Where copies of nodes' sealed keys are kept.
+//! The settings of backups of encrypted node keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,57 +10,57 @@ use url::Url;
 use super::{is_private, wrong};
 use host_domain::setting::SettingError;
 
-/// Copies of nodes' sealed keys.
+/// Backups of encrypted node keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupConfig {
     /// `file:///FOLDER` or `s3://BUCKET/PREFIX`.
     pub url: Url,
-    /// How the bucket is reached; as the machine's own role when absent.
+    /// The access to the bucket; by default the machine's own role.
     #[serde(default)]
     pub s3: Option<S3Config>,
-    /// For one call.
+    /// The time limit of one request.
     #[serde(default = "ten_seconds", with = "duration_text")]
     pub timeout: Duration,
 }
 
-/// How a bucket is reached.
+/// The access to a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
-    /// `https://s3.internal`; `http://` on this machine only. AWS when absent.
+    /// `https://s3.internal`; `http://` only on this machine. AWS when absent.
     #[serde(default)]
     pub endpoint: Option<Url>,
     /// The bucket's region.
     #[serde(default = "us_east_1")]
     pub region: String,
-    /// Who this host is; no secret.
+    /// The access key id; not a secret.
     #[serde(default)]
     pub access_key_id: Option<String>,
     /// A file with the secret key.
     #[serde(default)]
     pub secret_access_key_file: Option<PathBuf>,
-    /// Certificates, in PEM, that the endpoint's may lead to, beside the system's.
+    /// PEM file with an additional certificate authority for the endpoint.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
 }
 
-/// What the address names.
+/// The place that the URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupPlace {
-    /// A folder of this machine.
+    /// A folder on this machine.
     Folder(PathBuf),
     /// A part of a bucket.
     Bucket {
         /// The bucket.
         bucket: String,
-        /// What all names in it begin with; may be empty.
+        /// Prefix of all names; may be empty.
         prefix: String,
     },
 }
 
 impl BackupConfig {
-    /// A place, reached as the machine's own role.
+    /// A place that uses the machine's own role.
     pub fn at(url: Url) -> Self {
         Self {
             url,
@@ -69,7 +69,7 @@ impl BackupConfig {
         }
     }
 
-    /// What the address names.
+    /// The place that the URL names.
     pub fn place(&self) -> Result<BackupPlace, SettingError> {
         let named = match self.url.scheme() {
             "file" => self.url.to_file_path().ok().map(BackupPlace::Folder),
@@ -84,22 +84,22 @@ impl BackupConfig {
     }
 }
 
-/// What no single key can say.
+/// Validates rules that concern several keys.
 pub(super) fn check(backup: &BackupConfig) -> Result<(), SettingError> {
     backup.place()?;
     if backup.timeout.is_zero() {
-        let longer = "must be longer than nothing";
+        let longer = "must be longer than zero";
         return Err(wrong("keys.backup.timeout", longer));
     }
     let Some(s3) = &backup.s3 else {
         return Ok(());
     };
     if s3.endpoint.as_ref().is_some_and(|url| !is_private(url)) {
-        let plain = "must begin with `https://`";
+        let plain = "must start with `https://`";
         return Err(wrong("keys.backup.s3.endpoint", plain));
     }
     if s3.access_key_id.is_some() != s3.secret_access_key_file.is_some() {
-        let both = "needs both or neither of `access_key_id` and `secret_access_key_file`";
+        let both = "must have both or neither of `access_key_id` and `secret_access_key_file`";
         return Err(wrong("keys.backup.s3", both));
     }
     Ok(())
