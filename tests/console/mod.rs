@@ -19,7 +19,7 @@ async fn sign_in(browser: &Browser, host: &Dev) {
     browser.type_into("#key", "bw_wrong").await;
     browser.click("form button").await;
     browser
-        .until("document.querySelector('.wrong')?.innerText.includes('does not know this key')")
+        .until("document.querySelector('.wrong')?.innerText.includes('does not know this API key')")
         .await;
     browser
         .run("document.querySelector('#key').value = ''")
