@@ -120,7 +120,7 @@ fn profile(
             let kinds = model.node_types.keys().map(String::as_str);
             let mend = super::diagnostics::did_you_mean(kind, "node type", kinds);
             let message =
-                format!("a recipe for node type `{kind}`, which the profile does not declare");
+                format!("the recipe is for node type `{kind}`, which the profile does not declare");
             found.push(Diagnostic::of_file(file, message, mend));
         }
     }
