@@ -113,7 +113,7 @@ pub enum BusError {
 /// The bus of a host. Cheap to clone.
 #[derive(Clone)]
 pub enum Bus {
-    /// This host has nobody else to tell.
+    /// The host runs without NATS.
     InProcess(InProcess),
     /// Through NATS servers.
     Nats(Nats),

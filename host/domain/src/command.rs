@@ -55,7 +55,7 @@ pub struct Command {
     pub kind: CommandKind,
     /// The encoded `bellwether.agent.v1.Command`.
     pub payload: Vec<u8>,
-    /// Where it stands.
+    /// Its state.
     pub state: CommandState,
     /// The agent's result.
     pub result: Option<CommandOutcome>,

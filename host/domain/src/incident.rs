@@ -89,7 +89,7 @@ pub mod category {
     pub const AGENT_SILENT: &str = "agent_silent";
     /// A workflow made no progress for too long.
     pub const WORKFLOW_STALLED: &str = "workflow_stalled";
-    /// A policy could not judge.
+    /// A policy failed.
     pub const POLICY_ERROR: &str = "policy_error";
     /// Another plugin failed.
     pub const PLUGIN_ERROR: &str = "plugin_error";
@@ -127,7 +127,7 @@ pub struct IncidentKey {
 pub struct Cause {
     /// What happened.
     pub category: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line for people.
     pub title: String,

@@ -109,7 +109,7 @@ pub struct NodeKey {
     pub public_key: Vec<u8>,
     /// The secret part.
     pub sealed: SealedKey,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
     /// When it will be deleted, because its node is gone.
     pub delete_after: Option<Millis>,

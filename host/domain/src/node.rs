@@ -352,7 +352,7 @@ pub struct Node {
     pub operation_id: Option<OperationId>,
     /// Optimistic lock: rises with each write of a dimension.
     pub state_version: i64,
-    /// When its record was made.
+    /// When its record was created.
     pub created_at: Millis,
     /// When a dimension last changed.
     pub updated_at: Millis,

@@ -55,7 +55,7 @@ pub struct Notification {
     pub attempts: u32,
     /// The result of the last attempt.
     pub outcome: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
     /// When it was delivered or failed.
     pub finished_at: Option<Millis>,

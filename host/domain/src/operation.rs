@@ -50,7 +50,7 @@ text_enum! {
 pub struct OperationStep {
     /// The workflow's name of the step.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
     /// Its progress, or its error.
     pub message: String,
@@ -100,7 +100,7 @@ pub struct Operation {
     pub node_id: NodeId,
     /// The workflow that does it, such as `provision-<node id>`.
     pub workflow_id: String,
-    /// Where it stands.
+    /// Its state.
     pub state: OperationState,
     /// Its steps in order.
     pub steps: Vec<OperationStep>,

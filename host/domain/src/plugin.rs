@@ -25,11 +25,11 @@ use crate::time::duration_text;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
-    /// Measures a node, beside it.
+    /// Measures a node.
     Collector,
     /// Judges nodes by their observations.
     HealthPolicy,
-    /// Carries incidents to people.
+    /// Delivers notifications to people.
     Notifier,
 }
 

@@ -146,7 +146,7 @@ pub struct Subscription {
     pub expires_at: Option<Millis>,
     /// When it entered its state.
     pub entered_at: Millis,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
     /// When it last changed.
     pub updated_at: Millis,

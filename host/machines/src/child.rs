@@ -16,7 +16,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 mod output;
 
-use output::{ANSWER_BYTES_MAX, Files, Heard};
+use output::{ANSWER_BYTES_MAX, Files, ProgramOutput};
 
 pub use output::told;
 
@@ -100,7 +100,7 @@ impl Program {
 }
 
 /// A program that exited by itself.
-pub struct Ended {
+pub struct ProgramExit {
     pub status: ExitStatus,
     /// All of its standard output.
     pub answer: Vec<u8>,
@@ -108,7 +108,7 @@ pub struct Ended {
     pub said: String,
 }
 
-impl Ended {
+impl ProgramExit {
     /// The last part of standard output, without secrets.
     pub fn answered(&self) -> String {
         told(&String::from_utf8_lossy(&self.answer), &[])
@@ -178,7 +178,7 @@ enum Stop {
 }
 
 /// Runs a program until it exits, and sends heartbeats to the workflow engine meanwhile.
-pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, ChildError> {
+pub async fn run(program: Program, ctx: &ActivityContext) -> Result<ProgramExit, ChildError> {
     let Program { name, limit, .. } = &program;
     let (name, limit) = (name.clone(), *limit);
     let files = files(&program)?;
@@ -189,7 +189,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
             .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)),
         at_drop: files.as_ref().map_or(Signal::KILL, |_| Signal::INT),
     };
-    let mut heard = Heard::default();
+    let mut heard = ProgramOutput::default();
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stop = {
         let fed = feed(stdin, &program.input);
@@ -227,7 +227,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
         (Some(Stop::TooMuch), _) => Err(ChildError::TooMuch { name, said }),
         (Some(Stop::Cancelled), _) | (None, None) => Err(ChildError::Cancelled { name, said }),
         (None, Some(Err(source))) => Err(ChildError::Wait { name, source }),
-        (None, Some(Ok(status))) => Ok(Ended {
+        (None, Some(Ok(status))) => Ok(ProgramExit {
             status,
             answer: heard.answer,
             said,

@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::folder::Folder;
-use super::child::{self, Ended, Input, Output, Program, told};
+use super::child::{self, Input, Output, Program, ProgramExit, told};
 use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
 use crate::config::OpentofuConfig;
 
@@ -307,7 +307,7 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let mut program = Program::new(&self.name(command), self.binary, args);
         program.dir = Some(self.folder.module());
         program.environment.clone_from(&self.environment);
@@ -328,7 +328,7 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let ended = self.engine(command, args, limit).await?;
         if ended.status.success() {
             return Ok(ended);

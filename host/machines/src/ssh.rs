@@ -14,7 +14,7 @@ use host_workflows::ActivityContext;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::child::{self, Ended, Input, Program};
+use super::child::{self, Input, Program, ProgramExit};
 use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
 use crate::config::{SshConfig, SshMachine};
 
@@ -177,7 +177,7 @@ impl Ssh {
         command: &str,
         input: Input,
         ctx: &ActivityContext,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let known =
             known_hosts(declared).map_err(|source| unreadable(Path::new("known_hosts"), source))?;
         let name = format!("ssh {} ({step})", declared.name);

@@ -43,9 +43,9 @@ pub struct NewCondition<'a> {
 }
 
 /// The id of a node whose row was updated.
-pub(super) struct Written(NodeId);
+pub(super) struct UpdatedNode(NodeId);
 
-impl FromRow for Written {
+impl FromRow for UpdatedNode {
     const TABLE: &'static str = "nodes";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -56,9 +56,9 @@ impl FromRow for Written {
 /// Fails for a row that was not updated.
 pub(super) fn all_written(
     asked: impl IntoIterator<Item = NodeId>,
-    written: Vec<Written>,
+    written: Vec<UpdatedNode>,
 ) -> Result<(), StoreError> {
-    let written: BTreeSet<NodeId> = written.into_iter().map(|Written(id)| id).collect();
+    let written: BTreeSet<NodeId> = written.into_iter().map(|UpdatedNode(id)| id).collect();
     let missing = asked.into_iter().find(|id| !written.contains(id));
     missing.map_or(Ok(()), |id| Err(StoreError::Raced(id)))
 }

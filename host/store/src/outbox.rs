@@ -76,9 +76,9 @@ impl FromRow for DeadLetter {
 }
 
 /// A dead letter and its place in the order.
-struct PutAside(DeadLetter, i64);
+struct NumberedDeadLetter(DeadLetter, i64);
 
-impl FromRow for PutAside {
+impl FromRow for NumberedDeadLetter {
     const TABLE: &'static str = "dead_letters";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -242,7 +242,7 @@ impl Tx {
         const AT_THE_END: &str = "INSERT INTO health_event_outbox
                 (id, node_id, at, event, attempts, due_at, claimed_until, requeued_at)
             VALUES ($1, $2, $3, $4, 0, $5, 0, $5)";
-        let Some(PutAside(letter, seq)) = self.first(sql(TAKE).bind(id)).await? else {
+        let Some(NumberedDeadLetter(letter, seq)) = self.first(sql(TAKE).bind(id)).await? else {
             return Ok(None);
         };
         let event = &letter.event;

@@ -86,9 +86,9 @@ impl FromRow for SubscriptionPayment {
 }
 
 /// Only the id: an invalid row must not hide other rows.
-struct Named(SubscriptionId);
+struct SubscriptionKey(SubscriptionId);
 
-impl FromRow for Named {
+impl FromRow for SubscriptionKey {
     const TABLE: &'static str = "subscriptions";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -178,8 +178,8 @@ impl Reader {
             .bind(now.minus(config.grace))
             .bind(after)
             .bind(limit);
-        let found: Vec<Named> = self.all(stmt).await?;
-        Ok(found.into_iter().map(|Named(id)| id).collect())
+        let found: Vec<SubscriptionKey> = self.all(stmt).await?;
+        Ok(found.into_iter().map(|SubscriptionKey(id)| id).collect())
     }
 
     /// Expired subscriptions with a node whose removal has not started, in the order of their creation, after
@@ -194,8 +194,8 @@ impl Reader {
             WHERE subscriptions.state = 'expired' AND nodes.state NOT IN ('terminating', 'terminated', 'failed')
               AND ($1 IS NULL OR subscriptions.id > $1)
             ORDER BY subscriptions.id LIMIT $2";
-        let found: Vec<Named> = self.all(sql(SQL).bind(after).bind(limit)).await?;
-        Ok(found.into_iter().map(|Named(id)| id).collect())
+        let found: Vec<SubscriptionKey> = self.all(sql(SQL).bind(after).bind(limit)).await?;
+        Ok(found.into_iter().map(|SubscriptionKey(id)| id).collect())
     }
 
     /// The node of a subscription; `None` before its first payment.

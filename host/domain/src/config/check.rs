@@ -156,7 +156,7 @@ pub(super) fn within<T>(
 }
 
 /// The place of a plugin's declaration.
-pub(super) struct Declared<'a, T> {
+pub(super) struct PluginPlace<'a, T> {
     pub(super) doc: &'a Doc<T>,
     pub(super) name: &'a str,
     pub(super) plugin: &'a PluginUse,
@@ -168,7 +168,7 @@ pub(super) struct Declared<'a, T> {
 
 /// Checks one plugin's declaration.
 pub(super) fn plugin<T>(
-    declared: &Declared<'_, T>,
+    declared: &PluginPlace<'_, T>,
     context: &Context<'_>,
     found: &mut Vec<Diagnostic>,
 ) {
@@ -195,7 +195,7 @@ pub(super) fn plugin<T>(
 
 /// Checks that the component exists and has the declared digest.
 fn component<T>(
-    declared: &Declared<'_, T>,
+    declared: &PluginPlace<'_, T>,
     context: &Context<'_>,
     path: &Path,
     found: &mut Vec<Diagnostic>,
@@ -235,7 +235,12 @@ fn component<T>(
 }
 
 /// Checks a target of HTTP requests.
-fn target<T>(declared: &Declared<'_, T>, target: &str, path: &Path, found: &mut Vec<Diagnostic>) {
+fn target<T>(
+    declared: &PluginPlace<'_, T>,
+    target: &str,
+    path: &Path,
+    found: &mut Vec<Diagnostic>,
+) {
     let doc = declared.doc;
     let Some(port) = target.strip_prefix("node:") else {
         let is_web = Url::parse(target)

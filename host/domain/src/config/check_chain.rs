@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::check::{
-    Context, Declared, exists, name, plugin, template_name, term, unique, unused, uses, within,
+    Context, PluginPlace, exists, name, plugin, template_name, term, unique, unused, uses, within,
 };
 use super::diagnostics::{Diagnostic, Path};
 use super::load::{ChainFiles, Doc};
@@ -41,7 +41,7 @@ pub(super) fn chain(
         for (name, used) in &model.plugins {
             let ports = ports.clone();
             plugin(
-                &Declared {
+                &PluginPlace {
                     doc,
                     name,
                     plugin: used,

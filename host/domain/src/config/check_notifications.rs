@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::check::{Context, Declared, exists, plugin, unique, unused, within};
+use super::check::{Context, PluginPlace, exists, plugin, unique, unused, within};
 use super::diagnostics::{Diagnostic, Path};
 use super::load::Doc;
 use super::notifications::NotificationsFile;
@@ -35,7 +35,7 @@ pub(super) fn notifications(
             found,
         );
         for (name, used) in &file.plugins {
-            let declared = Declared {
+            let declared = PluginPlace {
                 doc,
                 name,
                 plugin: used,

@@ -69,13 +69,13 @@ impl Files {
 
 /// What a program has printed so far.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct ProgramOutput {
     /// All of its standard output.
     pub(super) answer: Vec<u8>,
     tail: Vec<u8>,
 }
 
-impl Heard {
+impl ProgramOutput {
     /// Reads both outputs to their ends; `false` when standard output is too long.
     pub(super) async fn listen(
         &mut self,
