@@ -1,6 +1,6 @@
 //! Keys of nodes: generated here, encrypted at once, and decrypted only for the agent that writes them.
 //!
-//! Entry points: [`Keyring`] encrypts and decrypts, [`generate`] and [`import`] create keys, [`seal_to`] exports
+//! Entry points: [`Keyring`] encrypts and decrypts, [`generate()`] and [`import`] create keys, [`seal_to`] exports
 //! them, and [`KeyBackup`] stores backups.
 //!
 //! Invariant: plaintext key material exists only in [`Material`], which wipes itself; nothing else in this host can
