@@ -44,7 +44,7 @@ struct Pending {
 /// The kind of a command, as far as withdrawing it depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum What {
-    /// A try of an activity.
+    /// An attempt of an activity.
     Try {
         /// Whether a cancel of the workflow does not affect it.
         shielded: bool,
@@ -60,7 +60,7 @@ pub(super) enum What {
 /// The answer to a command.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// A try of an activity.
+    /// An attempt of an activity.
     Try(Result<String, TryFailed>),
     /// A timer.
     Timer,
