@@ -1,7 +1,8 @@
-//! What the workflow port costs: workflows a second through it, beside the same workflows on the bare engine below it.
+//! Measures the cost of the workflow port: workflows per second through it, compared with the bare engine.
 //!
-//! Both run three activities each on a file of their own, with the same settings, in turns, and the medians are compared. The
-//! port does more (limits, retries, keys, a turn for every writing call), and must keep four fifths of the speed.
+//! Both run the same workflows with three activities each on their own file, with the same settings, alternately; the
+//! medians are compared. The port does more (limits, retries, keys, serialised writes), and must reach 80 % of the
+//! speed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,16 +23,16 @@ use host_workflows::{
     Activities, Activity, Engine, Failure, Flow, Outcome, Workflow, Workflows, start,
 };
 
-/// Workflows of one run.
+/// Workflows per run.
 const WORKFLOWS: usize = 300;
-/// Runs of each side.
+/// Runs per side.
 const RUNS: usize = 3;
-/// What is started at once.
+/// Workflows that start concurrently.
 const AT_ONCE: usize = 50;
-/// The longest wait for one workflow.
+/// The time limit of one workflow.
 const END_MAX: Duration = Duration::from_mins(5);
 
-/// Does nothing, so that only the engine is measured.
+/// An activity that does nothing, so that only the engine is measured.
 #[derive(Clone, Copy)]
 struct Pass;
 
@@ -41,7 +42,7 @@ impl Activity for Pass {
     type Output = u32;
 }
 
-/// Three steps.
+/// A workflow of three steps.
 struct Three;
 
 impl Workflow for Three {
@@ -80,7 +81,7 @@ fn main() {
     );
 }
 
-/// The engine as its own documentation uses it, with the settings that the port gives it.
+/// The engine as in its own documentation, with the port's settings.
 async fn bare(path: &Path) -> f64 {
     let url = format!("sqlite://{}?mode=rwc", path.display());
     let provider = SqliteProvider::new(&url, None)
@@ -120,7 +121,7 @@ async fn bare(path: &Path) -> f64 {
             .iter()
             .map(|id| client.start_orchestration(id, "three", "1"));
         for started in join_all(starts).await {
-            started.expect("it starts");
+            started.expect("the workflow starts");
         }
     }
     for id in ids() {
@@ -140,14 +141,14 @@ async fn port(path: &Path) -> f64 {
     activities.on(Pass, |_, number| async move { Ok(number) });
     let workflows = Workflows::default().with::<Three>();
     let options = DuroxideOptions::default();
-    let lock = EngineLock::take(path).expect("nobody else has the file");
+    let lock = EngineLock::take(path).expect("the lock is free");
     let engine = DuroxideEngine::start_locked(lock, workflows, activities, options);
     let engine = engine.await.expect("an engine");
     let began = Instant::now();
     for chunk in ids().chunks(AT_ONCE) {
         let starts = chunk.iter().map(|id| start::<Three>(&engine, id, &1));
         for started in join_all(starts).await {
-            started.expect("it starts");
+            started.expect("the workflow starts");
         }
     }
     for id in ids() {

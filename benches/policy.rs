@@ -1,7 +1,8 @@
-//! What the sandbox costs: the `progress` policy as a component beside the same rule as native code, on the same snapshots.
+//! Measures the cost of the sandbox: the `progress` policy as a component, compared with the same rule as native
+//! code.
 //!
-//! A call of the component is whole: a fresh instance, the configuration, the sheet across the boundary and back, the drop.
-//! `cargo bench --bench policy` needs the components; it says how to make them when they are missing.
+//! A call of the component includes a new instance, the configuration, the sheet in both directions, and the drop.
+//! `cargo bench --bench policy` needs the components; an error names the command that builds them.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use host_runtime::{
 use progress_rule::{COLUMNS, Facts, Rule};
 use tokio::runtime::Runtime;
 
-/// Nodes of one evaluation.
+/// Nodes per evaluation.
 const SNAPSHOTS: usize = 1_000;
 
 /// Stands still.
@@ -36,7 +37,7 @@ fn component() -> Vec<u8> {
     let path = dir.join("progress.wasm");
     std::fs::read(&path).unwrap_or_else(|error| {
         panic!(
-            "{} can't be read ({error}); run `cargo run -- plugin build plugins --out chain-configs/components` first",
+            "this benchmark can't read {} ({error}); run `cargo run -- plugin build plugins --out chain-configs/components` first",
             path.display()
         )
     })
@@ -66,7 +67,7 @@ fn load(runtime: &Runtime, cache_dir: &Path) -> Plugin {
         .expect("the component loads")
 }
 
-/// Snapshots of which every tenth node is stalled.
+/// A sheet in which every tenth node is stalled.
 fn sheet(n_rows: usize) -> Sheet {
     let row = |index: usize| {
         let unchanged_s = if index.is_multiple_of(10) { 90.0 } else { 2.0 };
@@ -87,7 +88,7 @@ fn sheet(n_rows: usize) -> Sheet {
     }
 }
 
-/// What the component does with a row, without the boundary.
+/// Evaluates a row like the component, without the sandbox.
 fn judge_natively(rule: &Rule, row: &[Scalar]) -> progress_rule::Opinion {
     let number = |at: usize| row.get(at).and_then(Scalar::number);
     rule.judge(&Facts {

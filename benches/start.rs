@@ -1,8 +1,8 @@
-//! What a host costs before it does anything: how long it takes to start, what memory and time it uses while nothing happens.
+//! Measures the cost of an idle host: the time to start, and its memory and CPU time without work.
 //!
-//! A whole host with the project's chain configurations is started as a process, without agent and node, and asked until it is
-//! ready. Beside it stands the same program asked for nothing but its version: that is the part that loading it costs.
-//! `cargo bench --bench start` needs the program and the components; it says how to make them when they are missing.
+//! It starts a whole host process with the project's chain configurations, without agent and node, and polls until
+//! the host is ready. The baseline is the same program with `--version`, which measures loading it. `cargo bench
+//! --bench start` needs the program and the components; an error names the command that builds them.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts on a state that is there already, of which the median counts.
+/// The number of starts with existing state, of which the median is reported.
 const STARTS: usize = 7;
-/// How long the host is left alone before its memory is read, and then watched.
+/// How long the host is idle before its memory is read, and then measured.
 const IDLE: Duration = Duration::from_secs(20);
-/// A start that takes longer has failed.
+/// The time limit of a start.
 const START_MAX: Duration = Duration::from_mins(2);
-/// Ticks of CPU time a second, as every Linux of today has it (`man 5 proc`, utime).
+/// Clock ticks per second on every current Linux (`man 5 proc`, utime).
 const TICKS_PER_S: f64 = 100.0;
 
 fn main() {
@@ -82,9 +82,9 @@ fn project() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// The program of the same profile: this benchmark lies below it.
+/// The program of the same profile, in the parent folder of this benchmark.
 fn program() -> PathBuf {
-    let this = std::env::current_exe().expect("this program knows its place");
+    let this = std::env::current_exe().expect("this program knows its path");
     let folder = this
         .parent()
         .and_then(Path::parent)
@@ -105,7 +105,7 @@ fn version(program: &Path) -> Duration {
     begun.elapsed()
 }
 
-/// Starts a host in `folder` and waits until it says that it is ready.
+/// Starts a host in `folder` and waits until it is ready.
 fn start(program: &Path, chains: &Path, folder: &Path) -> (Duration, Host) {
     let address_file = folder.join(".bellwether/host");
     let _ = std::fs::remove_file(&address_file);
@@ -153,14 +153,14 @@ fn is_ready(address: &str) -> bool {
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-/// A running host; it ends with this.
+/// A running host, which is killed on drop.
 struct Host(Child);
 
 impl Host {
     /// Resident and proportional memory in KiB.
     fn memory_kib(&self) -> (u32, u32) {
         let path = format!("/proc/{}/smaps_rollup", self.0.id());
-        let text = std::fs::read_to_string(&path).expect("the kernel tells of memory");
+        let text = std::fs::read_to_string(&path).expect("the kernel reports the memory");
         let field = |name: &str| -> u32 {
             let line = text.lines().find(|line| line.starts_with(name));
             let number = line.and_then(|line| line.split_whitespace().nth(1));
@@ -174,8 +174,9 @@ impl Host {
     /// CPU time so far, in ticks.
     fn cpu_ticks(&self) -> f64 {
         let path = format!("/proc/{}/stat", self.0.id());
-        let text = std::fs::read_to_string(&path).expect("the kernel tells of time");
-        // The name before it may hold blanks; what follows is fields 3 and on, of which 14 and 15 are user and system time.
+        let text = std::fs::read_to_string(&path).expect("the kernel reports the CPU time");
+        // The name before may contain spaces; fields 3 and following come after it, of which 14 and 15 are user and
+        // system time.
         let (_, fields) = text.rsplit_once(')').expect("a name in brackets");
         let ticks = |at: usize| -> f64 {
             let field = fields.split_whitespace().nth(at - 3);

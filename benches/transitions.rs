@@ -1,9 +1,9 @@
-//! What a transition of a node costs: through the node machine with its outbox row beside a plain update of the same row on the
-//! same PostgreSQL, one in a transaction and as many as the evaluators write in one; and how long it takes from its commit to a
-//! consumer behind NATS, at a thousand a second.
+//! Measures the cost of a node's transition. First: transitions with their outbox rows, compared with plain updates
+//! of the same rows on the same PostgreSQL, one per transaction and in batches like the evaluators. Second: the
+//! latency from a transition's commit to a consumer behind NATS, at 1,000 per second.
 //!
-//! `BELLWETHER_BENCH_PG` is the address of an empty database, `BELLWETHER_BENCH_NATS` that of a server with JetStream; the second
-//! part needs the program of the same profile (`cargo build --release`) and the components.
+//! `BELLWETHER_BENCH_PG` is the URL of an empty database, `BELLWETHER_BENCH_NATS` that of a server with JetStream.
+//! The second part needs the program of the same profile (`cargo build --release`) and the components.
 
 #![expect(
     clippy::disallowed_methods,
@@ -29,20 +29,20 @@ use sqlx::Connection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Writers at once.
+/// Concurrent writers.
 const WRITERS: usize = 4;
-/// How long each way of writing is measured.
+/// How long each kind of write is measured.
 const MEASURED: Duration = Duration::from_secs(10);
-/// Changes of one transaction: a workflow's, and what the evaluators of beats and policies write at once (`BATCH`).
+/// Changes per transaction: one of a workflow, and a batch of the evaluators of heartbeats and policies (`BATCH`).
 const OF_ONE_TRANSACTION: [usize; 2] = [1, 100];
-/// Nodes whose transitions are followed.
+/// Nodes of the latency measurement.
 const NODES: usize = 500;
-/// Transitions of one transaction, and the pause between two: a thousand a second.
+/// Transitions per transaction, and the pause between two transactions: 1,000 per second.
 const BATCH: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Batches in all: twenty seconds.
+/// The number of batches: twenty seconds.
 const BATCHES: usize = 1_000;
-/// Something is wrong when an event takes longer.
+/// The time limit of an event's arrival.
 const ARRIVES_MAX: Duration = Duration::from_mins(2);
 
 const PLAIN: &str = "UPDATE nodes SET display_state = $1, updated_at = $2 WHERE id = $3";
@@ -73,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
         let machine = through_the_machine(&db, &mut nodes, of_one).await?;
         println!("{of_one} in a transaction:");
         println!("  baseline: plain updates              {plain:>9.0} /s");
-        println!("  transitions: machine and outbox      {machine:>9.0} /s");
+        println!("  transitions: state and outbox        {machine:>9.0} /s");
         let share = machine / plain;
         println!("  share                                {share:>9.2}");
         sqlx::raw_sql("TRUNCATE health_event_outbox, node_events, event_log")
@@ -103,7 +103,7 @@ fn node(name: &str) -> Node {
     }
 }
 
-/// One statement of one row, as pgbench does it.
+/// Updates one row per statement, as pgbench does.
 async fn plain_updates(database: &str, nodes: &[Node], of_one: usize) -> anyhow::Result<f64> {
     let mut writers = tokio::task::JoinSet::new();
     for part in nodes.chunks(NODES / WRITERS) {
@@ -141,7 +141,7 @@ async fn plain_updates(database: &str, nodes: &[Node], of_one: usize) -> anyhow:
     Ok(sum)
 }
 
-/// Leaves the nodes as they are in the database.
+/// Makes transitions, and leaves `nodes` as they are in the database.
 async fn through_the_machine(db: &Db, nodes: &mut [Node], of_one: usize) -> anyhow::Result<f64> {
     let mut writers = Vec::new();
     for part in nodes.chunks(NODES / WRITERS) {
@@ -172,7 +172,7 @@ async fn through_the_machine(db: &Db, nodes: &mut [Node], of_one: usize) -> anyh
     Ok(sum)
 }
 
-/// To and fro.
+/// A change that alternates between two states.
 fn change(node: &Node) -> Change {
     let next = match node.condition.sync_status {
         SyncStatus::Synced => SyncStatus::Syncing,
@@ -184,7 +184,7 @@ fn change(node: &Node) -> Change {
     }
 }
 
-/// Notes when each event arrives.
+/// Records when each event arrives.
 struct Follower(Moments);
 
 #[async_trait]
@@ -196,7 +196,7 @@ impl Consumer for Follower {
     }
 }
 
-/// From the commit of a transition until a consumer has it, with a host between them.
+/// The latency from a transition's commit to a consumer, with a host between them.
 async fn latency(database: &str, nats: &str, db: &Db, nodes: &[Node]) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let _host = Host::start(folder.path(), database, nats)?;
@@ -211,7 +211,7 @@ async fn latency(database: &str, nats: &str, db: &Db, nodes: &[Node]) -> anyhow:
     let (runs, until) = (bus.clone(), shutdown.clone());
     let running = tokio::spawn(async move { runs.run(&until).await });
 
-    // The first event shows that the host is there.
+    // The first event proves that the host runs.
     let mut committed = BTreeMap::new();
     commit(db, &nodes[..1], 0, &mut committed).await?;
     wait(&arrived, 1).await?;
@@ -221,7 +221,7 @@ async fn latency(database: &str, nats: &str, db: &Db, nodes: &[Node]) -> anyhow:
         let first = batch * BATCH % NODES;
         let version = i64::try_from(batch)? + 1;
         commit(db, &nodes[first..first + BATCH], version, &mut committed).await?;
-        // As the host that makes a transition tells the others.
+        // The host that makes a transition notifies the others in the same way.
         bus.wake(Wake::Log);
         tokio::time::sleep(PAUSE.saturating_sub(begun.elapsed())).await;
     }
@@ -286,7 +286,7 @@ async fn wait(arrived: &Moments, n: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A host on the database; it ends with the measurement.
+/// A host on the database, which is killed on drop.
 struct Host(Child);
 
 impl Host {

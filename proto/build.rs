@@ -1,4 +1,4 @@
-//! Compiles the .proto files in Rust: no protoc is needed on the machine.
+//! Compiles the .proto files in Rust, so that the machine needs no protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=agent");
@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .skip_debug([".bellwether.agent.v1.KeyMaterial"])
-        // Agents store processes as JSON that a person can read.
+        // Agents store processes as readable JSON.
         .message_attribute(
             ".bellwether.agent.v1.Process",
             "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",

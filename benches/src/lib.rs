@@ -1,1 +1,1 @@
-//! The benchmarks are in files beside src/.
+//! The benchmarks are the files beside src/.

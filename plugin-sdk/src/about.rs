@@ -1,4 +1,4 @@
-//! What a plugin says about itself, gathered from its crate and its trait.
+//! A plugin's description, built from its crate and its trait.
 
 use crate::ObservationKind;
 
@@ -6,17 +6,17 @@ pub(crate) use crate::bindings::about::exports::bellwether::types::about::{
     Description, Guest, ObservationSpec, PluginKind,
 };
 
-/// What a plugin names in its `WANTS` must be granted, or the host refuses it.
+/// Every capability in a plugin's `WANTS` must be granted; otherwise the host rejects the plugin.
 pub use crate::bindings::about::exports::bellwether::types::about::Capability;
 
-/// An observation that a collector emits.
+/// An observation that a collector declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emits {
     /// Dotted name from the chain's catalogue, such as `node.height`.
     pub name: &'static str,
     /// Unit; empty for flags and labels.
     pub unit: &'static str,
-    /// How values relate over time.
+    /// How values change over time.
     pub kind: ObservationKind,
     /// One sentence for people.
     pub summary: &'static str,
@@ -71,7 +71,7 @@ pub trait Identity {
     const PACKAGE: Package;
 }
 
-/// A description, put together.
+/// Builds the description.
 pub(crate) fn description(
     package: Package,
     kind: PluginKind,
@@ -101,6 +101,6 @@ impl From<&Emits> for ObservationSpec {
     }
 }
 
-/// Tells a native build, which exports nothing, that the plugin is used.
+/// Marks the plugin as used in a native build, which exports nothing.
 #[doc(hidden)]
 pub fn exported<T: Guest>() {}

@@ -1,15 +1,16 @@
-//! What `wit-bindgen` makes of `/wit`: what worlds share, what every plugin says about itself, and one export per kind.
+//! The bindings that `wit-bindgen` generates from `/wit`: shared interfaces, the description, and one export per
+//! kind.
 //!
-//! Every interface is generated once, so that a `Failure` is the same type everywhere; `wit-component` makes one world
-//! of the parts that a plugin uses. An export comes with its `export!` macro, so that a component has only those of the
-//! kind that it registers, and imports that nothing calls are dropped.
+//! Every interface is generated once, so that a `Failure` is the same type everywhere; `wit-component` combines the
+//! parts that a plugin uses into one world. Each export has its own `export!` macro, so that a component contains
+//! only the exports of its kind. Unused imports are dropped.
 
 #![expect(
     clippy::pedantic,
     reason = "generated code is in the style of its generator"
 )]
 
-/// The host's interfaces and the types that every world speaks of.
+/// The host's interfaces and the types that all worlds share.
 pub mod shared {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/host"],
@@ -34,7 +35,7 @@ pub mod shared {
     });
 }
 
-/// What every plugin exports about itself.
+/// The export of every plugin's description.
 pub mod about {
     wit_bindgen::generate!({
         path: ["../wit/types"],
@@ -54,7 +55,7 @@ pub mod about {
     });
 }
 
-/// What a collector exports.
+/// The exports of a collector.
 pub mod collector {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/host", "../wit/collector"],
@@ -75,7 +76,7 @@ pub mod collector {
     });
 }
 
-/// What a health policy exports.
+/// The exports of a health policy.
 pub mod policy {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/host", "../wit/policy"],
@@ -96,7 +97,7 @@ pub mod policy {
     });
 }
 
-/// What a notifier exports.
+/// The exports of a notifier.
 pub mod notifier {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/host", "../wit/notifier"],

@@ -1,4 +1,4 @@
-//! The host's clock; a guest has no other.
+//! The host's clock, which is the only clock of a plugin.
 
 use crate::bindings::shared::bellwether::host::clock;
 

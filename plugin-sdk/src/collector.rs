@@ -1,4 +1,4 @@
-//! Collectors: measure one node, beside it.
+//! Collectors, which measure one node.
 
 use std::marker::PhantomData;
 
@@ -11,26 +11,27 @@ use crate::{BadField, Capability, Emits, Failure, Identity, Observation, config}
 
 pub use bellwether::collector::collect::Node;
 
-/// Measures one node. Every call runs in a fresh instance: what must outlive it goes through [`kv`](crate::kv).
+/// Measures one node. Every call runs in a new instance; use [`kv`](crate::kv) for state that survives a call.
 pub trait Collector {
-    /// The collector's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host checks it against that schema, so say
-    /// there what can be said there: defaults, ranges, `#[serde(deny_unknown_fields)]`.
+    /// The collector's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host validates it by
+    /// that schema, so declare defaults, ranges and `#[serde(deny_unknown_fields)]` there.
     type Config: DeserializeOwned + JsonSchema;
-    /// Capabilities that it can't work without.
+    /// Capabilities that it requires.
     const WANTS: &[Capability] = &[];
-    /// What it emits.
+    /// The observations that it emits.
     const EMITS: &[Emits];
 
-    /// Checks what the schema can't say, such as two fields that must agree.
+    /// Validates what the schema can't express, such as two fields that must agree.
     fn check(_config: &Self::Config) -> Result<(), BadField> {
         Ok(())
     }
 
-    /// Measures once. A source that does not answer is [`Failure::Upstream`]; a value that the source does not have is left out.
+    /// Measures once. Return [`Failure::Upstream`] if the source does not answer, and omit values that the source
+    /// does not have.
     fn collect(node: &Node, config: &Self::Config) -> Result<Vec<Observation>, Failure>;
 }
 
-/// What [`register!`](crate::register) exports for a collector.
+/// The exports of a collector for [`register!`](crate::register).
 #[derive(Debug)]
 pub struct CollectorComponent<T>(PhantomData<T>);
 

@@ -14,7 +14,8 @@ pub(crate) fn schema<C: JsonSchema>() -> String {
     schema.as_value().to_string()
 }
 
-/// Reads a configuration block and checks what its schema can't say; an error names the field by its JSON pointer.
+/// Parses a configuration block and validates what its schema can't express; an error names the field by its JSON
+/// pointer.
 pub(crate) fn read<C: DeserializeOwned>(
     json: &str,
     check: impl FnOnce(&C) -> Result<(), BadField>,
@@ -54,7 +55,7 @@ mod tests {
     #[derive(Debug, serde::Deserialize, JsonSchema)]
     struct Limit {
         #[serde(rename = "a/b")]
-        #[expect(dead_code, reason = "only its place in the document counts")]
+        #[expect(dead_code, reason = "only its place in the document matters")]
         value: u32,
     }
 

@@ -1,4 +1,4 @@
-//! What the agent knows of its machine and of the node's own folder.
+//! Facts about the agent's machine and the node's folder.
 
 use crate::Failure;
 use crate::bindings::shared::bellwether::host::facts;

@@ -1,9 +1,9 @@
-//! Why a call could not be answered.
+//! Constructors for the failures of a call.
 
 pub use crate::bindings::shared::bellwether::types::failures::{BadField, Failure};
 
 impl Failure {
-    /// A field of the configuration that can't be used: its JSON pointer, and what would be right.
+    /// An invalid field of the configuration: its JSON pointer, and how to fix it.
     pub fn bad_config(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::BadConfig(BadField {
             path: path.into(),
@@ -11,12 +11,12 @@ impl Failure {
         })
     }
 
-    /// Something outside did not answer, or not in the way its protocol says.
+    /// An external service that did not answer or violated its protocol.
     pub fn upstream(what: impl Into<String>) -> Self {
         Self::Upstream(what.into())
     }
 
-    /// Anything else that trying again would not mend.
+    /// Any other failure that a retry does not fix.
     pub fn other(what: impl Into<String>) -> Self {
         Self::Other(what.into())
     }

@@ -1,6 +1,6 @@
 //! HTTP to granted targets: `node:rpc` and other ports of the node, or granted absolute URLs.
 //!
-//! Redirects are not followed: a 3xx is an answer like any other.
+//! Requests do not follow redirects: a 3xx is an ordinary response.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::secrets::Secret;
 
 pub use host::{HttpError as Error, Method};
 
-/// How much of an answer that is not understood goes into an error.
+/// How much of an unexpected response an error contains.
 const EXCERPT_CHARS_MAX: usize = 200;
 
 /// A GET request.
@@ -37,7 +37,7 @@ pub fn request(method: Method, url: impl Into<String>) -> Request<'static> {
     }
 }
 
-/// A request that is being put together; [`send`](Self::send) sends it.
+/// A request builder; [`send`](Self::send) sends the request.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request<'a> {
@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Adds a header whose value is the secret's.
+    /// Adds a header with the secret as its value.
     pub fn secret_header<'b>(self, name: impl Into<String>, secret: &'b Secret) -> Request<'b>
     where
         'a: 'b,
@@ -71,7 +71,7 @@ impl<'a> Request<'a> {
         self.with_secret(name.into(), Value::Secret(secret))
     }
 
-    /// Adds a header whose value is `Bearer ` and the secret's.
+    /// Adds a header with `Bearer ` and the secret as its value.
     pub fn bearer_header<'b>(self, name: impl Into<String>, secret: &'b Secret) -> Request<'b>
     where
         'a: 'b,
@@ -101,20 +101,23 @@ impl<'a> Request<'a> {
         request
     }
 
-    /// Sends these bytes.
+    /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Sends a value as JSON.
+    /// Sets the body to a value as JSON.
     pub fn json<T: Serialize>(self, value: &T) -> Result<Self, Failure> {
-        let body = serde_json::to_vec(value)
-            .map_err(|error| Failure::other(format!("the request's body: {error}")))?;
+        let body = serde_json::to_vec(value).map_err(|error| {
+            Failure::other(format!(
+                "the request body can't be encoded as JSON: {error}"
+            ))
+        })?;
         Ok(self.header("content-type", "application/json").body(body))
     }
 
-    /// Gives up after this time; the plugin's own limit holds besides.
+    /// Sets the time limit; the plugin's own limit applies as well.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -152,7 +155,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// An answer, whatever its status.
+/// A response of any status.
 #[derive(Clone, Debug)]
 pub struct Response {
     url: String,
@@ -173,13 +176,13 @@ impl Response {
         header.map(|header| header.value.as_str())
     }
 
-    /// The answer itself when its status is 2xx.
+    /// Returns the response if its status is 2xx, or else a failure.
     pub fn ok(self) -> Result<Self, Failure> {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
         Err(Failure::upstream(format!(
-            "{} answered {}: {}",
+            "{} answered with status {}: {}",
             self.url,
             self.status,
             self.excerpt()
@@ -190,14 +193,14 @@ impl Response {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             Failure::upstream(format!(
-                "{} did not answer with the expected JSON: {error}; it began: {}",
+                "{} did not answer with the expected JSON: {error}; the response starts with: {}",
                 self.url,
                 self.excerpt()
             ))
         })
     }
 
-    /// The body as text; what is not UTF-8 is replaced.
+    /// The body as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -215,12 +218,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Denied(why) => Self::Denied(why),
-            Error::Invalid(why) => Self::Other(format!("the request can't be sent: {why}")),
-            Error::Unreachable(why) => Self::Upstream(format!("no connection: {why}")),
-            Error::TimedOut => Self::Upstream("no answer in time".into()),
-            Error::TooLarge(limit) => {
-                Self::Upstream(format!("the answer is larger than {limit} bytes"))
-            }
+            Error::Invalid(why) => Self::Other(format!("the request is invalid: {why}")),
+            Error::Unreachable(why) => Self::Upstream(format!("the connection failed: {why}")),
+            Error::TimedOut => Self::Upstream("the request timed out".into()),
+            Error::TooLarge(limit) => Self::Upstream(format!(
+                "the response is larger than the limit of {limit} bytes"
+            )),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Small state that outlives a call, private to the plugin and the node.
+//! A small store whose content survives calls, private to the plugin and the node.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,24 +11,27 @@ pub fn get(key: &str) -> Result<Option<Vec<u8>>, Failure> {
     kv::get(key)
 }
 
-/// Keeps bytes under a key.
+/// Stores bytes under a key.
 pub fn set(key: &str, value: &[u8]) -> Result<(), Failure> {
     kv::set(key, value)
 }
 
-/// Forgets a key.
+/// Deletes a key.
 pub fn delete(key: &str) -> Result<(), Failure> {
     kv::delete(key)
 }
 
-/// The value under a key; one that can't be read as `T` any more counts as none.
+/// The value under a key; `None` if it is not a valid `T`.
 pub fn get_json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Failure> {
     Ok(get(key)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Keeps a value under a key.
+/// Stores a value under a key.
 pub fn set_json<T: Serialize>(key: &str, value: &T) -> Result<(), Failure> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|error| Failure::other(format!("the value of {key}: {error}")))?;
+    let bytes = serde_json::to_vec(value).map_err(|error| {
+        Failure::other(format!(
+            "the value of `{key}` can't be encoded as JSON: {error}"
+        ))
+    })?;
     set(key, &bytes)
 }

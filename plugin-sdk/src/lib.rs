@@ -1,15 +1,16 @@
-//! What a plugin's author needs: one trait per kind, [`register!`], and typed access to the host.
+//! The SDK for plugins: one trait per kind, [`register!`], and typed access to the host.
 //!
-//! The bindings that `wit-bindgen` makes of `/wit` stay inside this crate, so that an author never sees them and a
-//! change in how they are made is a change in one place. A collector, whole:
+//! Entry points: [`Collector`], [`HealthPolicy`], [`Notifier`] and [`register!`].
+//!
+//! Invariant: the bindings that `wit-bindgen` generates from `/wit` stay inside this crate. A complete collector:
 //!
 //! ```
 //! use bellwether_plugin_sdk::{Capability, Collector, Emits, Failure, Node, Observation, http, register};
 //!
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
-//! struct Config {
-//!     /// Where the node answers: `node:` and the name of one of its ports.
+//!     /// The address of the node's API: `node:` and the name of one of its ports.
+//! The address of the node's API: `node:` and the name of one of its ports.
 //!     url: String,
 //! }
 //!
@@ -35,7 +36,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The crate's name is the plugin's id, its version the plugin's version, its description the summary.
+//! The crate's name becomes the plugin's id, its version the plugin's version, and its description the summary.
 
 mod about;
 #[doc(hidden)]

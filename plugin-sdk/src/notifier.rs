@@ -1,4 +1,4 @@
-//! Notifiers: carry incidents to people.
+//! Notifiers, which deliver notifications to people.
 
 use std::marker::PhantomData;
 
@@ -14,32 +14,32 @@ pub use bellwether::notifier::notify::{
     Severity, Status,
 };
 
-/// Delivers one notification at a time. The host keeps the attempts and tries again.
+/// Delivers one notification at a time. The host stores the attempts and retries.
 pub trait Notifier {
-    /// The receiver's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host checks it against that schema, so say
-    /// there what can be said there: defaults, ranges, `#[serde(deny_unknown_fields)]`.
+    /// The receiver's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host validates it by
+    /// that schema, so declare defaults, ranges and `#[serde(deny_unknown_fields)]` there.
     type Config: DeserializeOwned + JsonSchema;
-    /// Capabilities that it can't work without.
+    /// Capabilities that it requires.
     const WANTS: &[Capability] = &[];
 
-    /// Checks what the schema can't say, such as two fields that must agree.
+    /// Validates what the schema can't express, such as two fields that must agree.
     fn check(_config: &Self::Config) -> Result<(), BadField> {
         Ok(())
     }
 
-    /// Delivers one notification. [`Failure::Upstream`] is tried again, anything else is not.
+    /// Delivers one notification. The host retries after [`Failure::Upstream`] only.
     fn deliver(config: &Self::Config, notification: &Notification) -> Result<Receipt, Failure>;
 
-    /// Reads what came back from the channel, such as a pressed button.
+    /// Handles a request from the channel, such as a pressed button.
     fn on_callback(
         _config: &Self::Config,
         _callback: &Callback,
     ) -> Result<Vec<CallbackAction>, Failure> {
-        Err(Failure::other("this notifier takes no callbacks"))
+        Err(Failure::other("this notifier does not support callbacks"))
     }
 }
 
-/// What [`register!`](crate::register) exports for a notifier.
+/// The exports of a notifier for [`register!`](crate::register).
 #[derive(Debug)]
 pub struct NotifierComponent<T>(PhantomData<T>);
 

@@ -5,7 +5,7 @@ pub use crate::bindings::shared::bellwether::types::observations::{
 };
 
 impl Observation {
-    /// A measured fact without tags.
+    /// An observation without tags.
     pub fn new(name: impl Into<String>, value: impl Into<Scalar>) -> Self {
         Self {
             name: name.into(),
@@ -14,7 +14,7 @@ impl Observation {
         }
     }
 
-    /// The same with one more tag.
+    /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push(Tag {
@@ -73,14 +73,14 @@ impl From<u32> for Scalar {
 }
 
 impl From<u64> for Scalar {
-    /// Values beyond `i64::MAX` are held at it.
+    /// Values above `i64::MAX` become `i64::MAX`.
     fn from(value: u64) -> Self {
         Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
 
 impl From<f64> for Scalar {
-    /// What is not a number is absent.
+    /// NaN becomes absent.
     fn from(value: f64) -> Self {
         if value.is_finite() {
             Self::Real(value)

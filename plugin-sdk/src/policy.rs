@@ -1,4 +1,5 @@
-//! Health policies: judge nodes by the columns they asked for. Pure: no clock, no network, no state between calls.
+//! Health policies, which judge nodes by the columns they declare. They are pure: no clock, no network, no state
+//! between calls.
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -12,20 +13,21 @@ use crate::{BadField, Failure, Identity, Scalar, config};
 
 pub use bellwether::policy::judge::{Health, Incident, Reason, Severity, Sync, Verdict};
 
-/// Judges one node at a time; the host sends many in one call.
+/// Judges one node at a time; one call of the host contains many nodes.
 pub trait HealthPolicy {
-    /// The policy's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host checks it against that schema, so say
-    /// there what can be said there: defaults, ranges, `#[serde(deny_unknown_fields)]`.
+    /// The policy's `with` block: derive `serde::Deserialize` and `schemars::JsonSchema`. The host validates it by
+    /// that schema, so declare defaults, ranges and `#[serde(deny_unknown_fields)]` there.
     type Config: DeserializeOwned + JsonSchema + Send + std::marker::Sync + 'static;
     /// The columns that it reads, such as `node.height@last`; see docs/chain-author.md for the aggregates.
     const READS: &[&str];
 
-    /// Checks what the schema can't say, such as two fields that must agree.
+    /// Validates what the schema can't express, such as two fields that must agree.
     fn check(_config: &Self::Config) -> Result<(), BadField> {
         Ok(())
     }
 
-    /// Judges one node. It must depend on nothing but its arguments: `plan` and `replay` call it again for the past.
+    /// Judges one node. The result must depend only on the arguments, because `plan` and `replay` evaluate past data
+    /// again.
     fn judge(config: &Self::Config, row: Row<'_>) -> Verdict;
 }
 
@@ -37,19 +39,19 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The values, to be taken apart: `let [height, peers] = row.values();`. What is beyond the row is absent.
+    /// The values as an array: `let [height, peers] = row.values();`. Values beyond the row are absent.
     pub fn values<const N: usize>(&self) -> [&'a Scalar; N] {
         std::array::from_fn(|index| self.values.get(index).unwrap_or(&Scalar::Absent))
     }
 
-    /// When the batch is judged, in milliseconds since the Unix epoch.
+    /// The time of the evaluation, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         self.now_ms
     }
 }
 
 impl Verdict {
-    /// Nothing to complain about.
+    /// A healthy verdict.
     pub fn ok(sync: Sync) -> Self {
         Self {
             health: Health::Ok,
@@ -73,14 +75,14 @@ impl Verdict {
     }
 }
 
-/// Holds the configuration between `configure` and `evaluate`; [`register!`](crate::register) implements it.
+/// Stores the configuration between `configure` and `evaluate`; [`register!`](crate::register) implements it.
 #[doc(hidden)]
 pub trait Configured: HealthPolicy {
-    /// Where it is held.
+    /// The configuration's place.
     fn configured() -> &'static OnceLock<Self::Config>;
 }
 
-/// What [`register!`](crate::register) exports for a health policy.
+/// The exports of a health policy for [`register!`](crate::register).
 #[derive(Debug)]
 pub struct PolicyComponent<T>(PhantomData<T>);
 

@@ -1,7 +1,7 @@
-//! [`register!`](crate::register): the one line that makes a component of a crate.
+//! [`register!`](crate::register), the macro that makes a component of a crate.
 
 /// Exports a type as the crate's plugin: `register!(collector: Evm);`, `register!(health_policy: Progress);` or
-/// `register!(notifier: Webhook);`. One per crate, in a crate of type `cdylib`.
+/// `register!(notifier: Webhook);`. Use it once, in a crate of type `cdylib`.
 #[macro_export]
 macro_rules! register {
     (collector: $plugin:ty) => {

@@ -1,4 +1,4 @@
-//! Secrets are handles: the value never enters the plugin; [`http`](crate::http) puts it into a header.
+//! Handles to secrets: the value never enters the plugin; [`http`](crate::http) puts it into a header.
 
 use crate::Failure;
 use crate::bindings::shared::bellwether::host::secrets;

@@ -7,7 +7,7 @@
 pub mod v1 {
     tonic::include_proto!("bellwether.agent.v1");
 
-    /// A secret has no place in a log.
+    /// Logs must not contain a secret.
     impl std::fmt::Debug for KeyMaterial {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("KeyMaterial")

@@ -49,11 +49,11 @@ async fn remove_and_make(browser: &Browser, host: &Dev) {
     press(browser, ".head", "Terminate…").await;
     shows(browser, "dialog[open]", "This can't be undone").await;
     shots(browser, "terminate").await;
-    press(browser, "dialog", "Keep it").await;
+    press(browser, "dialog", "Cancel").await;
     browser.until("!document.querySelector('dialog')").await;
     press(browser, ".head", "Terminate…").await;
     press(browser, "dialog", "Terminate").await;
-    shows(browser, ".told", "is being removed").await;
+    shows(browser, ".told", "is being terminated").await;
     browser
         .until("document.querySelector('.head .badge')?.innerText === 'terminated'")
         .await;
@@ -88,7 +88,7 @@ async fn reject_and_reload(browser: &Browser, host: &Dev) {
         ))
         .await;
     host.edit(OBSERVATION, "stalled_after_s: 15", "stalled_after_s: soon");
-    shows(browser, policy, "The newest revision was refused").await;
+    shows(browser, policy, "The newest revision was rejected").await;
     shows(
         browser,
         &format!("{policy} .revisions pre"),
@@ -103,7 +103,7 @@ async fn reject_and_reload(browser: &Browser, host: &Dev) {
     let row = ".incident[data-category=config_rejected]";
     browser.click(&format!("{row} a")).await;
     press(browser, "main", "Acknowledge").await;
-    shows(browser, ".told", "It is yours now").await;
+    shows(browser, ".told", "Incident acknowledged").await;
     shows(browser, "main .badge", "acknowledged").await;
     shows(browser, ".timeline", "acknowledged by admin").await;
     shots(browser, "acknowledged").await;
@@ -119,7 +119,7 @@ async fn reject_and_reload(browser: &Browser, host: &Dev) {
     host.edit(OBSERVATION, "stalled_after_s: soon", "stalled_after_s: 20");
     browser.click("nav a[href='#/plugins']").await;
     press(browser, ".head", "Reload configuration").await;
-    shows(browser, ".told", "The configuration was read again").await;
+    shows(browser, ".told", "The configuration was reloaded").await;
     let newest = format!("document.querySelector(\"{policy} .revisions li .badge\")?.innerText");
     browser.until(&format!("{newest} === 'active'")).await;
 }

@@ -50,11 +50,11 @@ async fn a_used_foreign_expired_or_revoked_token_is_refused() {
     check_refused(&bed.enrol(&used).await.err().unwrap(), "was used before");
     check_refused(
         &bed.enrol("nobody issued this").await.err().unwrap(),
-        "is not known here",
+        "does not know the enrolment token",
     );
     check_refused(
         &bed.enrol(&"x".repeat(10_000)).await.err().unwrap(),
-        "is not known here",
+        "does not know the enrolment token",
     );
 
     let node = bed.node(host).await;
@@ -73,7 +73,7 @@ async fn a_used_foreign_expired_or_revoked_token_is_refused() {
 fn check_refused(status: &Status, why: &str) {
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
     assert!(status.message().contains(why), "{status}");
-    assert!(status.message().contains("ask for a new one"), "{status}");
+    assert!(status.message().contains("request a new one"), "{status}");
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn a_machine_that_is_made_in_part_is_destroyed_and_the_engine_quoted() {
         "{error}"
     );
     assert!(
-        error.contains("when a part of the machine was made"),
+        error.contains("after it created part of the machine"),
         "{error}"
     );
     assert!(error.contains("the quota is used up"), "{error}");
@@ -309,18 +309,18 @@ fn faulty() -> (Dev, PathBuf) {
 /// Where each fault ends a node, and words of its error.
 const ENDS: &[(&str, &str, &str)] = &[
     ("hangs", "create_machine", "can't be applied twice"),
-    ("lies", "create_machine", "there is no output `address`"),
+    ("lies", "create_machine", "without an output `address`"),
     (
         "half-creates",
         "create_machine",
         "out of quota, said (secret)",
     ),
     ("refuses", "plan_machine", "Error: no such server type"),
-    ("babbles", "create_machine", "what is not JSON"),
+    ("babbles", "create_machine", "the output is not JSON"),
     (
         "swaps",
         "create_machine",
-        "is not the one that the operation shows",
+        "differs from the one that the operation shows",
     ),
     (
         "clings",

@@ -205,7 +205,7 @@ fn failed_and_undone(operation: &Value) {
     assert_eq!(operation["state"], "failed", "{operation:#}");
     let error = operation["error"].as_str().unwrap();
     assert!(
-        error.contains("an earlier try made a part of the machine"),
+        error.contains("an earlier attempt created part of the machine"),
         "{error}"
     );
     assert!(!error.contains("not undone"), "{error}");

@@ -63,9 +63,13 @@ async fn what_one_host_accepts_reaches_the_engine_and_the_agent_of_another_by_wa
     }
 }
 
-/// Each loss is told once, however often the connection is tried.
+/// The host logs each lost connection once, however often it tries to reconnect.
 async fn away_was_told(host: &Dev, n_times: usize) {
-    let count = || host.whole_log().matches("the event bus is away").count();
+    let count = || {
+        host.whole_log()
+            .matches("the event bus is unavailable")
+            .count()
+    };
     eventually("the loss is told", Duration::from_secs(30), async || {
         (count() >= n_times).then_some(())
     })

@@ -109,23 +109,23 @@ async fn refuses_what_is_not_whole(target: &Db, lines: &[String]) {
     let mut less = lines.to_vec();
     less.remove(at);
     let cases = [
-        (lines[..end].to_vec(), "the file ends here"),
-        (lines[1..].to_vec(), "does not begin"),
-        (less, "not what was exported"),
+        (lines[..end].to_vec(), "the file ends too early"),
+        (lines[1..].to_vec(), "does not start"),
+        (less, "differs from the export"),
         (
             other(at, &lines[at].replace("node-3", "node-x")),
-            "not what was exported",
+            "differs from the export",
         ),
         (other(at, "[1]"), "not a row"),
         (other(at, "{"), "EOF"),
-        (other(end, "{}"), "the end is missing"),
+        (other(end, "{}"), "the end of the export is missing"),
         (
             other(1, "{\"table\":\"nodes; DROP TABLE nodes\"}"),
             "table `meta`",
         ),
         (
             other(0, "{\"bellwether_export\":1,\"schema\":99}"),
-            "schema 99",
+            "schema version 99",
         ),
     ];
     for (lines, expected) in cases {

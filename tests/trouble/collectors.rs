@@ -39,7 +39,7 @@ const CASES: [(&str, &str, &str, &str); 5] = [
         "loopback",
     ),
     ("trap", "", "node:rpc", "trapped"),
-    ("loop", "", "node:rpc", "computing time"),
+    ("loop", "", "node:rpc", "CPU time"),
 ];
 
 fn plugin(config: &Value, target: &str) -> Value {

@@ -11,9 +11,9 @@ use super::bed::{Bed, Folder, policies, policy_plugin};
 
 /// What each does, and the word in its incident that names it.
 const ACTS: [(&str, &str); 5] = [
-    ("loop", "computing time"),
+    ("loop", "CPU time"),
     ("memory", "memory"),
-    ("answer", "in one go"),
+    ("answer", "to the host at once"),
     ("recurse", "stack"),
     ("trap", "trapped"),
 ];
@@ -35,7 +35,7 @@ async fn each_hostile_policy_is_one_incident_of_its_plugin_and_the_others_judge_
     folder.chain("import", &beside_a_good_one(&import), uses());
     let bed = Bed::start(&folder, Arc::new(SystemClock)).await;
 
-    let all = ACTS.iter().copied().chain([("import", "can't have")]);
+    let all = ACTS.iter().copied().chain([("import", "does not have")]);
     for (chain, word) in all {
         let node = bed.node(chain, None).await;
         bed.observe(node, 1).await;
@@ -88,7 +88,7 @@ async fn an_import_outside_the_world_is_refused_at_a_reload_and_the_old_policy_j
     let import = json!({ "policy": { "component": "components/http-policy.wasm" } });
     folder.profile("toy", &import);
     let refused = bed.reload().await.unwrap_err().to_string();
-    assert!(refused.contains("can't have"), "{refused}");
+    assert!(refused.contains("does not have"), "{refused}");
     let rejected = bed.open("config_rejected").await;
     assert_eq!(rejected.len(), 1, "{rejected:#?}");
     assert_eq!(rejected[0].key.subject_kind, SubjectKind::Plugin);

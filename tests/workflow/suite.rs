@@ -349,7 +349,9 @@ pub(crate) async fn refuses_what_it_cannot_take(bed: &Bed) {
         engine.result("other-input", WAIT).await.unwrap()
     });
     assert!(
-        failure.message.contains("the input of `walk` is not what"),
+        failure
+            .message
+            .contains("the input of `walk` does not have the expected type"),
         "{failure}"
     );
 }

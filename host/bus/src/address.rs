@@ -1,4 +1,4 @@
-//! The servers' addresses, parted from the name and password in them: an address may be shown in a log, a password never.
+//! Splits NATS addresses from the user name and password in them, so that a log can show the address.
 
 use anyhow::{Context, bail};
 use async_nats::ServerAddr;
@@ -7,31 +7,31 @@ use url::Url;
 
 use crate::config::NatsUrl;
 
-/// Where the servers are, and who we are there.
+/// The servers and this host's credentials.
 pub(super) struct Address {
-    /// Without names and passwords.
+    /// Without user names and passwords.
     pub(super) servers: Vec<ServerAddr>,
     pub(super) login: Login,
 }
 
-/// Who we are at the servers.
+/// This host's credentials.
 pub(super) enum Login {
-    /// They ask nobody.
+    /// The servers need no credentials.
     Nobody,
-    /// A token alone: `nats://TOKEN@HOST`.
+    /// Only a token: `nats://TOKEN@HOST`.
     Token(SecretString),
-    /// A name and its password.
+    /// A user name and a password.
     User(String, SecretString),
 }
 
-/// Reads addresses that are separated by commas. No error repeats them.
+/// Parses comma-separated addresses. No error repeats them, because they may contain a password.
 pub(super) fn parse(url: &NatsUrl) -> anyhow::Result<Address> {
     let mut servers = Vec::new();
     let mut login = Login::Nobody;
     for text in url.expose().split(',').map(str::trim) {
-        let mut url = Url::parse(text).context("it is no address: write nats://HOST:4222")?;
+        let mut url = Url::parse(text).context("the value is not a URL; write nats://HOST:4222")?;
         if !matches!(url.scheme(), "nats" | "tls") || url.host_str().is_none_or(str::is_empty) {
-            bail!("it begins with nats:// or tls:// and names a host");
+            bail!("the URL must start with nats:// or tls:// and name a host");
         }
         let user = decoded(url.username());
         login = match (url.password(), user.is_empty()) {
@@ -39,19 +39,21 @@ pub(super) fn parse(url: &NatsUrl) -> anyhow::Result<Address> {
             (None, false) => Login::Token(user.into()),
             (None, true) => login,
         };
-        // Both fail only where there is no host.
+        // Both fail only without a host.
         let cleared = url.set_password(None).and_then(|()| url.set_username(""));
         if cleared.is_err() {
-            bail!("it names no host");
+            bail!("the URL names no host; write nats://HOST:4222");
         }
-        servers.push(ServerAddr::from_url(url).context("it is no address of a NATS server")?);
+        servers.push(
+            ServerAddr::from_url(url).context("the URL is not the address of a NATS server")?,
+        );
     }
     Ok(Address { servers, login })
 }
 
-/// The text behind percent signs.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
-    // A form would take a plus for a space; an address means a plus.
+    // Form decoding reads a plus sign as a space; a URL means a plus sign.
     let form = text.replace('+', "%2B");
     let mut pairs = url::form_urlencoded::parse(form.as_bytes());
     pairs

@@ -1,4 +1,5 @@
-//! The bus inside one process: an event is taken when every consumer has taken it, so that the outbox is all that has to last.
+//! The event bus within one process: an event is accepted when every consumer has accepted it, so only the outbox is
+//! durable.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +9,10 @@ use host_domain::ids::EventId;
 
 use super::{BusError, Consumer, Given};
 
-/// Events that are remembered, so that a repeat reaches nobody.
+/// How many event ids are remembered to drop repeats.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// The bus of a host that is alone. Cheap to clone.
+/// The bus of a host that runs alone. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct InProcess {
     inner: Arc<Mutex<Inner>>,
@@ -21,7 +22,7 @@ pub struct InProcess {
 struct Inner {
     consumers: Vec<(&'static str, Arc<dyn Consumer>)>,
     taken: HashSet<EventId>,
-    /// The same, oldest first.
+    /// The same ids, oldest first.
     order: VecDeque<EventId>,
 }
 

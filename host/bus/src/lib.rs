@@ -1,9 +1,13 @@
-//! The event bus: how the hosts of one installation tell each other what happens.
+//! The event bus: how the hosts of one installation notify each other.
 //!
-//! It carries two things. A wake-up says that there is something to do: the truth stays in the database, and every waiter also
-//! looks by itself, so a wake-up may be lost and may come twice. A transition is an event that must arrive: the outbox holds it
-//! until the bus has taken it, and the bus offers it to each consumer until that has taken it; an event's id makes repeats
-//! harmless. Without NATS both stay in this process. Nothing outside this module names the client of NATS.
+//! Entry points: [`Bus::open`], [`Bus::run`], [`Bus::wake`], [`Bus::publish`] and [`Bus::attach`].
+//!
+//! The bus carries two kinds of messages. A wake-up says that there is work. The database holds the truth and every
+//! waiter also polls, so a wake-up may be lost or repeated. A transition is an event that must arrive: the outbox
+//! keeps it until the bus has accepted it, and the bus redelivers it until each consumer has accepted it; the event
+//! id makes repeats harmless. Without NATS both stay in this process.
+//!
+//! Invariant: no other crate names the NATS client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +30,10 @@ pub use config::{EventsConfig, NatsUrl};
 pub use in_process::InProcess;
 pub use nats::Nats;
 
-/// The longest wait for an answer of the servers.
+/// The time limit for an answer of the servers.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Why another host should look at once.
+/// Why another host should poll at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Wake {
@@ -45,59 +49,59 @@ pub enum Wake {
         /// The operation.
         operation: OperationId,
     },
-    /// Something happened that a workflow waits for.
+    /// A workflow has a new message.
     Workflow {
         /// The workflow's id.
         workflow: String,
-        /// Where it waits.
+        /// The mailbox with the message.
         mailbox: String,
     },
-    /// Wake-ups may have been lost: look at everything.
+    /// Wake-ups may have been lost: poll for everything.
     Everything,
 }
 
-/// How the bus does.
+/// The state of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusState {
-    /// There is no other host that could be told.
+    /// The host runs without NATS, so there is no other host to notify.
     InProcess,
-    /// Other hosts are told at once, and events are taken.
+    /// Other hosts are notified at once, and events are accepted.
     Connected,
-    /// Other hosts are told at once, but events wait; why.
+    /// Other hosts are notified at once, but events wait, for this reason.
     NoStream(String),
-    /// Other hosts look by themselves only, and events wait; why.
+    /// Other hosts only poll, and events wait, for this reason.
     Away(String),
 }
 
-/// Who is told of transitions: each at least once, those of a node in their order, but for what was on its way when a
-/// connection was lost or what another host that shares the consumer was given. What it does is safe to repeat by the event's
-/// id.
+/// Receives transitions, each at least once and those of a node in order. Events in flight when a connection is lost,
+/// or those that another host with the same consumer received, may break that order. Handling an event must be
+/// idempotent by the event's id.
 #[async_trait]
 pub trait Consumer: Send + Sync + 'static {
-    /// Does what follows from an event. After an error the same event is offered again.
+    /// Handles an event. After an error the bus delivers the same event again.
     async fn take(&self, event: &HealthTransitionEvent) -> anyhow::Result<()>;
 }
 
-/// What became of events that the bus was given.
+/// The result of publishing events.
 #[derive(Debug)]
 pub struct Given {
-    /// So many of them, from the first one on, were taken.
+    /// How many of the first events were accepted.
     pub n_taken: usize,
-    /// Why the next one was not.
+    /// Why the next event was not accepted.
     pub refused: Option<BusError>,
 }
 
-/// Why the bus takes no event now.
+/// Why the bus accepts no event now.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// There is no way to the servers.
-    #[error("the event bus is away; events wait until it is back")]
+    /// The servers are unreachable.
+    #[error("the event bus is unavailable; events wait until the connection is back")]
     Away,
-    /// The servers did not store it.
-    #[error("the servers of the event bus did not store an event; it waits")]
+    /// The servers did not store the event.
+    #[error("the servers of the event bus did not store an event; the event waits for a retry")]
     NotStored(#[source] anyhow::Error),
     /// A consumer in this process failed.
-    #[error("`{consumer}` could not take an event; it waits")]
+    #[error("`{consumer}` rejected an event; the event waits for a retry")]
     NotTaken {
         /// The consumer's name.
         consumer: &'static str,
@@ -110,27 +114,28 @@ pub enum BusError {
 /// The bus of a host. Cheap to clone.
 #[derive(Clone)]
 pub enum Bus {
-    /// This host has nobody else to tell.
+    /// The host runs without NATS.
     InProcess(InProcess),
     /// Through NATS servers.
     Nats(Nats),
 }
 
 impl Bus {
-    /// As the settings say. Servers that are away are waited for in the background: a start does not depend on them.
+    /// Opens the bus by the settings. Startup does not wait for unavailable servers; the bus connects in the
+    /// background.
     pub async fn open(config: &EventsConfig, host: &str) -> anyhow::Result<Self> {
         let Some(url) = config.address()? else {
             return Ok(Self::InProcess(InProcess::default()));
         };
         let prefix = config.checked_prefix()?;
-        let address = address::parse(&url).context("`events.nats_url` can't be used")?;
+        let address = address::parse(&url).context("`events.nats_url` is invalid")?;
         let nats = Nats::open(address, config.nats_ca_file.clone(), prefix, host);
         Ok(Self::Nats(
-            nats.await.context("the event bus can't be used")?,
+            nats.await.context("the event bus can't be opened")?,
         ))
     }
 
-    /// Names a consumer of this host, before [`Bus::run`]. Hosts that name the same one share its events.
+    /// Registers a consumer of this host before [`Bus::run`]. Hosts that register the same name share its events.
     pub fn attach(&self, name: &'static str, consumer: Arc<dyn Consumer>) {
         match self {
             Self::InProcess(here) => here.attach(name, consumer),
@@ -138,7 +143,7 @@ impl Bus {
         }
     }
 
-    /// Keeps the connection, carries wake-ups and hands events to consumers until `shutdown`.
+    /// Keeps the connection, carries wake-ups and delivers events to consumers until `shutdown`.
     pub async fn run(&self, shutdown: &CancellationToken) {
         match self {
             Self::InProcess(_) => shutdown.cancelled().await,
@@ -146,7 +151,7 @@ impl Bus {
         }
     }
 
-    /// Tells the other hosts, if there is a way to them now. It never waits.
+    /// Notifies the other hosts if there is a connection. It never waits.
     pub fn wake(&self, wake: Wake) {
         match self {
             Self::InProcess(_) => {}
@@ -154,7 +159,7 @@ impl Bus {
         }
     }
 
-    /// What other hosts tell from now on. Who reads too slowly has lost some, and looks at everything.
+    /// Subscribes to wake-ups of other hosts. A reader that is too slow loses some and must poll for everything.
     pub fn wakes(&self) -> Option<broadcast::Receiver<Wake>> {
         match self {
             Self::InProcess(_) => None,
@@ -162,7 +167,7 @@ impl Bus {
         }
     }
 
-    /// How it does.
+    /// The state of the bus.
     pub fn state(&self) -> BusState {
         match self {
             Self::InProcess(_) => BusState::InProcess,
@@ -170,7 +175,7 @@ impl Bus {
         }
     }
 
-    /// Gives transitions to the bus, in their order. What was taken is not the caller's any more, but for [`Bus::keeps`].
+    /// Publishes transitions in order. The caller may forget accepted events after [`Bus::keeps`].
     pub async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
         match self {
             Self::InProcess(here) => here.publish(events).await,
@@ -178,8 +183,8 @@ impl Bus {
         }
     }
 
-    /// How long what was taken is kept, to be given again when [`Bus::link`] changes: servers answer before their disks have
-    /// an event. A repeat of an event that is there changes nothing.
+    /// How long the caller keeps accepted events to publish them again when [`Bus::link`] changes: servers
+    /// acknowledge events before their disks have them. Repeats are harmless.
     pub fn keeps(&self) -> Duration {
         match self {
             Self::InProcess(_) => Duration::ZERO,
@@ -187,7 +192,7 @@ impl Bus {
         }
     }
 
-    /// Which way to the bus there is now, counted up with each new one; `None` while events can't be taken.
+    /// The number of the current connection, which grows with each new one; `None` while events are not accepted.
     pub fn link(&self) -> Option<u64> {
         match self {
             Self::InProcess(_) => Some(0),
@@ -195,10 +200,10 @@ impl Bus {
         }
     }
 
-    /// How many events each consumer of this host is behind, as far as the servers said.
+    /// The lag of each consumer of this host, as last reported by the servers.
     pub fn lags(&self) -> Vec<(&'static str, u64)> {
         match self {
-            // What is not taken yet is in the outbox.
+            // The outbox holds what no consumer has accepted yet.
             Self::InProcess(_) => Vec::new(),
             Self::Nats(nats) => nats.lags(),
         }

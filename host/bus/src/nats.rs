@@ -1,7 +1,7 @@
-//! The bus through NATS servers.
+//! The event bus through NATS servers.
 //!
-//! One connection per host, which the client keeps by itself; this side says once when it is lost and once when it is back.
-//! Wake-ups are plain messages, which nothing keeps; transitions are in a stream of JetStream.
+//! Each host has one connection, which the client restores; this module logs once when it is lost and once when it is
+//! back. Wake-ups are plain NATS messages, which nothing stores; transitions are in a JetStream stream.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use stream::Stream;
 
 pub(super) use stream::KEPT;
 
-/// Wake-ups that wait for the connection, and for a slow reader here.
+/// The capacity for wake-ups that wait for the connection or for a slow reader.
 const WAKES_MAX: usize = 1_024;
-/// A server that is silent for three of these is away.
+/// A server that misses three pings counts as unavailable.
 const PING: Duration = Duration::from_secs(10);
-/// The longest pause before the next try to connect.
+/// The longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Until the servers have answered for the first time.
+/// The reason before the servers have answered for the first time.
 const NOT_YET: &str = "the servers of `events.nats_url` have not answered yet";
-/// Afterwards.
+/// The reason after the connection was lost.
 const LOST: &str =
-    "the connection to the servers of `events.nats_url` is lost; it is tried again without end";
-/// The client does not tell why a connection failed; with TLS it may be the certificate.
-const OVER_TLS: &str = "; over TLS, see that their certificate has the name in the address and that `events.nats_ca_file` (or the system, when it is absent) has its authority";
+    "the connection to the servers of `events.nats_url` is lost; the host keeps reconnecting";
+/// The client does not report why a connection failed; with TLS the certificate may be the reason.
+const OVER_TLS: &str = "; over TLS, check that their certificate is valid for the name in the address and that `events.nats_ca_file` (or the system, when the setting is absent) contains its certificate authority";
 
 /// The bus through NATS. Cheap to clone.
 #[derive(Clone)]
@@ -47,14 +47,14 @@ pub struct Nats {
 
 struct Inner {
     client: Client,
-    /// This host, whose own messages mean nothing to it.
+    /// The name of this host, which ignores its own messages.
     host: String,
     subject: String,
     is_tls: bool,
     connection: watch::Sender<Connection>,
     stream: Stream,
     outgoing: mpsc::Sender<Wake>,
-    /// Taken by [`Nats::run`].
+    /// Moved out by [`Nats::run`].
     to_send: Mutex<mpsc::Receiver<Wake>>,
     incoming: broadcast::Sender<Wake>,
 }
@@ -62,12 +62,12 @@ struct Inner {
 /// The connection to the servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Connection {
-    /// How many there have been.
+    /// How many connections there have been.
     n: u64,
     is_up: bool,
 }
 
-/// A wake-up on its way.
+/// A wake-up as a NATS message.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
     from: String,
@@ -106,7 +106,7 @@ impl Nats {
         })
     }
 
-    /// Carries wake-ups both ways, and events to consumers, until `shutdown`.
+    /// Sends and receives wake-ups, and delivers events to consumers, until `shutdown`.
     pub(super) async fn run(&self, shutdown: &CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -115,7 +115,7 @@ impl Nats {
             () = self.make_up() => {}
             () = self.inner.stream.run() => {}
         }
-        // What was said last, such as the end of an operation, should still be heard.
+        // The last wake-ups, such as the end of an operation, should still be sent.
         drop(tokio::time::timeout(ANSWER_MAX, self.inner.client.flush()).await);
     }
 
@@ -160,7 +160,7 @@ impl Nats {
         let mut to_send = self.inner.to_send.lock().await;
         while let Some(wake) = to_send.recv().await {
             let from = self.inner.host.clone();
-            // Types of ours with names as keys: they always have a JSON form.
+            // These types have only string keys, so serialising them can't fail.
             let json = serde_json::to_vec(&Envelope { from, wake }).unwrap_or_default();
             let subject = self.inner.subject.clone();
             let sent = self.inner.client.publish(subject, json.into());
@@ -172,12 +172,12 @@ impl Nats {
 
     async fn hear_all(&self) {
         let subject = self.inner.subject.clone();
-        // The subscription outlives every loss of the connection; it ends with the client only.
+        // The client restores the subscription after every lost connection.
         let Ok(mut messages) = self.inner.client.subscribe(subject).await else {
             return;
         };
         while let Some(message) = messages.next().await {
-            // A host of another version may say what this one does not know: then it looks by itself.
+            // A host of another version may send an unknown wake-up; polling then finds the work.
             let heard: Result<Envelope, _> = serde_json::from_slice(&message.payload);
             if let Ok(Envelope { from, wake }) = heard
                 && from != self.inner.host
@@ -187,7 +187,7 @@ impl Nats {
         }
     }
 
-    /// Looks at everything when the connection is back: what was said meanwhile is lost.
+    /// Wakes everything after a reconnection, because wake-ups in between are lost.
     async fn make_up(&self) {
         let mut connection = self.inner.connection.subscribe();
         let first = connection.wait_for(|connection| connection.is_up);
@@ -229,14 +229,14 @@ fn options(connection: watch::Sender<Connection>, login: &Login, is_tls: bool) -
     }
 }
 
-/// Longer with every try, and never the same for two hosts.
+/// A pause that grows with every attempt, with jitter so that hosts do not reconnect at once.
 fn pause(tries: usize) -> Duration {
     let doubled = 50 << tries.min(7);
     let pause = Duration::from_millis(doubled).min(PAUSE_MAX);
     pause.mul_f64(rand::random_range(0.5..1.0))
 }
 
-/// Says once what becomes of the connection; tries in between are not told.
+/// Logs each change of the connection once, without the attempts in between.
 fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
     match event {
         Event::Connected => {
@@ -255,7 +255,9 @@ fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
                 tell_away(LOST, is_tls);
             }
         }
-        Event::ServerError(error) => tracing::warn!("the event bus: the server says: {error}"),
+        Event::ServerError(error) => {
+            tracing::warn!("the event bus: the NATS server reports: {error}")
+        }
         Event::SlowConsumer(_) => crate::metrics::wake_lost(),
         Event::ClientError(error) => tracing::debug!("the event bus: {error}"),
         Event::LameDuckMode | Event::Draining => {}
@@ -264,7 +266,7 @@ fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
 
 fn tell_away(why: &str, is_tls: bool) {
     let why = away(why, is_tls);
-    tracing::warn!("the event bus is away, hosts look by themselves and events wait: {why}");
+    tracing::warn!("the event bus is unavailable; hosts poll, and events wait: {why}");
 }
 
 fn away(why: &str, is_tls: bool) -> String {

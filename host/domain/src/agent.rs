@@ -1,4 +1,4 @@
-//! Agents, the hosts that they run on, and the tokens by which they join.
+//! Agents, the machines that they run on, and the tokens by which they join.
 
 use crate::ids::{AgentId, MachineId, NodeId};
 use crate::time::Millis;
@@ -10,13 +10,13 @@ pub struct Machine {
     pub id: MachineId,
     /// Unique, for people.
     pub name: String,
-    /// The provider that made it.
+    /// The machine provider that created it.
     pub provider: String,
     /// The provider's region.
     pub region: String,
     /// Its address, when known.
     pub ip: Option<String>,
-    /// When its record was made.
+    /// When its record was created.
     pub created_at: Millis,
 }
 
@@ -29,13 +29,13 @@ pub struct Agent {
     pub machine_id: MachineId,
     /// For people.
     pub name: String,
-    /// Its version, as it said in its last hello.
+    /// Its version, as reported in its last hello.
     pub version: String,
-    /// When its certificate ends.
+    /// When its certificate expires.
     pub certificate_not_after: Millis,
-    /// When it was last heard of.
+    /// When the host last received a message from it.
     pub last_seen_at: Option<Millis>,
-    /// When it was cut off for good.
+    /// When it was revoked.
     pub revoked_at: Option<Millis>,
     /// When it enrolled.
     pub created_at: Millis,
@@ -48,30 +48,30 @@ pub struct EnrolmentToken {
     pub hash: String,
     /// The machine that the agent will belong to.
     pub machine_id: MachineId,
-    /// The node whose provisioning asked for it.
+    /// The node whose provisioning requested it.
     pub node_id: Option<NodeId>,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Millis,
     /// When it was used.
     pub used_at: Option<Millis>,
-    /// When it was taken back.
+    /// When it was revoked.
     pub revoked_at: Option<Millis>,
 }
 
-/// Why a token is refused. The agent hears it: the reason helps whoever holds the token and nobody else.
+/// Why a token is rejected. The agent gets the reason, which helps only whoever holds the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
-    /// Nobody issued it.
-    #[error("the enrolment token is not known here; ask for a new one")]
+    /// This host did not issue it.
+    #[error("this host does not know the enrolment token; request a new one")]
     Foreign,
-    /// Somebody enrolled with it.
-    #[error("the enrolment token was used before; ask for a new one")]
+    /// An agent enrolled with it already.
+    #[error("the enrolment token was used before; request a new one")]
     Used,
-    /// It is too old.
-    #[error("the enrolment token has expired; ask for a new one")]
+    /// It has expired.
+    #[error("the enrolment token has expired; request a new one")]
     Expired,
-    /// It was taken back.
-    #[error("the enrolment token was revoked; ask for a new one")]
+    /// It was revoked.
+    #[error("the enrolment token was revoked; request a new one")]
     Revoked,
 }
 

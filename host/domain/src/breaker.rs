@@ -1,30 +1,31 @@
-//! A breaker: keeps calls away from what has failed too often in a row, and lets one through after a pause to see.
+//! A circuit breaker: blocks calls after too many consecutive failures, and after a pause lets one call through as a
+//! test.
 
 use std::time::Duration;
 
 use crate::time::Millis;
 
-/// Failures in a row that open a breaker, by default.
+/// The default number of consecutive failures that opens a breaker.
 pub const FAILURES_MAX: u32 = 5;
-/// How long it stays open before it lets one call through, by default.
+/// The default time until an open breaker lets one call through.
 pub const PAUSE: Duration = Duration::from_secs(30);
 
-/// Where a breaker stands.
+/// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Calls pass; so many failed in a row.
+    /// Calls pass.
     Closed {
         /// Failures since the last success.
         failures: u32,
     },
-    /// Calls are kept away since then.
+    /// Calls are blocked.
     Open {
         /// When it opened, or opened again.
         since: Millis,
     },
-    /// One call has been let through and has not come back.
+    /// One test call is running.
     HalfOpen {
-        /// When it was let through.
+        /// When it started.
         since: Millis,
     },
 }
@@ -47,7 +48,7 @@ impl Breaker {
         }
     }
 
-    /// Whether it keeps calls away.
+    /// Whether it blocks calls.
     pub fn is_open(&self) -> bool {
         match self.state {
             BreakerState::Closed { .. } => false,
@@ -55,7 +56,7 @@ impl Breaker {
         }
     }
 
-    /// From when on a call may pass; `None` when it may pass now.
+    /// When a call may pass; `None` when it may pass now.
     pub fn rests_until(&self, now: Millis) -> Option<Millis> {
         match self.state {
             BreakerState::Closed { .. } => None,
@@ -66,7 +67,8 @@ impl Breaker {
         }
     }
 
-    /// Asks for a call. After the pause one call may pass; if it never reports back, another may after one more pause.
+    /// Requests a call. After the pause one call may pass; if its result never arrives, another may pass after one
+    /// more pause.
     pub fn allow(&mut self, now: Millis) -> bool {
         match self.state {
             BreakerState::Closed { .. } => true,
@@ -80,7 +82,7 @@ impl Breaker {
         }
     }
 
-    /// Reports how a call ended; `true` when this opened or closed the breaker.
+    /// Reports the result of a call; `true` when this opened or closed the breaker.
     pub fn report(&mut self, is_fault: bool, now: Millis) -> bool {
         let was_open = self.is_open();
         self.state = match (self.state, is_fault) {
@@ -92,7 +94,7 @@ impl Breaker {
             (BreakerState::Closed { .. } | BreakerState::HalfOpen { .. }, true) => {
                 BreakerState::Open { since: now }
             }
-            // A call that was made before it opened says nothing new.
+            // The call started before the breaker opened, so its result is no news.
             (open @ BreakerState::Open { .. }, true) => open,
             (
                 BreakerState::Closed { .. }

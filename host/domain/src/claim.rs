@@ -1,7 +1,7 @@
-//! Machines of which each has one node: who has one, and when one that a failed node left behind is cleaned.
+//! Claims to machines that have one node each, and when a machine that a failed node left behind is cleaned.
 //!
-//! A machine can be away for days. Until it was reached, something of the failed node may run on it or be paid for, so it is
-//! tried again and again, and never given up.
+//! A machine can be unreachable for days. Until then something of the failed node may run on it or cost money, so the
+//! host retries and never gives up.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use crate::time::Millis;
 pub struct MachineClaim {
     /// The machine.
     pub machine_id: MachineId,
-    /// Whose it is.
+    /// The node that holds the claim.
     pub node_id: NodeId,
-    /// Since when.
+    /// When it was claimed.
     pub claimed_at: Millis,
     /// Whether an earlier node may have left something on it.
     pub is_dirty: bool,
-    /// How often it was tried to clean it after its node had failed.
+    /// How many times the host tried to clean it after its node failed.
     pub cleanings: i64,
-    /// When that is tried next.
+    /// When the next attempt is due.
     pub clean_after: Millis,
-    /// Until when somebody is at it.
+    /// Until when a running attempt holds it.
     pub cleaning_until: Millis,
 }
 
-/// How long to wait before the next try after `cleanings` of them: a minute, doubled, at most an hour.
+/// The pause after `cleanings` attempts: a minute, doubled, at most an hour.
 pub fn cleaning_pause(cleanings: i64) -> Duration {
     let doublings = cleanings.saturating_sub(1).clamp(0, 6);
     Duration::from_mins(1_u64 << doublings).min(Duration::from_hours(1))

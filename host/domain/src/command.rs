@@ -1,4 +1,4 @@
-//! Commands to agents and what became of them.
+//! Commands to agents and their results.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,19 +7,19 @@ use crate::node::text_enum;
 use crate::time::Millis;
 
 text_enum! {
-    /// Where a command stands.
+    /// The state of a command.
     CommandState {
         /// Waits for the agent.
         Queued = "queued",
         /// Sent, not yet acknowledged.
         Delivered = "delivered",
-        /// In the agent's journal.
+        /// The agent's journal contains it.
         Accepted = "accepted",
         /// Done.
         Succeeded = "succeeded",
-        /// Failed, and what it had done is undone.
+        /// Failed; the agent undid its work.
         Failed = "failed",
-        /// Failed, and undoing failed too: a person must look.
+        /// Failed, and the undo failed too, so a person must act.
         Stuck = "stuck",
     }
 }
@@ -27,7 +27,7 @@ text_enum! {
 text_enum! {
     /// What a command does.
     CommandKind {
-        /// Makes the node's folder and reserves its ports.
+        /// Creates the node's directory and reserves its ports.
         Prepare = "prepare",
         /// Runs the recipe.
         Install = "install",
@@ -45,23 +45,23 @@ text_enum! {
 /// One command to an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
-    /// Made from the workflow's id and step, so that a repeated activity finds the row that it made before.
+    /// Derived from the workflow's id and step, so that a repeated activity finds the existing row.
     pub id: CommandId,
     /// The node that it is about.
     pub node_id: NodeId,
-    /// Who executes it.
+    /// The agent that executes it.
     pub agent_id: AgentId,
     /// What it does.
     pub kind: CommandKind,
     /// The encoded `bellwether.agent.v1.Command`.
     pub payload: Vec<u8>,
-    /// Where it stands.
+    /// Its state.
     pub state: CommandState,
-    /// What the agent said in the end.
+    /// The agent's result.
     pub result: Option<CommandOutcome>,
     /// The workflow that waits for the result.
     pub workflow_id: Option<String>,
-    /// The mailbox of that workflow which is told of the result.
+    /// The mailbox of that workflow for the message about the result.
     pub mailbox: Option<String>,
     /// When the agent gives up.
     pub deadline: Millis,
@@ -71,7 +71,7 @@ pub struct Command {
     pub updated_at: Millis,
 }
 
-/// What an agent said of a command in the end.
+/// An agent's result of a command.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommandOutcome {
     /// The step that failed; empty when none did.
@@ -80,7 +80,7 @@ pub struct CommandOutcome {
     pub error: String,
     /// The last lines that the step printed.
     pub output: String,
-    /// The node's folder, after `prepare`.
+    /// The node's directory, after `prepare`.
     pub root: Option<String>,
     /// The node's ports, after `prepare`.
     pub ports: std::collections::BTreeMap<String, u16>,

@@ -7,18 +7,18 @@ use crate::node::{Condition, Reason, text_enum};
 use crate::time::Millis;
 
 text_enum! {
-    /// Which dimension moved.
+    /// The dimension that changed.
     Dimension {
         /// The infrastructure's life cycle.
         State = "state",
-        /// What policies say.
+        /// The verdict of policies.
         ApplicationHealth = "application_health",
         /// Whether the node follows its chain.
         SyncStatus = "sync_status",
     }
 }
 
-/// One transition of one node. Handlers get it at least once and are idempotent by its id.
+/// One transition of one node. Handlers receive it at least once and must be idempotent by its id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthTransitionEvent {
     /// UUID v7.
@@ -31,13 +31,13 @@ pub struct HealthTransitionEvent {
     pub chain_profile_id: String,
     /// The node's type.
     pub node_type: String,
-    /// Which dimension moved.
+    /// The dimension that changed.
     pub dimension: Dimension,
     /// The condition before.
     pub before: Condition,
     /// The condition after.
     pub after: Condition,
-    /// What moved it: a node event's name, or `verdict`.
+    /// The cause: a node event's name, or `verdict`.
     pub cause: String,
     /// Why.
     pub reasons: Vec<Reason>,

@@ -1,4 +1,4 @@
-//! Heartbeats: what an agent reports of a node's processes at regular intervals.
+//! Heartbeats: what an agent regularly reports about a node's processes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +7,13 @@ use crate::node::text_enum;
 use crate::time::Millis;
 
 text_enum! {
-    /// What a process of a node does.
+    /// The state of a process.
     ProcessState {
-        /// It runs.
+        /// The process runs.
         Running = "running",
-        /// Somebody stopped it on purpose.
+        /// A user or an operation stopped it.
         Stopped = "stopped",
-        /// It waits for the next attempt of its restart policy.
+        /// It waits for the next restart.
         BackingOff = "backing_off",
         /// Its restart policy gave up.
         Failed = "failed",
@@ -25,7 +25,7 @@ text_enum! {
 pub struct ProcessStatus {
     /// Its name in the recipe.
     pub name: String,
-    /// What it does.
+    /// Its state.
     pub state: ProcessState,
     /// Its process id on the machine.
     pub pid: u32,

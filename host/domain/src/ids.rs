@@ -1,6 +1,6 @@
-//! Identifiers: one newtype per noun, so that a command id can't be passed where a node id is wanted.
+//! Identifiers: one newtype per noun, so that a command id can't be passed as a node id.
 //!
-//! They are UUID v7, which sort by time of making; making one is not pure and therefore left to the shell.
+//! They are UUID v7, which sort by creation time; generating one is not pure, so callers do it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,7 @@ macro_rules! id {
 }
 
 id! {
-    /// A blockchain node under Bellwether's care.
+    /// A blockchain node that Bellwether runs.
     NodeId,
     /// What a customer pays for; each node belongs to exactly one.
     SubscriptionId,

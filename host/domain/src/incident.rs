@@ -1,4 +1,4 @@
-//! Incidents: what people are told about, once per cause (design: domain.md, Incident).
+//! Incidents: problems that people are notified of, once per cause.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::time::Millis;
 pub const REOPEN_WITHIN: Duration = Duration::from_mins(10);
 
 text_enum! {
-    /// How bad it is.
+    /// How severe an incident is.
     Severity {
         /// Worth knowing.
         Info = "info",
-        /// Worth a look today.
+        /// Needs attention today.
         Warning = "warning",
-        /// Worth waking up for.
+        /// Needs attention now.
         Critical = "critical",
     }
 }
 
 text_enum! {
-    /// Where an incident stands.
+    /// The state of an incident.
     IncidentState {
-        /// Nobody has taken it.
+        /// Nobody has acknowledged it.
         Open = "open",
-        /// Somebody has.
+        /// A person acknowledged it.
         Acknowledged = "acknowledged",
-        /// Nobody took it in time.
+        /// Nobody acknowledged it in time.
         Escalated = "escalated",
         /// Over.
         Resolved = "resolved",
@@ -40,17 +40,17 @@ text_enum! {
 text_enum! {
     /// What happens to an incident; also the kind of a row of its history.
     IncidentEvent {
-        /// Seen for the first time.
+        /// The cause occurred for the first time.
         Opened = "opened",
-        /// Seen again while it is not resolved; counted, nobody is told.
+        /// The cause occurred again before the incident was resolved; counted without a notification.
         Repeated = "repeated",
-        /// Seen again soon after it was resolved.
+        /// The cause occurred again soon after the incident was resolved.
         Reopened = "reopened",
-        /// Somebody took it.
+        /// A person acknowledged it.
         Acknowledged = "acknowledged",
-        /// Nobody took it in time.
+        /// Nobody acknowledged it in time.
         Escalated = "escalated",
-        /// Over.
+        /// The cause is gone.
         Resolved = "resolved",
     }
 }
@@ -67,41 +67,41 @@ text_enum! {
     }
 }
 
-/// The categories that the host raises by itself; plugins add `x-<plugin>-<name>`.
+/// The categories that the host raises itself; plugins add `x-<plugin>-<name>`.
 pub mod category {
     /// The agent is silent.
     pub const NODE_DOWN: &str = "node_down";
-    /// A process does not run, or a policy says degraded.
+    /// A process does not run, or a policy reports `degraded`.
     pub const NODE_DEGRADED: &str = "node_degraded";
-    /// A policy says critical.
+    /// A policy reports `critical`.
     pub const NODE_CRITICAL: &str = "node_critical";
     /// Health changes too often.
     pub const NODE_FLAPPING: &str = "node_flapping";
     /// Provisioning failed.
     pub const PROVISION_FAILED: &str = "provision_failed";
-    /// A node could not be moved to another host.
+    /// A node could not be moved to another machine.
     pub const MIGRATION_FAILED: &str = "migration_failed";
-    /// So many nodes of a region are down together that none is moved.
+    /// Too many nodes of a region are down at once, so none is moved.
     pub const MIGRATION_HELD: &str = "migration_held";
-    /// A machine that its node left behind could not be given back.
+    /// A machine that its node left behind could not be released.
     pub const MACHINE_LEFT_BEHIND: &str = "machine_left_behind";
     /// A node's agent does not come back.
     pub const AGENT_SILENT: &str = "agent_silent";
-    /// Nothing happened in a workflow for too long.
+    /// A workflow made no progress for too long.
     pub const WORKFLOW_STALLED: &str = "workflow_stalled";
-    /// A policy could not judge.
+    /// A policy failed.
     pub const POLICY_ERROR: &str = "policy_error";
-    /// Another plugin broke.
+    /// Another plugin failed.
     pub const PLUGIN_ERROR: &str = "plugin_error";
-    /// A change of the configuration folder can't be used.
+    /// The host rejected a change of the configuration folder.
     pub const CONFIG_REJECTED: &str = "config_rejected";
     /// An event could not be handled.
     pub const EVENT_DEAD_LETTER: &str = "event_dead_letter";
 
-    /// What the categories of policies' own incidents begin with.
+    /// The prefix of the categories of policies' own incidents.
     pub const OWN_PREFIX: &str = "x-";
 
-    /// Whether a category ends with the node it is about: what judges a node has no word on one that is gone.
+    /// Whether a category ends with its node, because policies do not judge nodes that are gone.
     pub fn ends_with_the_node(category: &str) -> bool {
         matches!(category, NODE_FLAPPING | MIGRATION_FAILED | AGENT_SILENT)
             || category.starts_with(OWN_PREFIX)
@@ -111,23 +111,23 @@ pub mod category {
     pub const OF_CONDITION: [&str; 3] = [NODE_DOWN, NODE_DEGRADED, NODE_CRITICAL];
 }
 
-/// The key of an incident: a second cause of the same key adds to `occurrences`.
+/// The key of an incident: another cause with the same key adds to `occurrences`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IncidentKey {
     /// What it is about.
     pub subject_kind: SubjectKind,
-    /// The subject's id: a node id, a host id, or a plugin's name.
+    /// The subject's id: a node id, a machine id, or a plugin's name.
     pub subject_id: String,
-    /// What happened.
+    /// The category.
     pub category: String,
 }
 
-/// A cause for an incident.
+/// A cause of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// What happened.
     pub category: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line for people.
     pub title: String,
@@ -146,15 +146,15 @@ pub struct Incident {
     pub subject_name: String,
     /// Labels that routes match: `chain`, `node_type`.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Where it stands.
+    /// Its state.
     pub state: IncidentState,
     /// One line for people.
     pub title: String,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// How often its cause was seen.
+    /// How often its cause occurred.
     pub occurrences: u32,
     /// When it was first opened.
     pub opened_at: Millis,
@@ -168,7 +168,7 @@ pub struct Incident {
     pub version: i64,
 }
 
-/// What to do with a cause, given the newest incident of its key.
+/// The event that a cause triggers, given the newest incident of its key.
 pub fn on_cause(existing: Option<(IncidentState, Option<Millis>)>, now: Millis) -> IncidentEvent {
     match existing {
         Some((IncidentState::Open | IncidentState::Acknowledged | IncidentState::Escalated, _)) => {
@@ -181,13 +181,13 @@ pub fn on_cause(existing: Option<(IncidentState, Option<Millis>)>, now: Millis) 
     }
 }
 
-/// An act that an incident's state does not allow.
+/// An event that an incident's state does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an incident that is `{state}` can't be `{event}`")]
+#[error("an incident in state `{state}` can't be `{event}`")]
 pub struct IllegalIncidentEvent {
-    /// Where the incident stands.
+    /// The incident's state.
     pub state: IncidentState,
-    /// What was asked of it.
+    /// The rejected event.
     pub event: IncidentEvent,
 }
 
@@ -215,12 +215,12 @@ impl IncidentState {
     }
 }
 
-/// What a node's condition says of its incidents.
+/// The incidents that a node's condition implies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConditionIncidents {
     /// Causes that hold now.
     pub causes: Vec<Cause>,
-    /// Categories that surely do not hold any more.
+    /// Categories that certainly do not hold any more.
     pub over: Vec<&'static str>,
 }
 
@@ -232,8 +232,8 @@ fn process_lost() -> Reason {
     Reason::new("process_lost", "a process of the node does not run")
 }
 
-/// Derives a node's incidents from its whole condition, not from one step, so that a repeat or a lost step does no harm.
-/// What can't be told (a policy that failed, a node that is away) is neither raised nor resolved.
+/// Derives a node's incidents from its whole condition, not from one transition, so that a repeated or lost step does
+/// no harm. What is unknown (a failed policy, an unreachable node) is neither raised nor resolved.
 pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> ConditionIncidents {
     let cause = |category: &str, severity, title: String| Cause {
         category: category.to_owned(),
@@ -249,7 +249,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
             return found;
         }
         NodeState::Down => {
-            let title = format!("{name} is down: its agent has stopped beating");
+            let title = format!("{name} is down: its agent sends no heartbeats");
             found.causes.push(Cause {
                 reasons: vec![beats_missed()],
                 ..cause(category::NODE_DOWN, Severity::Critical, title)
@@ -262,7 +262,7 @@ pub fn incidents_of(condition: Condition, reasons: &[Reason], name: &str) -> Con
     }
     let has_lost_process = condition.state == NodeState::Degraded;
     let why = reasons.first().map_or_else(
-        || "see its reasons".to_owned(),
+        || "see the reasons".to_owned(),
         |reason| reason.message.clone(),
     );
     match condition.application_health {

@@ -1,7 +1,7 @@
-//! Keys of nodes: what they are and how they are kept. Key material never appears here in the clear.
+//! Keys of nodes: what they are and how they are stored. Key material never appears here in plain text.
 //!
-//! Each key is sealed by a data key of its own, and the data key is wrapped by a master key (design: operations.md, Keys):
-//! replacing the master key re-wraps a few bytes and never touches the material.
+//! Each key is encrypted by its own data key, and a master key wraps the data key: replacing the master key re-wraps
+//! a few bytes and never touches the material.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyId, NodeId};
 use crate::time::Millis;
 
-/// The HPKE suite (RFC 9180) that seals an exported key, as an answer of the API names it.
+/// The HPKE suite (RFC 9180) that encrypts an exported key, as named in API answers.
 pub const EXPORT_SUITE: &str = "DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM";
 /// HPKE's `info` of an exported key.
 pub const EXPORT_INFO: &str = "bellwether key export 1";
 
-/// HPKE's `aad` of an exported key, `<node id>/<name>`: an export that is taken for another key does not open.
+/// HPKE's `aad` of an exported key, `<node id>/<name>`: an export that is mistaken for another key does not open.
 pub fn export_aad(node_id: NodeId, name: &str) -> String {
     format!("{node_id}/{name}")
 }
 
-/// What a key is for the chain; each is 32 bytes of secret.
+/// The algorithm of a key; each key is 32 secret bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -58,9 +58,9 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-/// A name that is no algorithm's.
+/// A name that is not an algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no key algorithm")]
+#[error("`{0}` is not a key algorithm")]
 pub struct UnknownAlgorithm(String);
 
 impl FromStr for KeyAlgorithm {
@@ -74,7 +74,7 @@ impl FromStr for KeyAlgorithm {
     }
 }
 
-/// Key material that only the master key opens.
+/// Key material that only the master key can decrypt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey {
     /// Which master key wrapped the data key.
@@ -85,7 +85,7 @@ pub struct SealedKey {
     pub material: Vec<u8>,
 }
 
-/// Ciphertext helps nobody in a log.
+/// A log needs no ciphertext.
 impl fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedKey")
@@ -99,21 +99,21 @@ impl fmt::Debug for SealedKey {
 pub struct NodeKey {
     /// Its id.
     pub id: KeyId,
-    /// Whose it is.
+    /// The node that it belongs to.
     pub node_id: NodeId,
     /// Its name in the chain's profile.
     pub name: String,
-    /// What it is.
+    /// Its algorithm.
     pub algorithm: KeyAlgorithm,
-    /// The public part; empty where there is none.
+    /// The public part; empty for algorithms without one.
     pub public_key: Vec<u8>,
     /// The secret part.
     pub sealed: SealedKey,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
-    /// From when on it is deleted: its node is gone.
+    /// When it will be deleted, because its node is gone.
     pub delete_after: Option<Millis>,
-    /// Where a copy of it, as it is wrapped now, was read back from; nowhere yet when absent.
+    /// The location of a verified backup of the key as it is wrapped now; absent without a backup.
     pub backup: Option<String>,
     /// Rises with each change.
     pub version: i64,

@@ -1,6 +1,9 @@
-//! The pure centre: objects, state machines and rules (design: domain.md).
+//! The pure domain: objects, state machines and rules.
 //!
-//! Nothing here waits, reads, writes or asks for the time; every decision is a function of its arguments.
+//! Entry points: one module per noun, such as [`node`], [`incident`] and [`subscription`]; [`config`] loads chain
+//! configurations.
+//!
+//! Invariant: nothing here waits, performs I/O or reads a clock; every decision is a function of its arguments.
 
 pub mod ids;
 pub mod setting;

@@ -1,7 +1,7 @@
-//! The node: its three dimensions and the table of what may follow what (design: domain.md, Node).
+//! The node: its three dimensions and the table of allowed transitions.
 //!
-//! Three writers, one machine: heartbeats move `state`, policies move `application_health`, observations move `sync_status`,
-//! and each of them asks this module first.
+//! Three writers share one state machine: heartbeats change `state`, policies change `application_health`,
+//! observations change `sync_status`, and each of them asks this module first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ macro_rules! text_enum {
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
-            /// Every value, in the order of the design's table.
+            /// Every value, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The name in the API, in the database and in YAML.
@@ -40,25 +40,25 @@ macro_rules! text_enum {
 pub(crate) use text_enum;
 
 text_enum! {
-    /// The infrastructure's life cycle; written only by this machine.
+    /// The infrastructure's life cycle; only this state machine changes it.
     NodeState {
-        /// Being made, or being moved to another machine.
+        /// Being created, or being moved to another machine.
         Provisioning = "provisioning",
-        /// Runs and catches up, or was not yet seen healthy.
+        /// Runs and catches up, or was never healthy.
         Syncing = "syncing",
-        /// Runs, beats, and was seen in sync.
+        /// Runs, sends heartbeats, and was in sync.
         Healthy = "healthy",
-        /// Its agent beats, but a process of the node does not run.
+        /// Its agent sends heartbeats, but a process of the node does not run.
         Degraded = "degraded",
         /// Its agent is silent.
         Down = "down",
-        /// Taken out by plan.
+        /// A planned intervention is in progress.
         Maintenance = "maintenance",
         /// Being removed.
         Terminating = "terminating",
         /// Gone; terminal.
         Terminated = "terminated",
-        /// Given up, with nothing left running; terminal.
+        /// Abandoned, with nothing left running; terminal.
         Failed = "failed",
     }
 }
@@ -76,67 +76,67 @@ text_enum! {
 }
 
 text_enum! {
-    /// What health policies say; ordered from best to worst, with `Unknown` first.
+    /// The verdict of health policies, ordered from best to worst, with `Unknown` first.
     ApplicationHealth {
-        /// No policy could say.
+        /// No policy could judge.
         Unknown = "unknown",
-        /// Well.
+        /// The node works.
         Ok = "ok",
-        /// Works, but not as it should.
+        /// The node works with problems.
         Degraded = "degraded",
-        /// Does not do its job.
+        /// The node does not work.
         Critical = "critical",
     }
 }
 
 text_enum! {
-    /// What moves a node's state.
+    /// What changes a node's state.
     NodeEvent {
         /// The recipe is installed and the processes run.
         Installed = "installed",
-        /// Seen healthy and in sync.
+        /// The node was healthy and in sync.
         SyncCompleted = "sync_completed",
-        /// Fell behind its chain.
+        /// The node fell behind its chain.
         SyncLost = "sync_lost",
         /// A process of the node does not run.
         ProcessLost = "process_lost",
         /// Every process of the node runs again.
         ProcessRecovered = "process_recovered",
-        /// Beats were missed too often.
+        /// Too many heartbeats were missed.
         BeatsMissed = "beats_missed",
-        /// Beats came back and the node had been in sync.
+        /// Heartbeats returned and the node had been in sync.
         BeatsResumed = "beats_resumed",
-        /// Beats came back and the node was not in sync.
+        /// Heartbeats returned and the node had not been in sync.
         BeatsResumedBehind = "beats_resumed_behind",
-        /// A planned intervention began.
+        /// A planned intervention started.
         MaintenanceStarted = "maintenance_started",
-        /// A planned intervention ended; the node has to show itself again.
+        /// A planned intervention ended; the node must prove its health again.
         MaintenanceEnded = "maintenance_ended",
         /// The node moves to another machine.
         MigrationStarted = "migration_started",
-        /// The node could not be moved, and is where it was.
+        /// The node migration failed, and the node is on its old machine.
         MigrationFailed = "migration_failed",
-        /// Somebody asked for the end.
+        /// A user requested the termination.
         TerminateRequested = "terminate_requested",
-        /// Nothing of it is left.
+        /// Nothing of the node is left.
         TerminateFinished = "terminate_finished",
-        /// Undone after a failure; nothing of it is left.
+        /// A failure was undone; nothing of the node is left.
         GaveUp = "gave_up",
     }
 }
 
 impl NodeState {
-    /// Terminal states have no way out.
+    /// Terminal states have no transitions.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Terminated | Self::Failed)
     }
 
-    /// Whether it is on its way out, or gone.
+    /// Whether the node is being removed or gone.
     pub fn is_gone(self) -> bool {
         matches!(self, Self::Terminating | Self::Terminated | Self::Failed)
     }
 
-    /// Whether collectors measure the node: from the end of its installation until its removal begins.
+    /// Whether collectors measure the node: from the end of its installation until its removal starts.
     pub fn is_measured(self) -> bool {
         match self {
             Self::Syncing | Self::Healthy | Self::Degraded | Self::Down | Self::Maintenance => true,
@@ -157,11 +157,11 @@ impl NodeState {
         matches!(self, Self::Syncing | Self::Healthy | Self::Degraded)
     }
 
-    /// The table of domain.md: whether `to` may follow.
+    /// The table of transitions: whether `to` may follow.
     pub fn may_become(self, to: Self) -> bool {
         use NodeState as S;
         let allowed: &[S] = match self {
-            // Down: a migration failed.
+            // Down: a node migration failed.
             S::Provisioning => &[S::Syncing, S::Down, S::Failed, S::Terminating],
             S::Syncing => &[
                 S::Healthy,
@@ -217,7 +217,7 @@ impl NodeState {
             E::GaveUp => S::Failed,
         };
         let illegal = IllegalTransition { state: self, event };
-        // Two events lead to a state that the table allows from elsewhere too; only these origins are meant.
+        // Two events lead to a state that the table allows from other states too; only these origins are valid.
         let meant = match event {
             E::Installed => self == S::Provisioning,
             E::SyncCompleted => matches!(self, S::Syncing | S::Degraded),
@@ -240,13 +240,13 @@ impl NodeState {
     }
 }
 
-/// A transition that the table of domain.md does not have.
+/// A transition that the table does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a node that is `{state}` can't take `{event}`")]
+#[error("a node in state `{state}` can't handle `{event}`")]
 pub struct IllegalTransition {
-    /// Where the node is.
+    /// The node's state.
     pub state: NodeState,
-    /// What was asked of it.
+    /// The rejected event.
     pub event: NodeEvent,
 }
 
@@ -276,7 +276,7 @@ pub struct Condition {
     pub state: NodeState,
     /// Whether it follows its chain.
     pub sync_status: SyncStatus,
-    /// What policies say.
+    /// The verdict of policies.
     pub application_health: ApplicationHealth,
 }
 
@@ -288,7 +288,7 @@ impl Condition {
         application_health: ApplicationHealth::Unknown,
     };
 
-    /// The condition after an event; a terminal state knows nothing of health and sync any more.
+    /// The condition after an event; a terminal state has no health and sync status.
     pub fn after(self, event: NodeEvent) -> Result<Self, IllegalTransition> {
         let state = self.state.next(event)?;
         Ok(if state.is_terminal() {
@@ -332,7 +332,7 @@ pub struct Node {
     pub subscription_id: SubscriptionId,
     /// For people; unique among nodes that are not terminal.
     pub name: String,
-    /// The chain's profile, such as `celestia-mocha`.
+    /// The chain profile, such as `celestia-mocha`.
     pub chain_profile_id: String,
     /// One of the profile's node types.
     pub node_type: String,
@@ -346,13 +346,13 @@ pub struct Node {
     pub ports: BTreeMap<String, u16>,
     /// Versions by binary name.
     pub binary_versions: BTreeMap<String, String>,
-    /// The provision inputs that the customer gave (nothing secret).
+    /// The inputs that the customer entered (no secrets).
     pub inputs: BTreeMap<String, String>,
-    /// The operation that made it, or that is removing it.
+    /// The operation that creates or removes it.
     pub operation_id: Option<OperationId>,
     /// Optimistic lock: rises with each write of a dimension.
     pub state_version: i64,
-    /// When its record was made.
+    /// When its record was created.
     pub created_at: Millis,
     /// When a dimension last changed.
     pub updated_at: Millis,

@@ -1,4 +1,4 @@
-//! A node's history for people: appended, never changed.
+//! A node's history for people, which is append-only.
 
 use crate::ids::NodeId;
 use crate::time::Millis;

@@ -1,4 +1,4 @@
-//! Notifications: which receivers hear of an incident, in which groups and when (design: domain.md, Incident).
+//! Notifications: which receivers get a message about an incident, in which groups and when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use crate::node::text_enum;
 use crate::time::Millis;
 
 text_enum! {
-    /// Whether a message tells of trouble or of its end.
+    /// Whether a notification reports a problem or its end.
     NotificationStatus {
-        /// Trouble.
+        /// The problem exists.
         Firing = "firing",
-        /// Its end.
+        /// The problem is over.
         Resolved = "resolved",
     }
 }
 
 text_enum! {
-    /// Where a message stands.
+    /// The state of a notification.
     DeliveryState {
-        /// Waits for its group or for the next try.
+        /// Waits for its group or for the next attempt.
         Pending = "pending",
-        /// Its receiver has it.
+        /// The receiver accepted it.
         Delivered = "delivered",
-        /// Given up after the last try.
+        /// The host gave up after the last attempt.
         Failed = "failed",
     }
 }
@@ -37,31 +37,31 @@ text_enum! {
 pub struct Notification {
     /// UUID v7; the same in every attempt.
     pub id: NotificationId,
-    /// The route that asked for it.
+    /// The route that caused it.
     pub route: String,
-    /// Who gets it.
+    /// The receiver.
     pub receiver: String,
     /// The group: incidents of equal labels share messages.
     pub group_key: String,
-    /// Trouble or its end.
+    /// Problem or end.
     pub status: NotificationStatus,
     /// The incidents of the group.
     pub incident_ids: Vec<IncidentId>,
-    /// Where it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// Not before this.
+    /// The earliest time of the next attempt.
     pub due_at: Millis,
-    /// Tries so far.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// What the last try brought.
+    /// The result of the last attempt.
     pub outcome: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
-    /// When it was delivered or given up.
+    /// When it was delivered or failed.
     pub finished_at: Option<Millis>,
 }
 
-/// What a route accepts; absent fields accept everything.
+/// What a route matches; absent fields match everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Matcher {
     /// Chain profile ids.
@@ -75,7 +75,7 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// Whether an incident is for this route.
+    /// Whether an incident matches.
     pub fn accepts(&self, incident: &Incident) -> bool {
         let label = |name: &str, wanted: &Option<Vec<String>>| {
             wanted.as_ref().is_none_or(|wanted| {
@@ -98,51 +98,51 @@ impl Matcher {
     }
 }
 
-/// Where incidents of a kind go.
+/// Where matching incidents go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// Unique name.
     pub name: String,
-    /// What it accepts.
+    /// What it matches.
     pub matcher: Matcher,
-    /// Who gets the messages.
+    /// The receiver.
     pub receiver: String,
-    /// Incidents of a group within this time share a message.
+    /// Incidents of a group within this time share a notification.
     pub group_wait: Duration,
-    /// A message about what is still open comes again after this time.
+    /// The pause before a notification about an open incident is repeated.
     pub repeat_interval: Duration,
-    /// At most so many messages at once, and then one per `rate_period` / `rate_burst`.
+    /// At most this many notifications at once, and then one per `rate_period` / `rate_burst`.
     pub rate_burst: u32,
-    /// The time over which `rate_burst` messages are allowed.
+    /// The time over which `rate_burst` notifications are allowed.
     pub rate_period: Duration,
 }
 
-/// Nobody is told of what matches until the end.
+/// Suppresses notifications about matching incidents until its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Silence {
-    /// What is silenced.
+    /// What it matches.
     pub matcher: Matcher,
     /// Its end.
     pub until: Millis,
 }
 
-/// A message that an incident's event asks for.
+/// A notification that an incident's event requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedNotification {
-    /// The route that asks for it.
+    /// The route.
     pub route: String,
-    /// Who gets it.
+    /// The receiver.
     pub receiver: String,
-    /// Trouble or its end.
+    /// Problem or end.
     pub status: NotificationStatus,
-    /// The group that it joins.
+    /// Its group.
     pub group_key: String,
     /// When the group is sent.
     pub due_at: Millis,
 }
 
-/// The messages that follow from an incident's event. A silenced incident asks for none; the end of trouble is never silenced,
-/// because its receivers may have heard of the beginning.
+/// The notifications that an incident's event requires. A silenced incident requires none, but its end does, because
+/// its receivers may know of the start.
 pub fn plan(
     incident: &Incident,
     event: IncidentEvent,
@@ -177,7 +177,7 @@ pub fn plan(
         .collect()
 }
 
-/// Incidents of one chain and category share a message.
+/// Incidents of one chain and category share a notification.
 fn group_key(incident: &Incident) -> String {
     let chain = incident.labels.get("chain").map_or("", String::as_str);
     format!("{chain}/{}", incident.key.category)
@@ -199,7 +199,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one token, or says when the next one is there.
+    /// Takes one token, or returns when the next one is available.
     pub fn take(&mut self, burst: u32, period: Duration, now: Millis) -> Result<(), Millis> {
         let per_second = f64::from(burst) / period.as_secs_f64().max(0.001);
         let refill = now.since(self.refilled_at).as_secs_f64() * per_second;
@@ -213,12 +213,12 @@ impl TokenBucket {
     }
 }
 
-/// How long to wait before the next try of a delivery: 1 s, doubled, at most a minute.
+/// The pause before the next attempt of a delivery: 1 s, doubled, at most a minute.
 pub fn delivery_backoff(attempts: u32) -> Duration {
     Duration::from_secs(1_u64 << attempts.saturating_sub(1).min(6)).min(Duration::from_mins(1))
 }
 
-/// Tries of a delivery before it is given up: a little over half an hour with [`delivery_backoff`].
+/// The maximum of delivery attempts: a little over half an hour with [`delivery_backoff`].
 pub const DELIVERY_ATTEMPTS_MAX: u32 = 36;
 
 /// Labels of an incident about a node.

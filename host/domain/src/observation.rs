@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
 
-/// One typed value. `Absent` means that the source had none, which is different from zero.
+/// One typed value. `Absent` means that the source had no value, which differs from zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scalar {
@@ -34,7 +34,7 @@ impl Scalar {
     }
 }
 
-/// How values of one name relate over time.
+/// How values of one name change over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObservationKind {

@@ -1,4 +1,4 @@
-//! Operations: long work that a client can wait for, step by step.
+//! Operations: long-running work that a client can follow, step by step.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use crate::node::text_enum;
 use crate::time::Millis;
 
 text_enum! {
-    /// Where an operation stands.
+    /// The state of an operation.
     OperationState {
-        /// At work.
+        /// The workflow runs.
         Running = "running",
         /// A failure or a cancel is being undone.
         Undoing = "undoing",
@@ -30,11 +30,11 @@ impl OperationState {
 }
 
 text_enum! {
-    /// Where a step stands.
+    /// The state of a step.
     StepState {
-        /// Not begun.
+        /// Not started.
         Pending = "pending",
-        /// At work.
+        /// Running.
         Running = "running",
         /// Done.
         Done = "done",
@@ -48,23 +48,23 @@ text_enum! {
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperationStep {
-    /// The workflow's name of it.
+    /// The workflow's name of the step.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
-    /// What it is doing, or what went wrong.
+    /// Its progress, or its error.
     pub message: String,
-    /// What its programs said, such as a plan; empty when nothing.
+    /// The output of its programs, such as a plan; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
-    /// 0 to 1 within the step, when it can tell.
+    /// The progress within the step from 0 to 1, when known.
     pub fraction: Option<f64>,
     /// When it last changed.
     pub at: Option<Millis>,
 }
 
 impl OperationStep {
-    /// A step that has not begun.
+    /// A step that has not started.
     pub fn pending(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -80,16 +80,16 @@ impl OperationStep {
 text_enum! {
     /// What an operation does.
     OperationKind {
-        /// Makes a node.
+        /// Creates a node.
         ProvisionNode = "provision_node",
         /// Removes a node.
         TerminateNode = "terminate_node",
-        /// Moves a node to another host.
+        /// Moves a node to another machine.
         MigrateNode = "migrate_node",
     }
 }
 
-/// Long work that a client can wait for.
+/// Long-running work that a client can follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
     /// UUID v7.
@@ -100,13 +100,13 @@ pub struct Operation {
     pub node_id: NodeId,
     /// The workflow that does it, such as `provision-<node id>`.
     pub workflow_id: String,
-    /// Where it stands.
+    /// Its state.
     pub state: OperationState,
     /// Its steps in order.
     pub steps: Vec<OperationStep>,
-    /// What went wrong and what to do next.
+    /// The error and how to fix it.
     pub error: Option<String>,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Millis,
     /// When it last changed.
     pub updated_at: Millis,
@@ -115,7 +115,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// 0 to 1 over all steps: finished steps, and the share of the one at work.
+    /// The progress over all steps from 0 to 1: finished steps, and the share of the running one.
     #[expect(clippy::cast_precision_loss, reason = "an operation has a dozen steps")]
     pub fn progress(&self) -> f64 {
         if self.state == OperationState::Succeeded {

@@ -1,4 +1,4 @@
-//! What a plugin is, what it may touch and what bounds it: data only. `host-runtime` enforces it.
+//! What a plugin is, its grants and its limits, as data; `host-runtime` enforces them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::observation::ObservationKind;
 use crate::time::duration_text;
 
-/// What a plugin does, and with it the world that its component implements.
+/// The kind of a plugin, which determines the world that its component implements.
 #[derive(
     Clone,
     Copy,
@@ -25,11 +25,11 @@ use crate::time::duration_text;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
-    /// Measures a node, beside it.
+    /// Measures a node.
     Collector,
     /// Judges nodes by their observations.
     HealthPolicy,
-    /// Carries incidents to people.
+    /// Delivers notifications to people.
     Notifier,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for PluginKind {
     }
 }
 
-/// An interface of the host that a plugin can import.
+/// A host interface that a plugin can import.
 #[derive(
     Clone,
     Copy,
@@ -72,9 +72,9 @@ pub enum Capability {
     Clock,
     /// Metrics under the plugin's name; always granted to kinds whose world has it.
     Metrics,
-    /// Load, memory and disk of the host; always granted to kinds whose world has it.
+    /// Load, memory and disk of the machine; always granted to kinds whose world has it.
     Facts,
-    /// Small state that outlives a call.
+    /// A small store whose content survives calls.
     Kv,
     /// Handles to secrets.
     Secrets,
@@ -82,7 +82,7 @@ pub enum Capability {
     Http,
 }
 
-/// A special range of addresses that a grant opens for a target; without it only public addresses are reached.
+/// A special address range that a grant opens for a target; without it, plugins reach only public addresses.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -100,30 +100,30 @@ pub enum AddressRange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
-    /// `node:rpc` for a port of the node itself, or an absolute URL: scheme, host and port must be equal, and the path must begin with the granted one.
+    /// `node:rpc` for a port of the node itself, or an absolute URL: scheme, host and port must be equal, and the path must start with the granted one.
     pub target: String,
-    /// Address ranges that the target's name may resolve to beside public addresses. A `node:` target needs none.
+    /// Address ranges that the target's name may resolve to besides public addresses. A `node:` target needs none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressRange>,
 }
 
-/// What a plugin may touch. The default is nothing beyond log, clock, metrics and the host's facts.
+/// What a plugin may access. By default only log, clock, metrics and facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
-    /// Where it may send HTTP requests.
+    /// The targets that it may send HTTP requests to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpGrant>,
-    /// Names of the secrets that it may use.
+    /// The names of the secrets that it may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Whether it may keep state between calls.
+    /// Whether it may store state between calls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kv: bool,
 }
 
 impl Grants {
-    /// The capabilities that these grants open.
+    /// The capabilities that these grants allow.
     pub fn capabilities(&self) -> BTreeSet<Capability> {
         let mut open = BTreeSet::from([
             Capability::Log,
@@ -144,25 +144,25 @@ impl Grants {
     }
 }
 
-/// What bounds one call of a plugin. Always on; the numbers are those of the design (plugins.md, Runtime).
+/// The limits of one call of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Linear memory, in MiB.
     pub memory_mib: u32,
-    /// Time that the guest may compute.
+    /// The time limit for the guest's computing.
     #[serde(with = "duration_text")]
     #[schemars(with = "String")]
     pub cpu: Duration,
-    /// Time for the whole call, waits on the host included.
+    /// The time limit of the whole call, including waits for the host.
     #[serde(with = "duration_text")]
     #[schemars(with = "String")]
     pub wall: Duration,
-    /// Bytes of one HTTP request or answer body, in KiB.
+    /// The maximum size of one HTTP request or response body, in KiB.
     pub http_body_kib: u32,
-    /// Calls into the host in one call of the guest.
+    /// The maximum number of host calls in one call of the guest.
     pub host_calls: u32,
-    /// Log lines in one call of the guest.
+    /// The maximum number of log lines in one call of the guest.
     pub log_lines: u32,
 }
 
@@ -191,20 +191,20 @@ impl Default for Limits {
     }
 }
 
-/// An observation that a collector says it emits.
+/// An observation that a collector declares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservationSpec {
     /// Dotted name.
     pub name: String,
     /// Unit; empty for flags and labels.
     pub unit: String,
-    /// How values relate over time.
+    /// How values change over time.
     pub kind: ObservationKind,
     /// One sentence for people.
     pub summary: String,
 }
 
-/// What a plugin says about itself (`about.describe()`).
+/// What a plugin declares about itself (`about.describe()`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The plugin's id.
@@ -217,9 +217,9 @@ pub struct Description {
     pub summary: String,
     /// JSON Schema (2020-12) of its configuration.
     pub config_schema: String,
-    /// Capabilities that it can't work without.
+    /// Capabilities that it requires.
     pub wants: BTreeSet<Capability>,
-    /// What a collector emits.
+    /// The observations of a collector.
     pub emits: Vec<ObservationSpec>,
     /// The columns that a policy reads.
     pub reads: Vec<String>,

@@ -1,4 +1,4 @@
-//! Revisions of plugins and how one takes over from another (design: plugins.md, Revisions and hot reload).
+//! Revisions of plugins and their life cycle.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +8,21 @@ use crate::plugin::{Description, Grants, Limits, PluginKind};
 use crate::time::Millis;
 
 text_enum! {
-    /// Where a revision stands.
+    /// The state of a revision.
     RevisionState {
-        /// Seen, not looked into.
+        /// Found, not validated yet.
         Staged = "staged",
-        /// Digest, world, wants and configuration are right.
+        /// Digest, world, required capabilities and configuration are valid.
         Validated = "validated",
-        /// Compiled and tried.
+        /// Compiled and tested.
         Ready = "ready",
         /// In use.
         Active = "active",
-        /// Was in use.
+        /// Replaced by another revision.
         Retired = "retired",
-        /// Can't be used, with the reason.
+        /// Rejected, with the reason.
         Rejected = "rejected",
-        /// Was in use and broke when it was loaded again.
+        /// Failed when it was loaded again after having been active.
         Broken = "broken",
     }
 }
@@ -39,33 +39,33 @@ pub struct Revision {
     pub scope: PluginScope,
     /// The plugin's name in that scope.
     pub plugin: String,
-    /// What it does; unknown until it is described.
+    /// Its kind; unknown until the plugin is described.
     pub kind: Option<PluginKind>,
     /// Rises by one for each revision of this plugin.
     pub generation: i64,
     /// `sha256:…` of the component.
     pub digest: String,
-    /// What it may touch and what bounds it.
+    /// Its configuration, grants and limits.
     pub terms: RevisionTerms,
-    /// What it says about itself.
+    /// What the plugin declares about itself.
     pub description: Option<Description>,
-    /// Where it stands.
+    /// Its state.
     pub state: RevisionState,
-    /// Why it was rejected or broke.
+    /// Why it was rejected or failed.
     pub reason: Option<String>,
-    /// When it was staged.
+    /// When it was found.
     pub created_at: Millis,
-    /// When it came into use.
+    /// When it became active.
     pub activated_at: Option<Millis>,
 }
 
-/// Everything of a revision but the component: a change of any of it is a new revision.
+/// Everything of a revision except the component: a change of any of it is a new revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RevisionTerms {
     /// The plugin's own configuration, as JSON.
     pub config: serde_json::Value,
-    /// What it may touch.
+    /// Its grants.
     pub grants: Grants,
-    /// What bounds it.
+    /// Its limits.
     pub limits: Limits,
 }

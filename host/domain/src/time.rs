@@ -1,4 +1,4 @@
-//! Time as a value: milliseconds since the Unix epoch, and the clock that the shell injects.
+//! Time as a value: milliseconds since the Unix epoch, and the clock that callers inject.
 //!
 //! Decisions take `now: Millis`; nothing pure reads a clock.
 
@@ -43,20 +43,20 @@ fn millis_of(by: Duration) -> i64 {
     i64::try_from(by.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where the shell takes the time from. Tests inject one that they move by hand.
+/// The source of time. Tests inject one that they control.
 pub trait Clock: Send + Sync + 'static {
-    /// The present.
+    /// The current time.
     fn now(&self) -> Millis;
 }
 
-/// A duration that could not be read.
+/// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a duration; write a number and a unit, such as `500ms`, `30s`, `5m`, `1h` or `7d`"
 )]
 pub struct BadDuration(pub String);
 
-/// Reads `500ms`, `30s`, `5m`, `1h` or `7d`: a whole number and one unit.
+/// Parses `500ms`, `30s`, `5m`, `1h` or `7d`: a whole number and one unit.
 pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     let bad = || BadDuration(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
@@ -76,7 +76,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
         .ok_or_else(bad)
 }
 
-/// Writes a duration in the form that [`parse_duration`] reads, in the largest unit that divides it.
+/// Formats a duration so that [`parse_duration`] can parse it, in the largest unit that divides it.
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     for (unit_ms, unit) in [

@@ -1,11 +1,16 @@
-//! The engine of one machine: duroxide inside this process, on its own SQLite file.
+//! The workflow engine of a single host: duroxide inside this process, on its own SQLite file.
 //!
-//! What duroxide 0.1.32 gets wrong is closed here and in the files beside: `provider` gives every writing call its
-//! turn and retries it (fault 1), workflows are registered by version (2), time limits of tries are kept by `tries`
-//! instead of durable timers (3), no message is poison before 1,000 fetches (4), messages go through mailboxes only
-//! (5), [`DuroxideEngine::prune`] forgets (6), and everything is exchanged as JSON text (7). An exclusive lock on a
-//! file beside the engine's keeps a second host out; holding it also proves that locks left inside by a killed host
-//! are nobody's, so they are lifted at start instead of being waited for.
+//! This module and its submodules work around faults of duroxide 0.1.32:
+//! - `provider` serialises and retries writing calls
+//! - workflows are registered by version
+//! - `tries` enforces time limits instead of durable timers
+//! - a message counts as poison only after 1,000 fetches
+//! - messages use mailboxes only
+//! - [`DuroxideEngine::prune`] deletes ended workflows
+//! - all values are JSON text
+//!
+//! An exclusive lock on a file beside the engine's file prevents a second host from opening it. Holding that lock
+//! also proves that locks inside the file belong to a killed host, so startup releases them.
 
 mod calls;
 mod control;
@@ -37,11 +42,11 @@ use crate::given::{check_name, unavailable};
 pub use self::lock::EngineLock;
 pub use self::setup::{DuroxideOptions, StartError};
 
-/// How long a start waits until what a killed host left in the queues was looked at.
+/// How long startup waits until the messages that a killed host left were fetched.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
-/// The longest pause between two looks at a workflow whose end is waited for.
+/// The longest pause between two polls for the end of a workflow.
 const RESULT_POLL: Duration = Duration::from_secs(1);
-/// How many workflows one statement of the prune forgets.
+/// How many workflows one prune statement deletes.
 const PRUNE_BATCH: u32 = 200;
 
 /// The running engine.
@@ -51,14 +56,14 @@ pub struct DuroxideEngine {
     client: Client,
     workflows: Workflows,
     clock: Arc<dyn Clock>,
-    /// Held round look and start, so that of two starts of one id one is told that it exists.
+    /// Held while a start checks for the id, so that one of two concurrent starts reports that the workflow exists.
     starting: Mutex<()>,
-    /// Given back at the shutdown.
+    /// Released at shutdown.
     lock: Mutex<Option<EngineLock>>,
 }
 
 impl DuroxideEngine {
-    /// Opens the locked file and goes on with everything that is unfinished in it.
+    /// Opens the locked file and resumes every unfinished workflow in it.
     pub async fn start_locked(
         lock: EngineLock,
         workflows: Workflows,
@@ -86,16 +91,16 @@ impl DuroxideEngine {
         })
     }
 
-    /// Stops taking up work, gives running activities `grace` to end, and lets go of the file. What did not end goes
-    /// on at the next start.
+    /// Stops fetching work, waits at most `grace` for running activities, and releases the file. The next start
+    /// resumes what did not end.
     pub async fn shutdown(&self, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         Arc::clone(&self.runtime).shutdown(Some(grace_ms)).await;
         drop(self.lock.lock().await.take());
     }
 
-    /// Forgets workflows that ended more than `older_than` ago, and the past executions of running ones; says how
-    /// many workflows it forgot. Called every night: duroxide itself never forgets.
+    /// Deletes workflows that ended more than `older_than` ago, and the past executions of running ones; returns the
+    /// number of deleted workflows. The host calls it every night, because duroxide never deletes anything.
     pub async fn prune(&self, older_than: Duration, now: Millis) -> Result<u64, EngineError> {
         let before = u64::try_from(now.minus(older_than).0).unwrap_or(0);
         let mut forgotten = 0;
@@ -130,19 +135,19 @@ impl DuroxideEngine {
         Ok(forgotten)
     }
 
-    /// How often a call of the engine met a locked database or another passing trouble since the start.
+    /// How many calls met a locked database or another transient error since startup.
     pub fn troubles(&self) -> u64 {
         self.provider.troubles()
     }
 
-    /// What waits in the engine's queues, timers included.
+    /// How many items wait in the engine's queues, including timers.
     pub async fn queued(&self) -> Result<usize, EngineError> {
         let depths = self.client.get_queue_depths().await;
         let depths = depths.map_err(|error| unavailable("count its queues", &error))?;
         Ok(depths.orchestrator_queue + depths.worker_queue)
     }
 
-    /// Shows what waits in the engine's queues.
+    /// Updates the metric of the engine's queues.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub async fn measure(&self) -> Result<(), EngineError> {
         metrics::gauge!("workflow_engine_queued").set(self.queued().await? as f64);
@@ -212,12 +217,12 @@ impl Engine for DuroxideEngine {
     }
 
     async fn cancel(&self, id: &str, reason: &str) -> Result<(), EngineError> {
-        // A message and not duroxide's own cancel, which ends a workflow on the spot and leaves nothing undone.
+        // A message, because duroxide's own cancel ends a workflow at once without an undo.
         self.tell(id, CANCEL_MAILBOX, reason).await
     }
 
     async fn status(&self, id: &str) -> Result<Option<Status>, EngineError> {
-        // The note first: it goes only after the history came.
+        // This record is read first, because it is removed only after the history exists.
         let starting = self.provider.starting_status(id);
         let status = reads::status(&self.provider, id).await;
         let status = status.map_err(|error| unavailable("read a workflow", &error))?;
@@ -234,7 +239,7 @@ impl Engine for DuroxideEngine {
                     Ok(None) => drop(self.required(id).await?),
                     Err(error) => return Err(unavailable("read a result", &error)),
                 }
-                // A missed wake-up costs one poll.
+                // A missed wake-up only delays the result until the next poll.
                 drop(tokio::time::timeout(RESULT_POLL, changed).await);
             }
         };

@@ -1,14 +1,14 @@
-//! What every engine says about what it is given: names that it can't take, workflows that lack something, and its own
-//! trouble.
+//! Checks and errors that all engines share: invalid names, missing activities, and unavailability.
 
 use std::collections::HashSet;
 
 use host_workflows::{Activities, EngineError, Workflows};
 
-/// The longest id or mailbox.
+/// The maximum length of an id or a mailbox.
 const NAME_CHARS_MAX: usize = 200;
 
-/// Refuses an id or a mailbox that not every engine can take, so that a workflow may move from one to the other.
+/// Rejects an id or a mailbox that not every engine accepts, so that a workflow may move from one engine to the
+/// other.
 pub(crate) fn check_name(id: &str) -> Result<(), EngineError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.');
     // Duroxide names children by `sub::`.
@@ -19,7 +19,7 @@ pub(crate) fn check_name(id: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The engine's own trouble.
+/// The engine is unavailable.
 pub(crate) fn unavailable(operation: &'static str, error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Unavailable {
         operation,
@@ -27,7 +27,7 @@ pub(crate) fn unavailable(operation: &'static str, error: &dyn std::fmt::Display
     }
 }
 
-/// A workflow and an activity that it calls and that nobody implements.
+/// A workflow calls an activity that is not implemented.
 pub(crate) fn missing_activity(
     workflows: &Workflows,
     activities: &Activities,

@@ -1,9 +1,11 @@
-//! The engine of several machines: a Temporal that all hosts of an installation share, each as one of its workers.
+//! The workflow engine of several hosts: a Temporal server that all hosts of an installation share, each as one of
+//! its workers.
 //!
-//! Built on the core of Temporal's Rust SDK and not on the SDK itself: its workflow contexts are tied to one thread and to a
-//! Rust type per workflow, while the port's workflows are values of a registry that may move between threads; core hands
-//! out plain activations, which is just what [`host_workflows::Control`] needs. A workflow's type is its kind; the version of
-//! its code travels in its input, so that hosts of several releases share a queue and each takes what it knows.
+//! It uses the core of Temporal's Rust SDK and not the SDK itself. The SDK's workflow contexts are tied to one thread
+//! and to a Rust type per workflow, while the port's workflows are values of a registry that move between threads;
+//! core provides plain activations, as [`host_workflows::Control`] needs. A workflow's type is its kind; the version
+//! of its code is in its input, so that hosts of several releases share a task queue and each runs the versions it
+//! has.
 
 mod code;
 mod config;
@@ -48,23 +50,23 @@ use crate::given::{check_name, missing_activity, unavailable};
 
 pub use self::settings::{StartError, TemporalOptions, TlsOptions};
 
-/// How many workflows a host keeps in memory between their turns; others are replayed from their history.
+/// How many workflows a host keeps in memory between turns; it replays others from their history.
 const CACHED_WORKFLOWS: usize = 1_000;
-/// How many turns a host takes at once.
+/// The maximum of concurrent turns of a host.
 const TURNS_MAX: usize = 100;
-/// The most that one page of the list has.
+/// The maximum page size of a list.
 const PAGE_MAX: usize = 500;
-/// How long a request may take, retries included.
+/// The time limit of a request, including retries.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// The pause before an end is asked for again when Temporal is in trouble.
+/// The pause before the host asks for a workflow's end again when Temporal is unavailable.
 const RESULT_PAUSE: Duration = Duration::from_millis(500);
-/// How long Temporal may take to forget a workflow.
+/// How long Temporal may take to delete a workflow.
 const FORGET_MAX: Duration = Duration::from_secs(90);
-/// How often it is looked whether it has.
+/// How often the host polls for that deletion.
 const FORGET_POLL: Duration = Duration::from_millis(50);
-/// What Temporal says of a workflow that is between two turns of itself (`ErrWorkflowClosing` of its server).
+/// Temporal's message about a workflow that is between two executions (`ErrWorkflowClosing` of its server).
 const CLOSING: &str = "workflow is closing";
-/// Before a message is offered again to such a workflow.
+/// The pause before a message is sent again to such a workflow.
 const CLOSING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The running engine.
@@ -73,12 +75,12 @@ pub struct TemporalEngine {
     code: Arc<Code>,
     worker: Worker,
     identity: String,
-    /// Core keeps its telemetry here for as long as the worker lives.
+    /// Core keeps its telemetry here as long as the worker lives.
     _runtime: CoreRuntime,
 }
 
 impl TemporalEngine {
-    /// Connects, sees that the namespace is there, and begins to work.
+    /// Connects, checks the namespace, and starts the worker.
     pub async fn start(
         options: TemporalOptions,
         workflows: Workflows,
@@ -121,13 +123,13 @@ impl TemporalEngine {
         })
     }
 
-    /// Takes up nothing new, gives running activities `grace` to end and hands back those that did not: another host goes on
-    /// with them at once.
+    /// Stops polling, waits at most `grace` for running activities and returns the unfinished ones, which another
+    /// host resumes at once.
     pub async fn shutdown(&self, grace: Duration) {
         self.worker.shutdown(grace).await;
     }
 
-    /// Tells a workflow something; one that has ended takes nothing.
+    /// Sends a workflow a message; an ended workflow accepts none.
     async fn tell<T>(
         &self,
         id: &str,
@@ -168,7 +170,7 @@ fn worker_config(options: &TemporalOptions) -> Result<WorkerConfig, String> {
         .max_cached_workflows(CACHED_WORKFLOWS)
         .max_outstanding_workflow_tasks(TURNS_MAX)
         .max_outstanding_activities(options.worker_concurrency)
-        // The turn limit covers both ways to lose a host: with a turn in hand, and with workflows in its memory.
+        // The turn limit covers both ways to lose a host: with a turn in progress, and with workflows in its memory.
         .sticky_queue_schedule_to_start_timeout(options.turn_limit / 2)
         .max_heartbeat_throttle_interval(options.heartbeat_every)
         .ignore_evicts_on_shutdown(true)
@@ -178,7 +180,7 @@ fn worker_config(options: &TemporalOptions) -> Result<WorkerConfig, String> {
         .build()
 }
 
-/// One request, within its time.
+/// Sends one request within its time limit.
 async fn within<T>(
     operation: &'static str,
     request: impl Future<Output = Result<T, RpcStatus>>,
@@ -260,7 +262,8 @@ impl Engine for TemporalEngine {
             loop {
                 let wish = wish.clone().into_request();
                 match service.signal_workflow_execution(wish).await {
-                    // It is about to begin anew; the number of the request keeps the message from coming twice.
+                    // The workflow is about to continue as a new execution; the request id prevents a duplicate
+                    // message.
                     Err(status) if status.message().contains(CLOSING) => {
                         tokio::time::sleep(CLOSING_PAUSE).await;
                     }
@@ -273,7 +276,7 @@ impl Engine for TemporalEngine {
 
     async fn cancel(&self, id: &str, reason: &str) -> Result<(), EngineError> {
         exchange::check("the reason of a cancel", reason)?;
-        // Temporal itself takes a second cancel of a workflow that ended after the first.
+        // Temporal itself accepts a second cancel after the workflow ended.
         match self.status(id).await? {
             Some(status) if status.state == StatusKind::Running => {}
             Some(_) => return Err(EngineError::Ended { id: id.to_owned() }),
@@ -303,7 +306,7 @@ impl Engine for TemporalEngine {
                     Ok(Some(outcome)) => return Ok(outcome),
                     Ok(None) => return Err(EngineError::NotFound { id: id.to_owned() }),
                     Err(status) => {
-                        tracing::debug!(workflow.id = id, error = %status, "the end of a workflow is asked for again");
+                        tracing::debug!(workflow.id = id, error = %status, "the host asks for the end of a workflow again");
                     }
                 }
                 tokio::time::sleep(RESULT_PAUSE).await;
@@ -340,7 +343,7 @@ impl Engine for TemporalEngine {
         let operation = "forget a workflow";
         let (_, run_ids) = within(operation, self.reader.history(id)).await?;
         for run_id in run_ids {
-            // By its own id: a workflow that began under this one meanwhile stays.
+            // By its run id: a workflow that started under the same id meanwhile stays.
             let wish = DeleteWorkflowExecutionRequest {
                 namespace: self.namespace(),
                 workflow_execution: Some(execution(id, &run_id)),
@@ -361,7 +364,11 @@ impl Engine for TemporalEngine {
             Ok(())
         };
         let forgotten = tokio::time::timeout(FORGET_MAX, forgotten).await;
-        forgotten
-            .unwrap_or_else(|_| Err(unavailable(operation, &"Temporal takes long to forget it")))
+        forgotten.unwrap_or_else(|_| {
+            Err(unavailable(
+                operation,
+                &"Temporal did not delete the workflow in time",
+            ))
+        })
     }
 }

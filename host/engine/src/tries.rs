@@ -1,7 +1,7 @@
-//! One try of an activity, within its limits: the same on every engine.
+//! Runs one attempt of an activity within its time limits, the same way for every engine.
 //!
-//! The limits are kept here and not by durable timers, because losing timers stay in duroxide's queue until they fire,
-//! and because a try that is given up then says the same words wherever it ran.
+//! The limits are not durable timers, because timers that lose a race stay in duroxide's queue until they fire, and
+//! because this way an aborted attempt has the same error on every engine.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-/// Runs a try until its end, its limits, or whatever `given_up` brings.
+/// Runs an attempt until it ends, exceeds a limit, or `given_up` resolves.
 pub(crate) async fn run_try(
     handler: Handler,
     workflow_id: &str,
@@ -54,7 +54,7 @@ pub(crate) async fn run_try(
     })
 }
 
-/// Comes when the try has run for too long, or was silent for too long.
+/// Resolves when the attempt exceeds its time limit or sends no heartbeat for too long.
 async fn limits(call: &ActivityCall, beats: &Beats) -> ActivityError {
     let silent = async {
         match call.retry.heartbeat {
@@ -75,7 +75,7 @@ async fn limits(call: &ActivityCall, beats: &Beats) -> ActivityError {
         }
         limit = silent => {
             let limit = format_duration(limit);
-            ActivityError::retryable("timed_out", format!("`{}` gave no sign of life for {limit}", call.name))
+            ActivityError::retryable("timed_out", format!("`{}` sent no heartbeat for {limit}", call.name))
         }
     }
 }
@@ -89,7 +89,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> ActivityError {
     ActivityError::retryable("panicked", format!("the activity panicked: {text}"))
 }
 
-/// The signs of life of one try, and whether it was asked to stop.
+/// The heartbeats of one attempt, and whether it was asked to stop.
 #[derive(Default)]
 pub(crate) struct Beats {
     last: Mutex<Option<Box<RawValue>>>,
@@ -98,7 +98,7 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    /// Those of a try that ends soon after `stop`.
+    /// The heartbeats of an attempt that should end soon after `stop`.
     pub(crate) fn new(stop: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             stop,
@@ -106,9 +106,9 @@ impl Beats {
         })
     }
 
-    /// The last sign.
+    /// The last heartbeat.
     pub(crate) fn last(&self) -> MutexGuard<'_, Option<Box<RawValue>>> {
-        // Nothing panics while holding it.
+        // No holder panics.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

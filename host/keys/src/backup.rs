@@ -1,7 +1,8 @@
-//! Copies of sealed keys outside the database: in a folder, or in a bucket that speaks S3.
+//! Backups of encrypted keys outside the database: in a folder, or in an S3 bucket.
 //!
-//! A copy is what the database has: sealed, so that it is worth nothing without what wraps it. One object per key, named by its
-//! node and its name; each carries its own digest, is read back before it counts, and is written anew when it is wrapped anew.
+//! A backup contains what the database contains: an encrypted key, which is useless without its wrapping key. There
+//! is one object per key, named by its node and its name. Each has its own digest, is verified by reading it back,
+//! and is rewritten when the key is rewrapped.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,52 +26,54 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{BackupConfig, BackupPlace, S3Config};
 
-/// Of the form of a copy.
+/// The version of the backup format.
 const FORM: u32 = 1;
-/// Larger than any copy.
+/// The maximum size of a backup object.
 const COPY_MAX: u64 = 64 * 1024;
-/// How often a call to a bucket is tried again by the client itself.
+/// How often the client itself retries a request to a bucket.
 const RETRIES_MAX: usize = 2;
 
-/// Where copies are kept.
+/// The place of the backups.
 pub struct KeyBackup {
     store: Arc<dyn ObjectStore>,
-    /// Where it is a folder.
+    /// The folder, if the place is a folder.
     folder: Option<PathBuf>,
     prefix: ObjectPath,
     place: String,
     timeout: Duration,
 }
 
-/// Why a copy could not be made, read or deleted. All of it may heal.
+/// Why a backup could not be written, read or deleted. A retry may succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The folder or the bucket does not do it.
-    #[error("the backup {place} does not answer as it should; check `keys.backup`")]
+    /// The folder or the bucket returned an error.
+    #[error("the key backup {place} returned an error; check `keys.backup`")]
     Away {
-        /// Which one.
+        /// The place.
         place: String,
         /// Why.
         #[source]
         source: object_store::Error,
     },
-    /// It took too long.
-    #[error("the backup {place} did not answer in time; check `keys.backup`")]
+    /// The request timed out.
+    #[error("the key backup {place} did not answer in time; check `keys.backup`")]
     Silent {
-        /// Which one.
+        /// The place.
         place: String,
     },
-    /// What was read is not what was written.
-    #[error("the copy {path} in {place} is damaged; it is written again from the database")]
+    /// The backup differs from what was written.
+    #[error(
+        "the key backup {path} in {place} is damaged; the host writes it again from the database"
+    )]
     Damaged {
-        /// Which one.
+        /// The place.
         place: String,
         /// The object.
         path: String,
     },
 }
 
-/// A copy as it is stored, in its first line. The second is `sha256:` and the digest of the first.
+/// The first line of a backup object. The second line is `sha256:` and the digest of the first.
 #[derive(Serialize, Deserialize)]
 struct KeyCopy {
     bellwether_key: u32,
@@ -86,7 +89,7 @@ struct KeyCopy {
 }
 
 impl KeyBackup {
-    /// Opens what the settings name; asks nobody yet. A folder is made.
+    /// Opens the configured place without a request. Creates a missing folder.
     pub fn open(config: &BackupConfig) -> anyhow::Result<Self> {
         let mut in_folder = None;
         let (store, prefix): (Arc<dyn ObjectStore>, ObjectPath) = match config.place()? {
@@ -109,12 +112,12 @@ impl KeyBackup {
         })
     }
 
-    /// What a row says of where its copy is.
+    /// The place as rows store it.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// Writes a copy, and reads it back.
+    /// Writes a backup and reads it back.
     pub async fn write(&self, key: &NodeKey) -> Result<(), BackupError> {
         let path = self.path(key.node_id, &key.name);
         let text = written(key);
@@ -127,7 +130,7 @@ impl KeyBackup {
         Err(self.damaged(&path))
     }
 
-    /// Deletes a copy; it may be gone already.
+    /// Deletes a backup; a missing one is not an error.
     pub async fn delete(&self, node: NodeId, name: &str) -> Result<(), BackupError> {
         let path = self.path(node, name);
         let deleted = async {
@@ -143,7 +146,7 @@ impl KeyBackup {
         self.within(deleted).await
     }
 
-    /// Every copy that there is: its path, and the key or why it is none.
+    /// All backups: each path with its key or error.
     pub async fn all(&self) -> Result<Vec<(String, Result<NodeKey, BackupError>)>, BackupError> {
         let listed = self.store.list(Some(&self.prefix));
         let listed = listed.map_ok(|object| object.location).try_collect();
@@ -195,7 +198,7 @@ impl KeyBackup {
     }
 }
 
-/// A host that is killed while it writes into a folder leaves what it had: `NAME.json#1`.
+/// Deletes the partial file `NAME.json#1` that a killed host left while it wrote.
 async fn delete_half_written(folder: PathBuf, begins: String) -> object_store::Result<()> {
     let deleted = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -225,7 +228,7 @@ fn folder_store(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
     builder.recursive(true).mode(0o700);
     builder
         .create(folder)
-        .with_context(|| format!("can't make the folder {}", folder.display()))?;
+        .with_context(|| format!("the host can't create the folder {}", folder.display()))?;
     let store = LocalFileSystem::new_with_prefix(folder)?
         .with_fsync(true)
         .with_automatic_cleanup(true);
@@ -243,7 +246,7 @@ fn bucket_store(
         ..RetryConfig::default()
     };
     let mut options = ClientOptions::new().with_timeout(timeout);
-    // Who runs where an instance has a role of its own needs no key here.
+    // A machine with its own role needs no access key.
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_retry(retry);
@@ -257,7 +260,7 @@ fn bucket_store(
         if let (Some(id), Some(file)) = (&s3.access_key_id, &s3.secret_access_key_file) {
             let secret = std::fs::read_to_string(file).with_context(|| {
                 format!(
-                    "`s3.secret_access_key_file` {} can't be read",
+                    "the host can't read `s3.secret_access_key_file` {}",
                     file.display()
                 )
             })?;
@@ -267,7 +270,7 @@ fn bucket_store(
         }
         if let Some(file) = &s3.ca_file {
             let pem = std::fs::read(file)
-                .with_context(|| format!("`s3.ca_file` {} can't be read", file.display()))?;
+                .with_context(|| format!("the host can't read `s3.ca_file` {}", file.display()))?;
             for certificate in Certificate::from_pem_bundle(&pem)? {
                 options = options.with_root_certificate(certificate);
             }
@@ -295,7 +298,7 @@ fn written(key: &NodeKey) -> Vec<u8> {
     format!("{line}\nsha256:{digest}\n").into_bytes()
 }
 
-/// The key, if the copy is whole and of a form that is known here.
+/// The key, if the backup is intact and has a known format.
 fn understood(text: &[u8]) -> Option<NodeKey> {
     let text = std::str::from_utf8(text).ok()?;
     let (line, digest) = text.split_once('\n')?;
@@ -377,7 +380,7 @@ mod tests {
         std::fs::write(&file, text.replace("\"AQ==\"", "\"AA==\"")).unwrap();
         let all = backup.all().await.unwrap();
         assert!(matches!(all[1].1, Err(BackupError::Damaged { .. })));
-        // A host was killed while it wrote.
+        // The state after a host was killed while it wrote.
         std::fs::write(file.with_extension("json#1"), text).unwrap();
         for name in ["p2p", "p2p", "engine", "engine"] {
             backup.delete(node, name).await.unwrap();

@@ -1,6 +1,7 @@
-//! AES-256-GCM over 32 bytes, bound to the node and the name of the key that they belong to.
+//! Encrypts 32 bytes by AES-256-GCM, bound to the node and the name of their key.
 //!
-//! The material is always sealed so, whatever wraps its data key: moved to another row, it does not open.
+//! Key material is always encrypted this way, whatever wraps its data key, so that it can't be decrypted after a move
+//! to another row.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use host_domain::ids::NodeId;
@@ -8,10 +9,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{KEY_BYTES, KeyError};
 
-/// A key that seals one other key, in the clear.
+/// A plaintext data key, which encrypts one key.
 pub(super) type DataKey = Zeroizing<[u8; KEY_BYTES]>;
 
-/// What a sealed key belongs to: it opens nowhere else.
+/// The key that encrypted bytes belong to; they can't be decrypted for another one.
 pub struct SealScope<'a> {
     /// The node.
     pub node_id: NodeId,
@@ -25,14 +26,14 @@ impl SealScope<'_> {
     }
 }
 
-/// Encrypts with a random nonce, which stands before the ciphertext.
+/// Encrypts with a random nonce, which precedes the ciphertext.
 pub(super) fn encrypt(
     key: &[u8; KEY_BYTES],
     scope: &SealScope<'_>,
     clear: &[u8],
 ) -> Result<Vec<u8>, KeyError> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, key)?;
-    // Room for the tag from the start: growing would leave a copy of the clear text behind.
+    // Reserves space for the tag: growing would leave a copy of the plaintext in memory.
     let mut sealed = Vec::with_capacity(clear.len() + AES_256_GCM.tag_len());
     sealed.extend_from_slice(clear);
     let nonce = key.seal_in_place_append_tag(scope.aad(), &mut sealed)?;
@@ -41,7 +42,7 @@ pub(super) fn encrypt(
     Ok(out)
 }
 
-/// Opens what [`encrypt`] made for the same scope.
+/// Decrypts what [`encrypt`] encrypted for the same scope.
 pub(super) fn decrypt(
     key: &[u8; KEY_BYTES],
     scope: &SealScope<'_>,

@@ -1,7 +1,7 @@
-//! How a key leaves this host for a person: sealed to a public key of theirs by HPKE (RFC 9180), so that nobody on the way, and no
-//! log of an answer, has more than ciphertext.
+//! Exports a key to a person: encrypted for their public key by HPKE (RFC 9180), so that neither the network nor a
+//! log of the answer contains more than ciphertext.
 //!
-//! Base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: what every HPKE library offers.
+//! Base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, which every HPKE library supports.
 
 use host_domain::key::{EXPORT_INFO, export_aad};
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256;
@@ -10,23 +10,23 @@ use rustls::crypto::hpke::{Hpke, HpkePublicKey};
 use super::envelope::SealScope;
 use super::{KEY_BYTES, KeyError, Material};
 
-/// Material that only the holder of one private key opens.
+/// Material that only the holder of one private key can decrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedExport {
     /// HPKE's encapsulated key, 32 bytes.
     pub encapsulated_key: Vec<u8>,
-    /// The 32 bytes of the material, and a tag of 16.
+    /// The 32 bytes of the material, and a tag of 16 bytes.
     pub ciphertext: Vec<u8>,
 }
 
-/// Seals to an X25519 public key. One that is not 32 bytes, or that no secret can be agreed on with, is refused.
+/// Encrypts for an X25519 public key. Rejects one that is not 32 bytes, or with which no shared secret exists.
 pub fn seal_to(
     recipient: &[u8],
     scope: &SealScope<'_>,
     material: &Material,
 ) -> Result<SealedExport, KeyError> {
     if recipient.len() != KEY_BYTES {
-        return Err(KeyError::Unusable("a recipient is 32 bytes"));
+        return Err(KeyError::Unusable("a recipient must have 32 bytes"));
     }
     let recipient = HpkePublicKey(recipient.to_vec());
     let sealed = DH_KEM_X25519_HKDF_SHA256_AES_256.seal(
@@ -35,8 +35,8 @@ pub fn seal_to(
         material.expose(),
         &recipient,
     );
-    let (encapsulated, ciphertext) =
-        sealed.map_err(|_| KeyError::Unusable("no secret can be agreed on with the recipient"))?;
+    let (encapsulated, ciphertext) = sealed
+        .map_err(|_| KeyError::Unusable("the recipient's key is not a valid X25519 public key"))?;
     Ok(SealedExport {
         encapsulated_key: encapsulated.0,
         ciphertext,
@@ -118,7 +118,7 @@ mod tests {
         context.sign().as_ref().to_vec()
     }
 
-    /// RFC 9180, section 4: HKDF with labels; no output here is longer than one block.
+    /// RFC 9180, section 4: labelled HKDF; no output here is longer than one block.
     fn extract(suite: &[u8], salt: &[u8], label: &[u8], ikm: &[u8]) -> Vec<u8> {
         mac(salt, &[b"HPKE-v1", suite, label, ikm])
     }
@@ -129,7 +129,7 @@ mod tests {
         out
     }
 
-    /// Opens by the letters of RFC 9180 and by nothing of the library that sealed: what docs/api-client.md tells clients.
+    /// Decrypts by RFC 9180 alone, without the library that encrypted: what docs/api-client.md describes.
     fn opened_by_hand(private: &[u8], public: &[u8], export: &SealedExport, aad: &[u8]) -> Vec<u8> {
         let kem: &[u8] = b"KEM\x00\x20";
         let suite: &[u8] = b"HPKE\x00\x20\x00\x01\x00\x02";

@@ -1,4 +1,4 @@
-//! Makes keys: 32 random bytes that are right for their algorithm, with the public part.
+//! Generates keys: 32 random bytes that are valid for their algorithm, with the public part.
 
 use aws_lc_rs::agreement::{self, X25519};
 use aws_lc_rs::encoding::AsBigEndian;
@@ -16,7 +16,7 @@ use super::{KEY_BYTES, KeyError, Material};
 const SEC1_HEAD: [u8; 7] = [0x30, 0x2e, 0x02, 0x01, 0x01, 0x04, 0x20];
 const SEC1_TAIL: [u8; 9] = [0xa0, 0x07, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 
-/// A new key and its public part, which is empty where there is none.
+/// A new key and its public part, which is empty for algorithms without one.
 pub fn generate(algorithm: KeyAlgorithm) -> Result<(Material, Vec<u8>), KeyError> {
     let bytes = match algorithm {
         KeyAlgorithm::Secp256k1 => scalar()?,
@@ -26,11 +26,11 @@ pub fn generate(algorithm: KeyAlgorithm) -> Result<(Material, Vec<u8>), KeyError
     Ok((Material(bytes), public))
 }
 
-/// A key that a person brings, and its public part.
+/// A person's key and its public part.
 pub fn import(algorithm: KeyAlgorithm, bytes: &[u8]) -> Result<(Material, Vec<u8>), KeyError> {
     let mut material = Zeroizing::new([0; KEY_BYTES]);
     if bytes.len() != KEY_BYTES {
-        return Err(KeyError::Unusable("a key is 32 bytes"));
+        return Err(KeyError::Unusable("a key must have 32 bytes"));
     }
     material.copy_from_slice(bytes);
     let public = public_of(algorithm, &material)?;
@@ -52,14 +52,15 @@ fn public_of(algorithm: KeyAlgorithm, bytes: &[u8; KEY_BYTES]) -> Result<Vec<u8>
         KeyAlgorithm::Secp256k1 => {
             let der = Zeroizing::new([&SEC1_HEAD[..], bytes, &SEC1_TAIL].concat());
             let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256K1_SHA256_FIXED_SIGNING, &der);
-            let pair = pair.map_err(|_| KeyError::Unusable("it is no scalar of the curve"))?;
+            let pair =
+                pair.map_err(|_| KeyError::Unusable("the key is not a scalar of secp256k1"))?;
             Ok(pair.public_key().as_ref().to_vec())
         }
         KeyAlgorithm::Bytes32 => Ok(Vec::new()),
     }
 }
 
-/// Not every 32 bytes are a scalar of the curve, so the library makes it.
+/// Not every 32 bytes are a scalar of the curve, so the library generates it.
 fn scalar() -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256K1_SHA256_FIXED_SIGNING)?;
     let scalar = pair.private_key().as_be_bytes()?;

@@ -1,7 +1,7 @@
-//! Everything that wraps data keys here: what wraps now, and what wrapped before and still opens.
+//! The keyring: the KEK that wraps new data keys, and older ones that still unwrap.
 //!
-//! Moving from the local file to a vault or back is a rotation like any other: what the one wrapped is opened by it and wrapped
-//! by the other, and the material is not touched.
+//! Moving from the local file to a Vault or back is an ordinary rotation: one KEK unwraps and the other wraps, and
+//! the material stays untouched.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use super::vault::VaultTransit;
 use super::{KeyError, Material};
 use crate::config::{KeysConfig, WrappedBy};
 
-/// The file of the state folder with the master keys.
+/// The file with the master keys in `state_dir`.
 const MASTER_KEYS: &str = "master-keys";
 
-/// All keks, the one that wraps first.
+/// All KEKs, first the one that wraps.
 pub struct Keyring(Vec<Box<dyn Kek>>);
 
 impl Keyring {
-    /// Opens what the settings name. The local file is made where it wraps and is not there yet.
+    /// Opens the configured KEKs. Creates the local file if it wraps and is missing.
     pub fn open(
         config: &KeysConfig,
         state_dir: &Path,
@@ -48,12 +48,12 @@ impl Keyring {
         Ok(Self(keks))
     }
 
-    /// The id of the newest version of what wraps now. Shows that keys can be made and opened.
+    /// The id of the newest version of the wrapping KEK. Also verifies that keys can be created and opened.
     pub async fn newest(&self) -> Result<String, KeyError> {
         self.first()?.newest().await
     }
 
-    /// Asks all of them, which keeps their logins alive.
+    /// Uses all KEKs, which keeps their logins alive.
     pub async fn keep_alive(&self) -> Result<(), KeyError> {
         for kek in &self.0 {
             kek.newest().await?;
@@ -61,7 +61,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Whether something here wraps, or has wrapped, under that id.
+    /// Whether a KEK here has a version with that id.
     pub fn holds(&self, id: &str) -> bool {
         self.find(id).is_some()
     }
@@ -79,7 +79,7 @@ impl Keyring {
             .ok_or_else(|| KeyError::KekMissing(id.to_owned()))
     }
 
-    /// Seals material for one key of one node.
+    /// Encrypts the material of a node's key.
     pub async fn seal(
         &self,
         scope: &SealScope<'_>,
@@ -91,7 +91,7 @@ impl Keyring {
         Ok(sealed(wrapped, material))
     }
 
-    /// Opens what was sealed for that key of that node.
+    /// Decrypts what was encrypted for that key of that node.
     pub async fn open_sealed(
         &self,
         scope: &SealScope<'_>,
@@ -102,7 +102,7 @@ impl Keyring {
         decrypt(&data_key, scope, &key.material).map(Material)
     }
 
-    /// The same sealed key, wrapped by the newest version of what wraps now; the material is not touched.
+    /// The same encrypted key, rewrapped by the newest version of the wrapping KEK; the material stays untouched.
     pub async fn rewrap(
         &self,
         scope: &SealScope<'_>,

@@ -1,6 +1,10 @@
-//! Keys of nodes: made here, sealed at once, and opened only for the agent that writes them (design: operations.md, Keys).
+//! Keys of nodes: generated here, encrypted at once, and decrypted only for the agent that writes them.
 //!
-//! What is in the clear lives in [`Material`], which wipes itself; nothing else in this host can hold a key.
+//! Entry points: [`Keyring`] encrypts and decrypts, [`generate()`] and [`import`] create keys, [`seal_to`] exports
+//! them, and [`KeyBackup`] stores backups.
+//!
+//! Invariant: plaintext key material exists only in [`Material`], which wipes itself; nothing else in this host can
+//! hold a key.
 
 mod backup;
 mod config;
@@ -25,14 +29,14 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Bytes of every key that we make.
+/// The size of every key.
 const KEY_BYTES: usize = 32;
 
-/// Key material in the clear: wiped when it is dropped, never shown.
+/// Plaintext key material: wiped when it is dropped, never shown.
 pub struct Material(Zeroizing<[u8; KEY_BYTES]>);
 
 impl Material {
-    /// The bytes, for whoever writes or sends them.
+    /// The bytes, for code that writes or sends them.
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
@@ -44,40 +48,40 @@ impl fmt::Debug for Material {
     }
 }
 
-/// Why a key can't be used.
+/// Why an operation on a key failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// What wrapped it is not here.
+    /// This host lacks the KEK that wrapped the key.
     #[error(
-        "the key is wrapped by {0}, which this host does not have; restore its line in `master-keys`, or its vault under `keys.vault`"
+        "the key is wrapped by {0}, which this host does not have; restore its line in `master-keys`, or configure its Vault under `keys.vault`"
     )]
     KekMissing(String),
-    /// The vault can't be reached or is sealed; it may answer later.
-    #[error("the vault of nodes' keys is away; unseal it, or check `keys.vault.address`")]
+    /// The Vault is unreachable or sealed; a retry may succeed.
+    #[error("the Vault of node keys is unavailable; unseal it, or check `keys.vault.address`")]
     Away(#[source] anyhow::Error),
-    /// The vault does not let this host in.
+    /// The Vault denies this host access.
     #[error(
-        "the vault of nodes' keys lets this host not in ({0}); check its policy, and what `keys.vault` names"
+        "the Vault of node keys denies this host access ({0}); check the Vault policy and the login under `keys.vault`"
     )]
     Denied(String),
-    /// The vault does not do it, and would not later.
+    /// The Vault rejects the request, also after a retry.
     #[error(
-        "the vault of nodes' keys refuses ({0}); check `keys.vault.mount` and `keys.vault.key`"
+        "the Vault of node keys rejects the request ({0}); check `keys.vault.mount` and `keys.vault.key`"
     )]
     Refused(String),
-    /// The sealed bytes were changed, or belong to another key.
-    #[error("the sealed key does not open: it was changed, or moved here from another node")]
+    /// The encrypted bytes were changed, or belong to another key.
+    #[error("the host can't decrypt the key: its data was changed, or copied from another node")]
     Damaged,
-    /// What a person brought is no key of its algorithm, or no public key.
-    #[error("it can't be used: {0}")]
+    /// A person's input is not a key of the algorithm, or not a public key.
+    #[error("the key is invalid: {0}")]
     Unusable(&'static str),
-    /// The cryptographic library refused.
-    #[error("the cryptographic library refused to make a key")]
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to create a key")]
     Library,
 }
 
 impl KeyError {
-    /// Whether the same may be done later, without any change here.
+    /// Whether a retry may succeed without a change here.
     pub fn may_heal(&self) -> bool {
         match self {
             Self::Away(_) | Self::Denied(_) => true,

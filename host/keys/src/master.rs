@@ -1,7 +1,7 @@
-//! The master keys of this installation in a file of the state folder: what wraps data keys where there is no vault.
+//! The master keys in a file of `state_dir`, which wrap data keys where there is no Vault.
 //!
-//! The file holds a line of 64 hexadecimal digits per master key, the newest first. A key is rotated by a new first line:
-//! what the older ones wrapped is wrapped anew, and only then may an old line go.
+//! The file has a line of 64 hexadecimal digits per master key, the newest first. A rotation adds a new first line;
+//! the host rewraps what older keys wrapped, and only then may an old line be deleted.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ use super::kek::{Kek, Wrapped};
 use super::{KEY_BYTES, KeyError};
 use host_system::write_private;
 
-/// Bytes that tell two master keys apart.
+/// The number of bytes of a master key's id.
 const ID_BYTES: usize = 8;
-/// More lines than any rotation leaves behind.
+/// More lines than any rotation needs.
 const KEYS_MAX: usize = 100;
 
 /// All master keys, the newest first; there is at least one.
@@ -30,17 +30,19 @@ struct MasterKey {
 }
 
 impl MasterKeys {
-    /// Reads the file, or makes it with one new key. Only its owner may read it.
+    /// Reads the file, or creates it with one new key. Only its owner may have access.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::read(Zeroizing::new(text), path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let bytes = random().context("no random numbers")?;
+                let bytes = random().context("the system provides no random numbers")?;
                 let text = Zeroizing::new(format!("{}\n", hex::encode(*bytes)));
                 write_private(path, text.as_bytes())?;
                 Self::read(text, path)
             }
-            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("the host can't read {}", path.display()))
+            }
         }
     }
 
@@ -49,7 +51,7 @@ impl MasterKeys {
         let mode = std::fs::metadata(path)?.permissions().mode();
         ensure!(
             matches!(mode & 0o777, 0o600 | 0o400),
-            "{} can be read by others; run `chmod 600` on it",
+            "other users can read {}; run `chmod 600` on the file",
             path.display()
         );
         let lines = text
@@ -59,7 +61,7 @@ impl MasterKeys {
         let keys = lines.map(|(index, line)| {
             MasterKey::parse(line.trim()).with_context(|| {
                 format!(
-                    "{}, line {}: not 64 hexadecimal digits",
+                    "{}, line {}: the line is not 64 hexadecimal digits",
                     path.display(),
                     index + 1
                 )
@@ -68,7 +70,7 @@ impl MasterKeys {
         let keys: Vec<_> = keys.collect::<anyhow::Result<_>>()?;
         ensure!(
             (1..=KEYS_MAX).contains(&keys.len()),
-            "{} must hold 1 to {KEYS_MAX} keys, a line each",
+            "{} must contain 1 to {KEYS_MAX} keys, one per line",
             path.display()
         );
         Ok(Self(keys))
@@ -107,7 +109,7 @@ impl MasterKey {
     fn parse(line: &str) -> anyhow::Result<Self> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         hex::decode_to_slice(line, &mut *bytes)?;
-        // A digest tells keys apart and gives nothing of them away.
+        // A digest identifies a key without revealing it.
         let digest = Sha256::digest(*bytes);
         Ok(Self {
             id: hex::encode(&digest[..ID_BYTES]),
@@ -131,9 +133,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let refused = |path: &Path| format!("{:#}", MasterKeys::open(path).err().unwrap());
         std::fs::write(&path, "ab\n").unwrap();
-        assert!(refused(&path).contains("line 1: not 64 hexadecimal digits"));
+        assert!(refused(&path).contains("line 1: the line is not 64 hexadecimal digits"));
         std::fs::write(&path, "\n").unwrap();
-        assert!(refused(&path).contains("must hold 1 to"));
+        assert!(refused(&path).contains("must contain 1 to"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(refused(&path).contains("chmod 600"));
     }

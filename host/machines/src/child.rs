@@ -1,5 +1,4 @@
-//! Programs that providers run: bounded in time and output, asked to end before they are killed, with secrets kept out of
-//! what is told of them.
+//! Runs the programs of machine providers with limits on time and output, and hides secrets in what they print.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,13 +16,13 @@ use tokio::process::{Child, ChildStdin, Command};
 
 mod output;
 
-use output::{ANSWER_BYTES_MAX, Files, Heard};
+use output::{ANSWER_BYTES_MAX, Files, ProgramOutput};
 
 pub use output::told;
 
-/// How often a running program counts as a sign of life.
+/// How often a running program counts as a heartbeat.
 const BEAT: Duration = Duration::from_secs(15);
-/// Variables that programs inherit; everything else is given to them by name.
+/// Environment variables that every program inherits.
 const INHERITED: &[&str] = &[
     "PATH",
     "HOME",
@@ -41,7 +40,7 @@ const INHERITED: &[&str] = &[
 
 /// A program to run once.
 pub struct Program {
-    /// What messages call it, such as `tofu apply`.
+    /// Its name in messages, such as `tofu apply`.
     pub name: String,
     pub path: PathBuf,
     pub args: Vec<OsString>,
@@ -49,16 +48,16 @@ pub struct Program {
     pub environment: Vec<(String, SecretString)>,
     pub input: Input,
     pub output: Output,
-    /// Texts that are never told, wherever the program prints them.
+    /// Values that are replaced wherever the program prints them.
     pub secrets: Vec<SecretString>,
     pub limit: Duration,
-    /// How long it may take to end once it was asked to.
+    /// How long the program may run after a termination signal before it is killed.
     pub grace: Duration,
 }
 
 /// What a program reads.
 pub enum Input {
-    /// Nothing.
+    /// No input.
     Nothing,
     /// A text, which may hold secrets.
     Text(SecretString),
@@ -68,10 +67,10 @@ pub enum Input {
 
 /// Where a program's output goes.
 pub enum Output {
-    /// To this host; a program ends with it.
+    /// Pipes to this host; the program ends when the host ends.
     Pipes,
-    /// To files in this folder. A program that is cut off in the middle would leave what nobody knows of, so it outlives this
-    /// machine, which only asks it to end.
+    /// Files in this directory. An interrupted program could lose its state, so it keeps running when the host dies,
+    /// and the host only sends it a termination signal.
     Files(PathBuf),
 }
 
@@ -100,65 +99,67 @@ impl Program {
     }
 }
 
-/// How a program ended by itself.
-pub struct Ended {
+/// A program that exited by itself.
+pub struct ProgramExit {
     pub status: ExitStatus,
     /// All of its standard output.
     pub answer: Vec<u8>,
-    /// The end of both of its outputs, without secrets.
+    /// The last part of both outputs, without secrets.
     pub said: String,
 }
 
-impl Ended {
-    /// The end of its standard output, where nothing of it is secret.
+impl ProgramExit {
+    /// The last part of standard output, without secrets.
     pub fn answered(&self) -> String {
         told(&String::from_utf8_lossy(&self.answer), &[])
     }
 }
 
-/// Why a program did not end by itself.
+/// Why a program did not exit by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// It is not there, or may not be run.
-    #[error("`{name}` can't be started; is `{path}` installed on the machine?")]
+    /// The program is missing or not executable.
+    #[error("`{name}` can't be started; check that `{path}` is installed on this machine")]
     Start {
         name: String,
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// Its output has no place.
-    #[error("the output of `{name}` can't be written below `{path}`")]
+    /// The output directory is not writable.
+    #[error(
+        "the host can't write the output of `{name}` to `{path}`; check that the directory is writable"
+    )]
     Output {
         name: String,
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// The system does not tell how it ended.
-    #[error("`{name}` can't be waited for")]
+    /// The system does not report the exit status.
+    #[error("the host can't read the exit status of `{name}`")]
     Wait {
         name: String,
         #[source]
         source: io::Error,
     },
-    /// It took too long.
-    #[error("`{name}` did not end within {} and was stopped", format_duration(*.limit))]
+    /// The program exceeded its time limit.
+    #[error("`{name}` exceeded its time limit of {} and was stopped", format_duration(*.limit))]
     TooLong {
         name: String,
         limit: Duration,
         said: String,
     },
-    /// Its answer is longer than anybody reads.
-    #[error("`{name}` answered more than {ANSWER_BYTES_MAX} bytes and was stopped")]
+    /// The program printed more than the limit.
+    #[error("`{name}` printed more than {ANSWER_BYTES_MAX} bytes and was stopped")]
     TooMuch { name: String, said: String },
     /// The workflow was cancelled.
-    #[error("`{name}` was stopped, because the work was cancelled")]
+    #[error("`{name}` was stopped because the workflow was cancelled")]
     Cancelled { name: String, said: String },
 }
 
 impl ChildError {
-    /// What the program had said.
+    /// What the program printed.
     pub fn said(&self) -> &str {
         match self {
             Self::Start { .. } | Self::Output { .. } | Self::Wait { .. } => "",
@@ -176,8 +177,8 @@ enum Stop {
     Cancelled,
 }
 
-/// Runs a program to its end, and shows its life to the engine meanwhile.
-pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, ChildError> {
+/// Runs a program until it exits, and sends heartbeats to the workflow engine meanwhile.
+pub async fn run(program: Program, ctx: &ActivityContext) -> Result<ProgramExit, ChildError> {
     let Program { name, limit, .. } = &program;
     let (name, limit) = (name.clone(), *limit);
     let files = files(&program)?;
@@ -188,7 +189,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
             .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)),
         at_drop: files.as_ref().map_or(Signal::KILL, |_| Signal::INT),
     };
-    let mut heard = Heard::default();
+    let mut heard = ProgramOutput::default();
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stop = {
         let fed = feed(stdin, &program.input);
@@ -200,7 +201,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
         };
         let both = async { tokio::join!(fed, listened).1 };
         tokio::select! {
-            // Both outputs are closed; somebody it left behind may hold them open, which the limit ends.
+            // A process that the program left behind may hold the pipes open; the time limit ends that.
             is_whole = both => (!is_whole).then_some(Stop::TooMuch),
             () = tokio::time::sleep(limit) => Some(Stop::TooLong),
             () = ctx.cancelled() => Some(Stop::Cancelled),
@@ -212,12 +213,12 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
         None
     } else {
         let status = child.wait().await;
-        // Its number may be another's from here on.
+        // The system may reuse the process id from here on.
         group.id = None;
         Some(status)
     };
     if let Some(files) = files {
-        // What can't be read was not said; the status tells the rest.
+        // Unreadable output is treated as empty; the exit status says whether the program succeeded.
         drop(heard.read(files));
     }
     let said = heard.said(&program.secrets);
@@ -226,7 +227,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
         (Some(Stop::TooMuch), _) => Err(ChildError::TooMuch { name, said }),
         (Some(Stop::Cancelled), _) | (None, None) => Err(ChildError::Cancelled { name, said }),
         (None, Some(Err(source))) => Err(ChildError::Wait { name, source }),
-        (None, Some(Ok(status))) => Ok(Ended {
+        (None, Some(Ok(status))) => Ok(ProgramExit {
             status,
             answer: heard.answer,
             said,
@@ -234,7 +235,7 @@ pub async fn run(program: Program, ctx: &ActivityContext) -> Result<Ended, Child
     }
 }
 
-/// Files for its output, when it is to outlive this host.
+/// The output files, when the program may outlive this host.
 fn files(program: &Program) -> Result<Option<Files>, ChildError> {
     match &program.output {
         Output::Pipes => Ok(None),
@@ -289,7 +290,7 @@ fn spawn(program: &Program, files: Option<&Files>) -> Result<Child, ChildError> 
     command.spawn().map_err(failed)
 }
 
-/// Gives the program its text. One that does not read it all says why by how it ends.
+/// Writes the program's input. A program that stops reading early reports why by its exit status.
 async fn feed(stdin: Option<ChildStdin>, input: &Input) {
     if let (Some(mut stdin), Input::Text(text)) = (stdin, input) {
         drop(stdin.write_all(text.expose_secret().as_bytes()).await);
@@ -303,7 +304,7 @@ async fn beats(ctx: &ActivityContext, name: &str) -> std::convert::Infallible {
     }
 }
 
-/// Asks it to end, waits, and kills it with everything that it started.
+/// Sends a termination signal, waits, and kills the whole process group.
 async fn end(child: &mut Child, group: &Group, grace: Duration) {
     group.signal(Signal::INT);
     drop(tokio::time::timeout(grace, child.wait()).await);
@@ -311,17 +312,17 @@ async fn end(child: &mut Child, group: &Group, grace: Duration) {
     drop(child.wait().await);
 }
 
-/// A program and what it started.
+/// The process group of a program.
 struct Group {
     id: Option<Pid>,
-    /// What it gets when nobody waits for it any more.
+    /// The signal that is sent when nobody waits for the program any more.
     at_drop: Signal,
 }
 
 impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.id {
-            // Nobody may be left, which is what is wanted.
+            // The group may be empty already.
             let _ = kill_process_group(group, signal);
         }
     }

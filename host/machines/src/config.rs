@@ -157,7 +157,7 @@ fn apply_limit() -> Duration {
     APPLY_LIMIT_MAX
 }
 
-/// A try of making a machine takes at most 15 minutes, and there is more to it than the apply.
+/// An attempt to create a machine takes at most 15 minutes, and the apply is only one part of it.
 const APPLY_LIMIT_MAX: Duration = Duration::from_mins(10);
 
 fn ssh_port() -> u16 {
@@ -190,7 +190,7 @@ pub fn check(providers: &MachineProvidersConfig) -> Result<(), SettingError> {
     Ok(())
 }
 
-const NAME_RULE: &str = "must have 1 to 63 small letters, digits and inner dashes";
+const NAME_RULE: &str = "must have 1 to 63 lowercase letters, digits and inner dashes";
 
 fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
     check_gateway(&ssh.gateway, &format!("{place}.gateway"))?;
@@ -203,7 +203,7 @@ fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
     for (at, host) in ssh.machines.iter().enumerate() {
         let key = |field: &str| format!("{place}.machines[{at}].{field}");
         demand(is_name(&host.name), &key("name"), NAME_RULE)?;
-        demand(names.insert(&host.name), &key("name"), "is there twice")?;
+        demand(names.insert(&host.name), &key("name"), "occurs twice")?;
         demand(
             is_word(&host.address, ".:-%"),
             &key("address"),
@@ -212,17 +212,17 @@ fn check_ssh(ssh: &SshConfig, place: &str) -> Result<(), SettingError> {
         demand(
             is_word(&host.user, "._-"),
             &key("user"),
-            "must be the name of a user",
+            "must be a user name",
         )?;
         demand(
             is_public_key(&host.known_host),
             &key("known_host"),
-            "must be a type and a key in base64, such as `ssh-ed25519 AAAA…`; take it from the machine's /etc/ssh/ssh_host_*_key.pub",
+            "must be a key type and a key in base64, such as `ssh-ed25519 AAAA…`; take it from the machine's /etc/ssh/ssh_host_*_key.pub",
         )?;
         demand(
             is_folder(&host.dir),
             &key("dir"),
-            "must be an absolute path of letters, digits and `.`, `_`, `-`, at least two folders deep",
+            "must be an absolute path of letters, digits and `.`, `_`, `-`, at least two directories deep",
         )?;
     }
     Ok(())
@@ -232,11 +232,11 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
     check_gateway(&tofu.gateway, &format!("{place}.gateway"))?;
     for name in tofu.variables.keys() {
         let key = format!("{place}.variables.{name}");
-        demand(is_word(name, "_-"), &key, "must be the name of a variable")?;
+        demand(is_word(name, "_-"), &key, "must be a variable name")?;
         demand(
             !OWN_VARIABLES.contains(&name.as_str()),
             &key,
-            "is set for each machine by this host",
+            "is reserved: this host sets it for each machine",
         )?;
     }
     for name in tofu.secrets.keys() {
@@ -244,7 +244,7 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
         demand(
             is_word(name, "_"),
             &key,
-            "must be the name of an environment variable",
+            "must be an environment variable name",
         )?;
     }
     demand(
@@ -254,7 +254,7 @@ fn check_opentofu(tofu: &OpentofuConfig, place: &str) -> Result<(), SettingError
     )
 }
 
-/// Variables of every module.
+/// Variables that the host sets for every module.
 const OWN_VARIABLES: &[&str] = &[
     "name",
     "region",
@@ -290,7 +290,8 @@ fn is_name(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Letters, digits and `others`, not beginning with a dash: nothing that a program takes for an option or a shell for more.
+/// Letters, digits and `others`, without a leading dash: no program reads such a word as an option, and no shell
+/// expands it.
 fn is_word(text: &str, others: &str) -> bool {
     (1..=255).contains(&text.len())
         && !text.starts_with('-')

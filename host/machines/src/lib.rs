@@ -1,7 +1,11 @@
-//! Where machines come from: one interface, and a kind of provider behind each name of the configuration.
+//! Machine providers: one interface to local machines, machines reached by SSH, and machines that OpenTofu or
+//! Terraform creates.
 //!
-//! A provider knows machines and nothing of workflows or rows; activities call it in the order plan, create, bootstrap,
-//! destroy. Each of these may be called again after any interruption, and `destroy` also when nothing was done before.
+//! Entry points: [`MachineProviders`] finds a provider by its configured name; activities call
+//! [`MachineProvider::plan`], `create`, `bootstrap` and `destroy` in this order.
+//!
+//! Invariant: each of these may be repeated after any interruption, and `destroy` works even when nothing was
+//! created. Providers know nothing of workflows or the database.
 
 pub mod child;
 mod config;
@@ -26,7 +30,7 @@ use self::child::ChildError;
 use self::opentofu::Opentofu;
 use self::ssh::Ssh;
 
-/// The provider that is always there, and the name of its machine.
+/// The provider that always exists, and the name of its machine.
 pub const LOCAL: &str = "local";
 
 /// The providers of this host.
@@ -36,63 +40,63 @@ pub struct MachineProviders {
 
 /// One provider, by its kind.
 pub enum MachineProvider {
-    /// The machine that an agent of this installation runs on.
+    /// The machine of an agent that is already enrolled.
     Local,
-    /// Machines that there are already.
+    /// Existing machines that the host reaches by SSH.
     Ssh(Ssh),
-    /// Machines that OpenTofu or Terraform makes.
+    /// Machines that OpenTofu or Terraform creates.
     Opentofu(Opentofu),
 }
 
-/// A machine that a node may get.
+/// A machine that a node may be placed on.
 pub struct Candidate {
     /// Unique among all machines.
     pub name: String,
-    /// Where it is, when that is known before it is made.
+    /// Its address, when that is known before the machine is created.
     pub address: Option<String>,
 }
 
-/// A node and the machine that it got.
+/// A node and the machine that it was placed on.
 pub struct NodeMachine {
     pub node: Node,
     pub record: Machine,
-    /// What the operation keeps of the plan, once there is one.
+    /// The plan that the operation keeps, once there is one.
     pub planned: Option<String>,
 }
 
-/// What a provider is going to do.
+/// What `create` will do.
 pub struct Plan {
-    /// For people.
+    /// The text for people.
     pub text: String,
 }
 
-/// A machine that is there.
+/// A machine that exists.
 pub struct Created {
-    /// Where it is.
+    /// Its address.
     pub address: Option<String>,
-    /// What the provider said meanwhile.
+    /// What the provider printed.
     pub output: String,
 }
 
-/// By which an agent joins.
+/// What an agent needs to join the host.
 pub struct Join {
     /// The one-time token.
     pub token: SecretString,
 }
 
-/// When a machine needs a token.
+/// When a machine needs a join token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinAt {
-    /// Never: its agent is started by somebody else.
+    /// Never: somebody else starts its agent.
     Never,
-    /// When it is planned: its first start enrols it.
+    /// At the plan: the machine's first boot enrols its agent.
     Plan,
-    /// When its agent is put on it.
+    /// When the host installs the agent.
     Bootstrap,
 }
 
 impl MachineProviders {
-    /// Those of the configuration, and `local`.
+    /// The configured providers, and `local`.
     pub fn new(config: &MachineProvidersConfig, state_dir: &Path) -> Self {
         let ca_file = state_dir.join("ca").join("ca.pem");
         let mut by_name = BTreeMap::from([(LOCAL.to_owned(), MachineProvider::Local)]);
@@ -117,7 +121,7 @@ impl MachineProviders {
         Self { by_name }
     }
 
-    /// The provider of a name.
+    /// Finds a provider by its name.
     pub fn get(&self, name: &str) -> Result<&MachineProvider, MachineProviderError> {
         self.by_name.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
@@ -130,7 +134,8 @@ impl MachineProviders {
 }
 
 impl MachineProvider {
-    /// The machines that a node may get, the best first. `beside` is the migration that wants a further one for it.
+    /// The machines that a node may be placed on, best first. `beside` is the node migration that needs a second
+    /// machine for the node.
     pub fn candidates(&self, node: &Node, beside: Option<OperationId>) -> Vec<Candidate> {
         let placement = &node.placement;
         match self {
@@ -143,7 +148,7 @@ impl MachineProvider {
         }
     }
 
-    /// Whether several nodes share a machine, whose agent is then nobody's to remove.
+    /// Whether several nodes share a machine, so that no node may remove its agent.
     pub fn is_shared(&self) -> bool {
         match self {
             Self::Local => true,
@@ -151,7 +156,7 @@ impl MachineProvider {
         }
     }
 
-    /// Whether a machine is made when it is wanted, so that there always is one.
+    /// Whether the provider creates machines on demand.
     pub fn makes_machines(&self) -> bool {
         match self {
             Self::Local | Self::Ssh(_) => false,
@@ -159,7 +164,7 @@ impl MachineProvider {
         }
     }
 
-    /// When a machine needs a token.
+    /// When a machine needs a join token.
     pub fn join_at(&self) -> JoinAt {
         match self {
             Self::Local => JoinAt::Never,
@@ -168,7 +173,7 @@ impl MachineProvider {
         }
     }
 
-    /// Says what `create` is going to do. Nothing is made, changed or paid for.
+    /// Says what `create` will do, without creating, changing or paying for anything.
     pub async fn plan(
         &self,
         machine: &NodeMachine,
@@ -177,7 +182,7 @@ impl MachineProvider {
     ) -> Result<Plan, MachineProviderError> {
         match self {
             Self::Local => Ok(Plan {
-                text: "Uses the machine of an agent that is there already. It costs nothing more."
+                text: "Uses a machine whose agent is already enrolled. This adds no cost."
                     .to_owned(),
             }),
             Self::Ssh(ssh) => ssh.plan(machine),
@@ -185,7 +190,7 @@ impl MachineProvider {
         }
     }
 
-    /// Makes the machine, or finds it made.
+    /// Creates the machine, unless it exists.
     pub async fn create(
         &self,
         machine: &NodeMachine,
@@ -201,7 +206,7 @@ impl MachineProvider {
         }
     }
 
-    /// Puts an agent on the machine.
+    /// Installs an agent on the machine.
     pub async fn bootstrap(
         &self,
         machine: &NodeMachine,
@@ -214,7 +219,7 @@ impl MachineProvider {
         }
     }
 
-    /// Gives the machine back: nothing of ours is left on it or paid for.
+    /// Releases the machine: nothing of Bellwether is left on it and nothing is paid for.
     pub async fn destroy(
         &self,
         machine: &NodeMachine,
@@ -228,66 +233,68 @@ impl MachineProvider {
     }
 }
 
-/// Why a provider could not do what was asked.
+/// Why a machine provider could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineProviderError {
-    /// Nobody declared it.
+    /// The configuration has no such provider.
     #[error(
-        "machine provider `{provider}` is not set up on this host; declare it under `machine_providers` or choose one of: {known}"
+        "machine provider `{provider}` is not configured on this host; declare it under `machine_providers` or choose one of: {known}"
     )]
     NotSetUp { provider: String, known: String },
-    /// Its machine was taken out of the configuration.
+    /// The machine was removed from the configuration.
     #[error(
-        "the machine `{machine}` is not declared any more; declare it again until nothing of ours is on it"
+        "the machine `{machine}` is no longer declared; declare it again until its nodes are terminated"
     )]
     Undeclared { machine: String },
-    /// A file of this host.
-    #[error("{path} can't be read; check the path and its owner")]
+    /// A file of this host is unreadable.
+    #[error("the host can't read {path}; check the path and its owner")]
     File {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    /// What should be the agent is something else.
-    #[error("{path} is no program for x86_64 or aarch64; set `agent_binary` to the agent's")]
-    NotAnAgent { path: PathBuf },
-    /// The machine can't be reached now.
+    /// The agent's binary is another kind of file.
     #[error(
-        "the machine `{machine}` was not reached, or the line was lost, at `{step}`; check that it runs and that its address is right"
+        "{path} is not a program for x86_64 or aarch64; set `agent_binary` to the path of the agent"
+    )]
+    NotAnAgent { path: PathBuf },
+    /// The machine is unreachable now.
+    #[error(
+        "the host could not reach the machine `{machine}` or lost the connection in step `{step}`; check that the machine runs and that `address` is right"
     )]
     Away {
         machine: String,
         step: String,
         output: String,
     },
-    /// The machine, or this side, refuses the connection whenever it is tried.
-    #[error("the machine `{machine}` can't be used: {message}")]
+    /// The machine or this host refuses every connection.
+    #[error("the machine `{machine}` is not usable: {message}")]
     Refused {
         machine: String,
         message: String,
         output: String,
     },
-    /// What ran failed.
+    /// A command failed for good.
     #[error("`{step}`: {message}")]
     Failed {
         step: String,
         message: String,
         output: String,
     },
-    /// What ran failed, and may be tried again.
+    /// A command failed and may be retried.
     #[error("`{step}`: {message}")]
     TryAgain {
         step: String,
         message: String,
         output: String,
     },
-    /// What ran did not end.
+    /// A program did not exit by itself.
     #[error(transparent)]
     Child(#[from] ChildError),
 }
 
 impl MachineProviderError {
-    /// The error as a workflow sees it: its sources are in the text, and the program's words beside it.
+    /// The error for a workflow: the text includes all causes, followed by the program's output.
     pub fn for_workflow(&self) -> ActivityError {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -329,7 +336,7 @@ impl MachineProviderError {
     }
 }
 
-/// A path that holds wherever a program works.
+/// Makes a path absolute, so that it is valid in every working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,8 +1,9 @@
-//! Machines that OpenTofu or Terraform makes: a module per provider, a working folder and a state per machine.
+//! Creates machines with OpenTofu or Terraform: one module per provider, one working directory and one state per
+//! machine.
 //!
-//! A plan is made and kept first; exactly that file is applied, held to the digest that the operation shows. What the engine
-//! says of itself is not believed: after each apply and destroy its state is read. An apply that did not come to its end
-//! is never finished: a plan holds for one state, so what was made of it is destroyed.
+//! The host first saves a plan, and applies exactly that file after checking its digest. It reads the state after
+//! each apply and destroy instead of trusting the exit status. It never resumes an interrupted apply: a plan is valid
+//! for one state only, so the host destroys what the apply created.
 
 mod bucket;
 mod folder;
@@ -19,44 +20,44 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::folder::Folder;
-use super::child::{self, Ended, Input, Output, Program, told};
+use super::child::{self, Input, Output, Program, ProgramExit, told};
 use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
 use crate::config::OpentofuConfig;
 
-/// For fetching what a module needs.
+/// The time limit of `init`, which downloads providers.
 const INIT_MAX: Duration = Duration::from_mins(4);
-/// For a plan.
+/// The time limit of `plan`.
 const PLAN_MAX: Duration = Duration::from_mins(4);
-/// For reading the state.
+/// The time limit for reading the state.
 const READ_MAX: Duration = Duration::from_mins(1);
-/// How long the engine may take to write its state down once it was asked to stop.
+/// How long the program may take to save its state after an interrupt.
 const GRACE: Duration = Duration::from_mins(1);
-/// Waits for whoever holds the state: an engine that a killed host left behind, until it ends.
+/// Waits for the process of a killed host to release the state.
 const LOCK: &str = "-lock-timeout=60s";
-/// Before the digest of the plan, in what the operation keeps.
+/// Precedes the digest in the text that the operation keeps.
 const DIGEST_MARK: &str = "sha256:";
-/// The status by which a plan says that there is something to do.
+/// The exit status of a plan with changes.
 const HAS_CHANGES: i32 = 2;
 
-/// A provider of kind `opentofu`.
+/// A machine provider of kind `opentofu`.
 pub struct Opentofu {
     pub(super) config: OpentofuConfig,
-    /// PEM file with the authority that agents trust.
+    /// PEM file with the certificate authority that agents trust.
     pub(super) ca_file: PathBuf,
-    /// Where the machines' folders are.
+    /// The parent of all working directories.
     pub(super) folder: PathBuf,
 }
 
 impl Opentofu {
-    /// A machine of the node's own. A further one has a name of its own, and so a folder, a state and a plan: two are there at
-    /// once while the node moves.
+    /// The machine of one node. A node migration needs a second machine with its own name, directory, state and plan,
+    /// because both exist at once.
     pub(super) fn candidate(node: &Node, beside: Option<OperationId>) -> Candidate {
         let provider = &node.placement.provider;
         let name = match beside {
             None => format!("{provider}/{}", node.id),
             Some(migration) => {
                 let migration = migration.to_string();
-                // The end of a UUID v7 is its random part.
+                // The last group of a UUID v7 is random.
                 let own = &migration[migration.len() - 12..];
                 format!("{provider}/{}-{own}", node.id)
             }
@@ -67,7 +68,7 @@ impl Opentofu {
         }
     }
 
-    /// Makes a plan, and gives what it says to people with its digest.
+    /// Saves a plan, and returns its text for people with its digest.
     pub(super) async fn plan(
         &self,
         machine: &NodeMachine,
@@ -93,16 +94,12 @@ impl Opentofu {
             Some(0) => {
                 return Err(run.failed(
                     "plan",
-                    "the module makes nothing; it must make a machine",
+                    "the module's plan creates nothing; the module must create a machine",
                     planned.said,
                 ));
             }
             _ => {
-                return Err(run.failed(
-                    "plan",
-                    "the plan failed; the output says why",
-                    planned.said,
-                ));
+                return Err(run.failed("plan", "the plan failed; see the output", planned.said));
             }
         }
         let digest = run.folder.plan_digest()?;
@@ -128,12 +125,12 @@ impl Opentofu {
             });
         }
         if !run.is_empty().await? {
-            let message = "an earlier try made a part of the machine, and a plan can't be applied twice; what there is will be destroyed";
+            let message = "an earlier attempt created part of the machine, and a plan can't be applied twice; the host will destroy that part";
             return Err(run.failed("apply", message, String::new()));
         }
         let kept = machine.planned.as_deref().and_then(digest_in);
         if kept != Some(run.folder.plan_digest()?.as_str()) {
-            let message = "the plan in the working folder is not the one that the operation shows; nothing was applied, so ask for it again";
+            let message = "the plan in the working directory differs from the one that the operation shows, so nothing was applied; start the operation again";
             return Err(run.failed("apply", message, String::new()));
         }
         run.folder.note_apply_begun()?;
@@ -143,16 +140,17 @@ impl Opentofu {
             if run.is_empty().await? {
                 return Err(MachineProviderError::TryAgain {
                     step: run.name("apply"),
-                    message: "it failed before anything was made; the output says why".to_owned(),
+                    message: "the apply failed before it created anything; see the output"
+                        .to_owned(),
                     output: applied.said,
                 });
             }
-            let message = "it failed when a part of the machine was made; the output says why";
+            let message = "the apply failed after it created part of the machine; see the output";
             return Err(run.failed("apply", message, applied.said));
         }
         let address = run.address().await?;
         if address.is_none() {
-            let message = "it says that it succeeded, but there is no output `address`: the module is not one for Bellwether, or nothing was made";
+            let message = "the apply succeeded without an output `address`: the module is not written for Bellwether or created nothing";
             return Err(run.failed("apply", message, applied.said));
         }
         run.folder.note_applied()?;
@@ -162,7 +160,7 @@ impl Opentofu {
         })
     }
 
-    /// Destroys whatever the state knows, and forgets the machine when the state is empty.
+    /// Destroys everything in the state, and forgets the machine when the state is empty.
     pub(super) async fn destroy(
         &self,
         machine: &NodeMachine,
@@ -173,16 +171,17 @@ impl Opentofu {
             let is_elsewhere = self.config.s3.is_some() && !run.folder.is_prepared();
             if !is_elsewhere {
                 run.folder.remove()?;
-                return Ok("Nothing was made, so nothing is destroyed.".to_owned());
+                return Ok("Nothing was created, so there is nothing to destroy.".to_owned());
             }
-            // Another machine may have begun; a next try must not take what this one leaves here for all there is.
+            // Another host may have started an apply; the next attempt must read the state instead of assuming that
+            // there is nothing.
             run.folder.note_apply_begun()?;
         }
         run.folder.prepare(&self.config)?;
         run.succeed("init", &["init", "-input=false", "-no-color"], INIT_MAX)
             .await?;
-        let mut output = "Nothing was left to destroy.".to_owned();
-        // A state in a bucket may be another machine's, whose engine is still at work on it: only a destroy asks for its lock.
+        let mut output = "There was nothing left to destroy.".to_owned();
+        // Another process may still hold the lock of a state in a bucket, and only `destroy` waits for that lock.
         if self.config.s3.is_some() || !run.is_empty().await? {
             let args = [
                 "destroy",
@@ -196,7 +195,7 @@ impl Opentofu {
                 .await?
                 .said;
             if !run.is_empty().await? {
-                let message = "it says that it succeeded, but its state still knows a part of the machine; look at the provider's own page";
+                let message = "`destroy` succeeded, but the state still contains resources; check the cloud provider's console";
                 return Err(run.failed("destroy", message, output));
             }
         }
@@ -205,7 +204,7 @@ impl Opentofu {
         Ok(output)
     }
 
-    /// Removes the state of a machine that is gone. What stays holds nothing, so the node does not wait for it.
+    /// Removes the state of a destroyed machine. An empty state is harmless, so a failure does not delay the node.
     async fn forget(&self, machine: &NodeMachine) {
         let Some(s3) = &self.config.s3 else {
             return;
@@ -216,7 +215,7 @@ impl Opentofu {
             tracing::warn!(
                 bucket = s3.bucket,
                 object,
-                "an empty state stays, because it can't be deleted: {error:#}"
+                "the host can't delete the empty state of a destroyed machine: {error:#}"
             );
         }
     }
@@ -246,7 +245,7 @@ impl Opentofu {
         })
     }
 
-    /// What the engine is told: all by the environment, which only its own user can read.
+    /// All inputs go through the environment, which only the same user can read.
     fn variables(
         &self,
         machine: &NodeMachine,
@@ -275,17 +274,17 @@ impl Opentofu {
     }
 }
 
-/// What a machine is called within its provider.
+/// The machine's name within its provider.
 fn own_name(machine: &NodeMachine) -> &str {
     let name = machine.record.name.as_str();
     name.rsplit_once('/').map_or(name, |(_, own)| own)
 }
 
-/// The engine on one machine's folder.
+/// OpenTofu or Terraform in one machine's directory.
 struct Run<'a> {
     binary: &'a Path,
     folder: Folder,
-    /// Held while any engine of this run works, and by the engine itself when this host is gone.
+    /// Held by this run and inherited by the program, which keeps it when this host dies.
     lock: File,
     environment: Vec<(String, SecretString)>,
     secrets: Vec<SecretString>,
@@ -293,7 +292,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What messages call a command.
+    /// The name of a command in messages.
     fn name(&self, command: &str) -> String {
         let engine = self
             .binary
@@ -308,7 +307,7 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let mut program = Program::new(&self.name(command), self.binary, args);
         program.dir = Some(self.folder.module());
         program.environment.clone_from(&self.environment);
@@ -329,30 +328,30 @@ impl Run<'_> {
         command: &str,
         args: &[&str],
         limit: Duration,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let ended = self.engine(command, args, limit).await?;
         if ended.status.success() {
             return Ok(ended);
         }
         Err(MachineProviderError::TryAgain {
             step: self.name(command),
-            message: "it failed; the output says why".to_owned(),
+            message: "the command failed; see the output".to_owned(),
             output: ended.said,
         })
     }
 
-    /// Where the machine is, as the module says.
+    /// The machine's address from the module's output.
     async fn address(&self) -> Result<Option<String>, MachineProviderError> {
         let outputs = self.json("output", &["output", "-json"]).await?;
         let address = outputs.pointer("/address/value").and_then(Value::as_str);
         Ok(address.filter(|text| !text.is_empty()).map(str::to_owned))
     }
 
-    /// Whether the state knows of nothing.
+    /// Whether the state contains no resources.
     async fn is_empty(&self) -> Result<bool, MachineProviderError> {
         let shown = self.json("show", &["show", "-json"]).await?;
         if shown.get("format_version").is_none() {
-            return Err(self.failed("show", "it answered what is no state", shown.to_string()));
+            return Err(self.failed("show", "the output is not a state", shown.to_string()));
         }
         let has = |at: &str| {
             shown
@@ -365,14 +364,14 @@ impl Run<'_> {
 
     async fn json(&self, command: &str, args: &[&str]) -> Result<Value, MachineProviderError> {
         let ended = self.succeed(command, args, READ_MAX).await?;
-        // Some versions say something before the answer, on the same output.
+        // Some versions print text before the JSON on the same output.
         let start = ended
             .answer
             .iter()
             .position(|byte| *byte == b'{')
             .unwrap_or(0);
         serde_json::from_slice(&ended.answer[start..])
-            .map_err(|_| self.failed(command, "it answered what is not JSON", ended.said))
+            .map_err(|_| self.failed(command, "the output is not JSON", ended.said))
     }
 
     fn failed(&self, command: &str, message: &str, output: String) -> MachineProviderError {
@@ -391,7 +390,7 @@ fn read(path: &Path) -> Result<String, MachineProviderError> {
     })
 }
 
-/// The digest in what an operation keeps of a plan.
+/// The digest in the plan text that an operation keeps.
 fn digest_in(kept: &str) -> Option<&str> {
     let (_, rest) = kept.rsplit_once(DIGEST_MARK)?;
     rest.split(';').next()

@@ -1,8 +1,8 @@
-//! Machines that there are already: the agent is put on them by SSH, and taken off again.
+//! Installs the agent on existing machines by SSH, and removes it.
 //!
-//! The system's own `ssh` does it, told everything by options and nothing by files of the user: only the declared host key
-//! is trusted, only the declared key is tried, and nobody is asked anything. Scripts go in by its standard input, so that
-//! no secret is an argument of a program, here or there. Each run begins with a clean folder, so it can be done again.
+//! The system's `ssh` gets every setting by options: it ignores the user's SSH configuration, trusts only the
+//! declared host key, tries only the declared key, and never prompts. Scripts go through standard input, so that no
+//! secret appears in a process list. Every step may be repeated.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use host_workflows::ActivityContext;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::child::{self, Ended, Input, Program};
+use super::child::{self, Input, Program, ProgramExit};
 use super::{Candidate, Created, Join, MachineProviderError, NodeMachine, Plan};
 use crate::config::{SshConfig, SshMachine};
 
@@ -24,17 +24,17 @@ const CLAIM: &str = include_str!("ssh/claim.sh");
 const START: &str = include_str!("ssh/start.sh");
 const REMOVE: &str = include_str!("ssh/remove.sh");
 
-/// For a script; it waits for processes to end.
+/// The time limit of a script, which waits for processes to exit.
 const SCRIPT_MAX: Duration = Duration::from_mins(3);
-/// For the agent's program on a slow line.
+/// The time limit for uploading the agent over a slow line.
 const UPLOAD_MAX: Duration = Duration::from_mins(8);
-/// The status by which `ssh` tells that it did not get to run anything, or lost the line.
+/// The exit status of `ssh` when it could not connect or lost the connection.
 const NO_LINE: i32 = 255;
-/// Words of `ssh` for what another try does not mend.
+/// Messages of `ssh` about errors that no retry can fix.
 const FINAL_WORDS: &[(&str, &str)] = &[
     (
         "Host key verification failed",
-        "the machine's host key is not the declared one; hold `known_host` against the machine before you change it",
+        "the machine's host key differs from `known_host`; compare it with the key on the machine before you change the setting",
     ),
     (
         "Permission denied",
@@ -42,10 +42,10 @@ const FINAL_WORDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A provider of kind `ssh`.
+/// A machine provider of kind `ssh`.
 pub struct Ssh {
     pub(super) config: SshConfig,
-    /// PEM file with the authority that agents trust.
+    /// PEM file with the certificate authority that agents trust.
     pub(super) ca_file: PathBuf,
 }
 
@@ -62,7 +62,7 @@ impl Ssh {
             .collect()
     }
 
-    /// What will be done, for the operation.
+    /// The plan that the operation shows.
     pub(super) fn plan(&self, machine: &NodeMachine) -> Result<Plan, MachineProviderError> {
         let declared = self.declared(machine)?;
         let SshMachine {
@@ -75,12 +75,12 @@ impl Ssh {
         } = declared;
         Ok(Plan {
             text: format!(
-                "Puts an agent on the machine {name} ({user}@{address}, port {port}) in the folder {dir}. It costs nothing more."
+                "Installs an agent on the machine {name} ({user}@{address}, port {port}) in the directory {dir}. This adds no cost."
             ),
         })
     }
 
-    /// Looks whether the machine is there and fit; nothing on it is changed.
+    /// Checks that the machine is reachable and suitable, without changing it.
     pub(super) async fn create(
         &self,
         machine: &NodeMachine,
@@ -99,7 +99,7 @@ impl Ssh {
         })
     }
 
-    /// Puts the agent there, with the token by which it enrols, and starts it.
+    /// Uploads the agent with its join token and starts it.
     pub(super) async fn bootstrap(
         &self,
         machine: &NodeMachine,
@@ -117,7 +117,7 @@ impl Ssh {
             .await?;
 
         let program = File::open(&agent).map_err(|source| unreadable(&agent, source))?;
-        // Without `exec`: a program that a signal ends looks to `ssh` as if the line were lost.
+        // Without `exec`: when a signal ends the program, `ssh` would report a lost connection.
         let upload = format!("cat >{}/bin/bellwether-agent || exit 1", declared.dir);
         self.run(declared, "upload", &upload, Input::File(program), ctx)
             .await?;
@@ -136,7 +136,7 @@ impl Ssh {
         Ok(ended.answered())
     }
 
-    /// Stops the agent and removes its folder.
+    /// Stops the agent and removes its directory.
     pub(super) async fn destroy(
         &self,
         machine: &NodeMachine,
@@ -177,7 +177,7 @@ impl Ssh {
         command: &str,
         input: Input,
         ctx: &ActivityContext,
-    ) -> Result<Ended, MachineProviderError> {
+    ) -> Result<ProgramExit, MachineProviderError> {
         let known =
             known_hosts(declared).map_err(|source| unreadable(Path::new("known_hosts"), source))?;
         let name = format!("ssh {} ({step})", declared.name);
@@ -196,7 +196,7 @@ impl Ssh {
             Some(NO_LINE) => Err(no_line(declared, step, ended.said)),
             _ => Err(MachineProviderError::Failed {
                 step: name,
-                message: "a command on the machine failed; its output says why".to_owned(),
+                message: "a command on the machine failed; see its output".to_owned(),
                 output: ended.said,
             }),
         }
@@ -214,7 +214,7 @@ fn unreadable(path: &Path, source: std::io::Error) -> MachineProviderError {
     }
 }
 
-/// What `ssh` says when nothing was run.
+/// The error when `ssh` could not run the command.
 fn no_line(declared: &SshMachine, step: &str, output: String) -> MachineProviderError {
     let name = &declared.name;
     let refused = FINAL_WORDS.iter().find(|(words, _)| output.contains(words));
@@ -232,7 +232,7 @@ fn no_line(declared: &SshMachine, step: &str, output: String) -> MachineProvider
     }
 }
 
-/// The one key that is trusted, under a name that is no address: it holds for this machine wherever it is.
+/// The only trusted key, under an alias instead of an address, so that the key stays valid when the address changes.
 fn known_hosts(declared: &SshMachine) -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
     let key: Vec<&str> = declared.known_host.split(' ').take(2).collect();
@@ -245,7 +245,7 @@ fn alias(declared: &SshMachine) -> String {
     format!("bellwether-{}", declared.name)
 }
 
-/// Everything that `ssh` is to know: it reads no file of the user or the system.
+/// All options of `ssh`; it reads no configuration file.
 fn options(declared: &SshMachine, known_hosts: &Path) -> Vec<String> {
     let mut options: Vec<String> = [
         "-F",
@@ -285,11 +285,10 @@ fn options(declared: &SshMachine, known_hosts: &Path) -> Vec<String> {
     options
 }
 
-/// A script with its settings before it. What the configuration says was held to a narrow alphabet; everything is quoted
-/// all the same.
+/// A script after its settings. Values are quoted although the configuration allows only safe characters.
 fn script(declared: &SshMachine, owner: MachineId, settings: &str, body: &str) -> SecretString {
     let owner = owner.to_string();
-    // The end of a UUID v7 is its random part.
+    // The last group of a UUID v7 is random.
     let unit = format!("bellwether-agent-{}.service", &owner[owner.len() - 12..]);
     SecretString::from(format!(
         "dir={}\nowner={owner}\nunit={unit}\n{settings}{COMMON}\n{body}",
@@ -297,12 +296,12 @@ fn script(declared: &SshMachine, owner: MachineId, settings: &str, body: &str) -
     ))
 }
 
-/// A word of a shell, whatever is in it.
+/// Quotes a text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The digest of a file, read where it keeps nobody waiting.
+/// The digest of a file, computed without blocking the async runtime.
 async fn digest_of(path: &Path) -> Result<String, MachineProviderError> {
     let read = path.to_owned();
     let digest = tokio::task::spawn_blocking(move || {
@@ -315,7 +314,7 @@ async fn digest_of(path: &Path) -> Result<String, MachineProviderError> {
         .map_err(|source| unreadable(path, source))
 }
 
-/// What `uname -m` says where a program can run, by the program's own header.
+/// The `uname -m` value of the machines that can run a program, read from the program's ELF header.
 fn machine_of(program: &Path) -> Result<&'static str, MachineProviderError> {
     use std::io::Read as _;
     let mut header = [0; 20];

@@ -1,7 +1,7 @@
-//! What `wit/` says, as Rust: the only place where bindings are generated.
+//! The Rust bindings of `wit/`, which only this module generates.
 //!
-//! `shared` holds every interface that the host offers and the description that every plugin gives; the three worlds reuse its
-//! types, so that a capability is implemented once.
+//! `shared` contains every host interface and the description of a plugin; the three worlds reuse its types, so that
+//! a capability is implemented once.
 
 /// Imports and types of all worlds, and `about`.
 pub(crate) mod shared {

@@ -1,7 +1,8 @@
-//! Compiled components: on disk across restarts, and in memory by digest.
+//! Caches compiled components: on disk across restarts, and in memory by digest.
 //!
-//! A compiled file is native code that this process maps and runs, so it lives in a folder that only this user can enter, is keyed by
-//! the component's digest and the engine's compatibility, carries its own digest beside it, and is never taken from anywhere else.
+//! A compiled file is native code that this process maps and runs. So it is in a folder that only this user can
+//! access, its name contains the component's digest and the engine's compatibility, and a file beside it contains its
+//! own digest.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, Permissions};
@@ -18,9 +19,9 @@ use crate::compile::{self, CompileMode};
 use crate::error::{PluginError, RuntimeError};
 use crate::load::Digest;
 
-/// Components kept in memory beside those in use.
+/// The maximum of unused components in memory.
 const RECENT_MAX: usize = 32;
-/// Compiled files kept on disk.
+/// The maximum of compiled files on disk.
 const FILES_MAX: usize = 128;
 
 /// The cache of one plugin host.
@@ -29,7 +30,7 @@ pub(crate) struct Cache {
     mode: CompileMode,
     compatibility: String,
     recent: Mutex<VecDeque<Recent>>,
-    /// One compiler at a time: it is the one thing here that takes a machine's whole memory.
+    /// Only one compiler runs at a time, because it can use all memory of a machine.
     compiling: tokio::sync::Mutex<()>,
 }
 
@@ -39,7 +40,7 @@ struct Recent {
 }
 
 impl Cache {
-    /// Opens the folder, and makes it if there is none.
+    /// Opens the folder, or creates it.
     pub(crate) fn open(
         dir: &Path,
         mode: CompileMode,
@@ -79,7 +80,9 @@ impl Cache {
         } else {
             self.compile(bytes, &path).await?;
             Self::load(engine, &path).ok_or_else(|| {
-                PluginError::Internal(anyhow::anyhow!("the compiled file can't be loaded"))
+                PluginError::Internal(anyhow::anyhow!(
+                    "the host can't load the compiled component"
+                ))
             })?
         };
         self.remember(digest, component.clone());
@@ -107,21 +110,21 @@ impl Cache {
         recent.push_back(Recent { digest, component });
     }
 
-    /// Loads a compiled file if it is whole. A damaged one counts as absent and is compiled again.
+    /// Loads an intact compiled file. A damaged one counts as missing and is compiled again.
     fn load(engine: &Engine, path: &Path) -> Option<Component> {
         let stated = fs::read_to_string(sidecar(path)).ok()?;
         let actual = Digest::of(&fs::read(path).ok()?);
         if stated != actual.to_string() {
-            tracing::warn!(path = %path.display(), "a compiled plugin is damaged, compiling it again");
+            tracing::warn!(path = %path.display(), "a compiled component is damaged; the host compiles it again");
             return None;
         }
         #[expect(
             unsafe_code,
-            reason = "the file was written by our own compiler into a folder that only this user can enter, and its digest fits"
+            reason = "the file was written by our own compiler into a folder that only this user can access, and its digest matches"
         )]
         let loaded = unsafe { Component::deserialize_file(engine, path) };
         loaded
-            .inspect_err(|error| tracing::warn!(path = %path.display(), error = format!("{error:#}"), "a compiled plugin does not load"))
+            .inspect_err(|error| tracing::warn!(path = %path.display(), error = format!("{error:#}"), "the host can't load a compiled component"))
             .ok()
     }
 
@@ -140,7 +143,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Moves a compiled file to its place, its digest first: whatever a crash leaves behind, no file is taken for whole that is not.
+    /// Moves a compiled file to its place after its digest, so that a crash never leaves an incomplete file with a
+    /// valid digest.
     fn publish(work: &Path, output: &Path, path: &Path) -> anyhow::Result<()> {
         let compiled = fs::File::open(output).context("the compiled file")?;
         compiled.sync_all().context("the compiled file")?;
@@ -151,7 +155,7 @@ impl Cache {
         fs::rename(output, path).context("the compiled file")
     }
 
-    /// Forgets the oldest files. A file that is mapped stays usable after its name is gone.
+    /// Deletes the oldest files. A mapped file stays usable after its deletion.
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
@@ -171,7 +175,7 @@ impl Cache {
         for (_, path) in files.into_iter().take(surplus) {
             for gone in [sidecar(&path), path] {
                 if let Err(error) = fs::remove_file(&gone) {
-                    tracing::debug!(path = %gone.display(), %error, "an old compiled plugin stays");
+                    tracing::debug!(path = %gone.display(), %error, "the host can't delete an old compiled component");
                 }
             }
         }
@@ -186,7 +190,7 @@ fn prepare(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = fs::symlink_metadata(dir)?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it is not a folder of this user"));
+        return Err(io::Error::other("it is not a folder that this user owns"));
     }
     fs::set_permissions(dir, Permissions::from_mode(0o700))
 }

@@ -1,4 +1,4 @@
-//! The path that every call takes: a place among the calls, a fresh store under limits, the guest, and what became of it.
+//! The path of every call: a slot among the concurrent calls, a new store with limits, the guest, and its result.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::limits::{self, CpuSpent, HANDOVER_BYTES_MAX, HostCallsSpent};
 use crate::state::{CallNode, HostState, PluginShared};
 use crate::stats::Stopwatch;
 
-/// Longer texts of guests are cut here before they reach an error.
+/// Longer texts of guests are truncated to this length in errors.
 const REASON_BYTES_MAX: usize = 1024;
 
-/// What a guest function gives back.
+/// The result of a guest function.
 pub(crate) type Answer<T> = wasmtime::Result<Result<T, WitFailure>>;
 
 /// Makes the calls of one loaded plugin.
@@ -30,7 +30,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The subject of a call that is about no node.
+    /// The subject of a call that concerns no node.
     pub(crate) fn no_node(&self) -> CallNode {
         let kv_scope = KvScope {
             plugin: self.shared.name.clone(),
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// Runs `body` in a fresh store, takes the answer over and counts what came of it: an answer that is not accepted is a failure.
+    /// Runs `body` in a new store, converts the answer and counts the result; an invalid answer is a failure.
     pub(crate) async fn call<T, U, F>(
         &self,
         function: &'static str,
@@ -89,7 +89,7 @@ impl Caller {
         let state = HostState::new(self.shared.clone(), node, tier.table_elements_max, started);
         let mut store = Store::new(&tier.engine, state);
         limits::arm(&mut store, self.shared.limits.cpu);
-        // Dropping the future drops the store and with it everything that the call held.
+        // Dropping the future drops the store and everything that the call held.
         match tokio::time::timeout(wall.saturating_sub(started.elapsed()), body(store)).await {
             Ok((store, answer)) => self.settle(store.data(), answer),
             Err(_elapsed) => Err(CallError::OutOfTime {
@@ -99,7 +99,7 @@ impl Caller {
         }
     }
 
-    /// The tier was there when the plugin was loaded, and tiers stay.
+    /// The tier existed when the plugin was loaded, and tiers are never removed.
     fn tier(&self) -> Result<&Tier, CallError> {
         self.host
             .engines
@@ -112,7 +112,7 @@ impl Caller {
     fn settle<T>(&self, state: &HostState, answer: Answer<T>) -> Result<T, CallError> {
         if state.log_lines_dropped > 0 {
             let (plugin, dropped) = (self.shared.name.as_str(), state.log_lines_dropped);
-            tracing::warn!(target: "plugin", plugin, dropped, "log lines over the plugin's limit were dropped");
+            tracing::warn!(target: "plugin", plugin, dropped, "the plugin exceeded its limit of log lines; the host dropped the rest");
         }
         match answer {
             Ok(Ok(value)) => Ok(value),
@@ -121,7 +121,7 @@ impl Caller {
         }
     }
 
-    /// What ended the guest.
+    /// Why the guest ended.
     fn classify(&self, state: &HostState, error: &wasmtime::Error) -> CallError {
         let limits = &self.shared.limits;
         if error.is::<CpuSpent>() {
@@ -157,7 +157,7 @@ impl Caller {
     }
 }
 
-/// The engine has no public type for this; a test with a hostile guest holds the text.
+/// The engine has no public type for this error; a test with a hostile guest checks the text.
 fn is_handover_too_large(error: &wasmtime::Error) -> bool {
     error.chain().any(|cause| {
         cause
@@ -177,7 +177,7 @@ fn describe_trap(error: &wasmtime::Error) -> String {
     cut_owned(&format!("{cause}{place}"), REASON_BYTES_MAX)
 }
 
-/// The beginning of a guest's text.
+/// The start of a guest's text.
 pub(crate) fn cut_owned(text: &str, max: usize) -> String {
     cut(text, max).to_owned()
 }

@@ -1,4 +1,4 @@
-//! Calling collectors: one node in, its observations out, stamped with the host's time.
+//! Calls collectors: one node in, its observations out, with the host's timestamp.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::error::CallError;
 use crate::plugin::Plugin;
 use crate::state::CallNode;
 
-/// Observations of one call.
+/// The maximum of observations per call.
 const OBSERVATIONS_MAX: usize = 1_000;
-/// Bytes of an observation's name.
+/// The maximum bytes of an observation's name.
 const NAME_BYTES_MAX: usize = 128;
-/// Bytes of a text value.
+/// The maximum bytes of a text value.
 const TEXT_BYTES_MAX: usize = 4096;
 
 /// The node that a collector measures.
@@ -33,12 +33,12 @@ pub struct CollectNode {
     pub node_type: String,
 }
 
-/// What a call can reach of the node.
+/// What a call can access of the node.
 #[derive(Clone, Default)]
 pub struct NodeContext {
-    /// The node's ports on this machine, by the names of the chain's YAML.
+    /// The node's ports on its machine, by their names in runtime.yaml.
     pub ports: BTreeMap<String, u16>,
-    /// The machine's facts, where there are any.
+    /// The machine's facts, when available.
     pub facts: Option<Arc<dyn FactSource>>,
 }
 
@@ -95,7 +95,7 @@ impl Plugin {
         let bad = |reason: String| Err(CallError::BadAnswer { reason });
         if measured.len() > OBSERVATIONS_MAX {
             return bad(format!(
-                "{} observations, where {OBSERVATIONS_MAX} are taken",
+                "the plugin returned {} observations; the maximum is {OBSERVATIONS_MAX}",
                 measured.len()
             ));
         }
@@ -104,7 +104,7 @@ impl Plugin {
         for observation in measured {
             if observation.name.is_empty() || observation.name.len() > NAME_BYTES_MAX {
                 return bad(format!(
-                    "an observation's name has {} bytes, where 1 to {NAME_BYTES_MAX} are taken",
+                    "an observation's name has {} bytes; it must have 1 to {NAME_BYTES_MAX}",
                     observation.name.len()
                 ));
             }
@@ -113,7 +113,7 @@ impl Plugin {
                 && text.len() > TEXT_BYTES_MAX
             {
                 return bad(format!(
-                    "`{}` is a text of {} bytes, where {TEXT_BYTES_MAX} are taken",
+                    "the text of `{}` has {} bytes; the maximum is {TEXT_BYTES_MAX}",
                     observation.name,
                     text.len()
                 ));
@@ -133,7 +133,7 @@ fn scalar(value: WitScalar) -> Scalar {
         WitScalar::Absent => Scalar::Absent,
         WitScalar::Flag(flag) => Scalar::Flag(flag),
         WitScalar::Int(int) => Scalar::Int(int),
-        // Nobody can compare, store or draw what is not a number.
+        // NaN and infinity can't be compared, stored or drawn.
         WitScalar::Real(real) if real.is_finite() => Scalar::Real(real),
         WitScalar::Real(_) => Scalar::Absent,
         WitScalar::Text(text) => Scalar::Text(text),

@@ -1,7 +1,8 @@
-//! Compiling a component: in a process of its own, because a compiler can't be interrupted and a component can be made to exhaust it.
+//! Compiles components in a separate process, because a compiler can't be interrupted and a component can exhaust its
+//! memory.
 //!
-//! The child is this very binary with a hidden command. It bounds itself before it looks at the input, so that nothing unsafe is
-//! needed between fork and exec; the parent bounds its wall time and reads a short reason when it fails.
+//! The child runs this binary with a hidden command. It limits itself before it reads the input, so that no unsafe
+//! code runs between fork and exec; the parent limits its wall time and reads a short reason when it fails.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,28 +18,28 @@ use tokio::process::Command;
 use crate::engine;
 use crate::error::PluginError;
 
-/// The hidden command of the binaries that host plugins: `__compile-component IN OUT`, answered by [`compile_main`].
+/// The hidden command of binaries that host plugins: `__compile-component IN OUT`, implemented by [`compile_main`].
 pub const COMPILE_COMMAND: &str = "__compile-component";
 
-/// Computing time of the compiler.
+/// The compiler's limit of CPU time.
 const CPU_SECONDS_MAX: u64 = 60;
-/// Memory of the compiler that it can write to; two megabytes made to be expensive were seen to take 580 MB.
+/// The compiler's limit of writable memory; a hostile component of 2 MB needed 580 MB.
 const DATA_BYTES_MAX: u64 = 1 << 30;
-/// Address space of the compiler; its threads reserve much more than they use.
+/// The compiler's limit of address space, of which its threads reserve much more than they use.
 const ADDRESS_BYTES_MAX: u64 = 8 << 30;
-/// Size of the compiled file.
+/// The maximum size of the compiled file.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Time after which the compiler's process is killed.
+/// The compiler's limit of wall time.
 const WALL: Duration = Duration::from_mins(2);
-/// What is read of the compiler's complaint.
+/// How much of the compiler's error message is read.
 const REASON_BYTES_MAX: u64 = 2048;
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
 pub enum CompileMode {
-    /// In this process: for tests and benchmarks with components that they made themselves.
+    /// In this process, only for tests and benchmarks with trusted components.
     InProcess,
-    /// In a child process, bounded in time and memory.
+    /// In a child process, with limits of time and memory.
     Child {
         /// The program.
         exe: PathBuf,
@@ -48,9 +49,9 @@ pub enum CompileMode {
 }
 
 impl CompileMode {
-    /// A child of the running binary, which must answer [`COMPILE_COMMAND`].
+    /// A child of the running binary, which must implement [`COMPILE_COMMAND`].
     pub fn this_binary() -> io::Result<Self> {
-        // The link of the kernel still leads to the running program after an upgrade has replaced its file.
+        // The kernel's link still points to the running program after an upgrade has replaced its file.
         let link = Path::new("/proc/self/exe");
         let exe = if link.exists() {
             link.to_owned()
@@ -64,10 +65,10 @@ impl CompileMode {
     }
 }
 
-/// The whole of the child: bounds itself, compiles `input` into `output`, and says why it did not.
+/// The main function of the child: sets its limits, compiles `input` into `output`, and reports an error.
 pub fn compile_main(input: &Path, output: &Path) -> ExitCode {
     match bound_self()
-        .map_err(|error| format!("its limits can't be set: {error}"))
+        .map_err(|error| format!("the compiler can't set its limits: {error}"))
         .and_then(|()| compile_file(input, output))
     {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,11 +98,11 @@ fn bound_self() -> rustix::io::Result<()> {
 }
 
 fn compile_file(input: &Path, output: &Path) -> Result<(), String> {
-    let bytes =
-        std::fs::read(input).map_err(|error| format!("its input can't be read: {error}"))?;
+    let bytes = std::fs::read(input)
+        .map_err(|error| format!("the compiler can't read its input: {error}"))?;
     let compiled = compile_bytes(&bytes)?;
     std::fs::write(output, compiled)
-        .map_err(|error| format!("its output can't be written: {error}"))
+        .map_err(|error| format!("the compiler can't write its output: {error}"))
 }
 
 fn compile_bytes(bytes: &[u8]) -> Result<Vec<u8>, String> {
@@ -111,7 +112,7 @@ fn compile_bytes(bytes: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("{error:#}"))
 }
 
-/// Compiles `input` into `output` in the way that is configured.
+/// Compiles `input` into `output` in the configured mode.
 pub(crate) async fn compile(
     mode: &CompileMode,
     input: &Path,
@@ -176,7 +177,7 @@ fn judge(status: ExitStatus, reason: String) -> Result<(), PluginError> {
             Err(CompileLimitWhat::Cpu.into())
         }
         Some(signal) if signal == Signal::XFSZ.as_raw() => Err(CompileLimitWhat::File.into()),
-        // An allocation that fails aborts the compiler.
+        // A failed allocation aborts the compiler.
         Some(_) => Err(CompileLimitWhat::Memory.into()),
         None => Err(PluginError::Compile { reason }),
     }
@@ -192,10 +193,10 @@ enum CompileLimitWhat {
 impl From<CompileLimitWhat> for PluginError {
     fn from(what: CompileLimitWhat) -> Self {
         let what = match what {
-            CompileLimitWhat::Cpu => format!("{CPU_SECONDS_MAX} s of computing time"),
+            CompileLimitWhat::Cpu => format!("{CPU_SECONDS_MAX} s of CPU time"),
             CompileLimitWhat::Wall => format!("{} s", WALL.as_secs()),
             CompileLimitWhat::Memory => format!("{} MiB of memory", DATA_BYTES_MAX >> 20),
-            CompileLimitWhat::File => format!("{} MiB for the result", FILE_BYTES_MAX >> 20),
+            CompileLimitWhat::File => format!("{} MiB of output", FILE_BYTES_MAX >> 20),
         };
         Self::CompileLimit { what }
     }
@@ -224,7 +225,7 @@ mod tests {
             "the component does not compile: bad section"
         );
         let slow = run_child(shell("kill -XCPU $$")).await.unwrap_err();
-        assert!(slow.to_string().contains("computing time"), "{slow}");
+        assert!(slow.to_string().contains("CPU time"), "{slow}");
         let large = run_child(shell("kill -ABRT $$")).await.unwrap_err();
         assert!(large.to_string().contains("memory"), "{large}");
     }

@@ -1,18 +1,18 @@
-//! A plugin's configuration against the JSON Schema that the plugin itself exports, before the plugin sees it.
+//! Validates a plugin's configuration by the JSON Schema that the plugin exports, before the plugin receives it.
 
 use serde_json::Value;
 
 use crate::error::PluginError;
 
-/// Checks a configuration; the first field that does not fit becomes the error, with its path.
+/// Validates a configuration; the error names the path of the first invalid field.
 pub(crate) fn check(schema: &str, config: &Value) -> Result<(), PluginError> {
     let unusable = |reason: String| PluginError::BadDescription {
-        reason: format!("its `config-schema` can't be used: {reason}"),
+        reason: format!("its `config-schema` is invalid: {reason}"),
     };
     let schema: Value =
         serde_json::from_str(schema).map_err(|error| unusable(error.to_string()))?;
     let validator = jsonschema::draft202012::options()
-        // A schema comes from a stranger: its patterns must not be able to take for ever.
+        // A schema is untrusted, so its patterns must have bounded run time.
         .with_pattern_options(jsonschema::PatternOptions::regex())
         .build(&schema)
         .map_err(|error| unusable(error.to_string()))?;
@@ -52,7 +52,7 @@ mod tests {
     fn a_misfit_names_its_path() {
         assert_eq!(
             text(json!({"stall": {"after_s": 0}})),
-            "the configuration at `/stall/after_s` is not right: 0 is less than the minimum of 1"
+            "the configuration at `/stall/after_s` is invalid: 0 is less than the minimum of 1"
         );
         assert!(text(json!({"stal": {}})).contains("'stal' was unexpected"));
     }

@@ -1,4 +1,4 @@
-//! What a plugin says about itself, taken over with bounds: it ends up in the API, in logs and in metrics.
+//! Converts a plugin's own description with limits, because API, logs and metrics show it.
 
 use host_domain::observation::ObservationKind;
 use host_domain::plugin::{Capability, Description, ObservationSpec, PluginKind};
@@ -6,20 +6,20 @@ use host_domain::plugin::{Capability, Description, ObservationSpec, PluginKind};
 use crate::bindings::shared::exports::bellwether::types::about;
 use crate::error::PluginError;
 
-/// Entries of `emits` and of `reads`.
+/// The maximum entries of `emits` and of `reads`.
 const LIST_MAX: usize = 500;
-/// Bytes of a name, a version, a unit.
+/// The maximum bytes of a name, a version or a unit.
 const WORD_BYTES_MAX: usize = 128;
-/// Bytes of a summary.
+/// The maximum bytes of a summary.
 const SUMMARY_BYTES_MAX: usize = 1024;
-/// Bytes of the configuration's schema.
+/// The maximum bytes of the configuration's schema.
 const SCHEMA_BYTES_MAX: usize = 128 << 10;
 
-/// Takes a description over, or says which part of it can't be.
+/// Converts a description, or reports its first invalid part.
 pub(crate) fn convert(said: about::Description) -> Result<Description, PluginError> {
     if !is_id(&said.name) {
         return Err(bad(format!(
-            "the name `{}` is not made of [a-z0-9-]",
+            "the name `{}` may contain only [a-z0-9-]",
             said.name.escape_debug()
         )));
     }
@@ -28,7 +28,7 @@ pub(crate) fn convert(said: about::Description) -> Result<Description, PluginErr
     bounded("config-schema", &said.config_schema, SCHEMA_BYTES_MAX)?;
     if said.emits.len() > LIST_MAX || said.reads.len() > LIST_MAX {
         return Err(bad(format!(
-            "`emits` and `reads` have at most {LIST_MAX} entries each"
+            "`emits` and `reads` may have at most {LIST_MAX} entries each"
         )));
     }
     for read in &said.reads {
@@ -57,7 +57,7 @@ fn bad(reason: String) -> PluginError {
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), PluginError> {
     if text.len() > max {
         return Err(bad(format!(
-            "`{what}` has {} bytes and may have {max}",
+            "`{what}` has {} bytes; the maximum is {max}",
             text.len()
         )));
     }

@@ -1,8 +1,9 @@
-//! The engines and their settings, and the thread that ticks for them.
+//! The WebAssembly engines with their settings, and the thread that advances their epochs.
 //!
-//! Two tiers share all settings that shape compiled code, so that one compiled file serves both: the standard one has a pool of
-//! small memories, which makes an instance cost microseconds; the roomy one is for interpreted guests that want hundreds of MiB.
-//! Where the address space is limited the pool can't be reserved, and memory is allocated on demand: slower, otherwise equal.
+//! Two tiers share all settings that affect compiled code, so that one compiled file serves both: the standard tier
+//! has a pool of small memories, which makes an instance cost microseconds; the roomy tier is for interpreted guests
+//! that need hundreds of MiB. Where the address space is limited, the pool can't be reserved and memory is allocated
+//! on demand, which is only slower.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
@@ -21,11 +22,11 @@ use crate::error::RuntimeError;
 use crate::limits::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use crate::state::HostState;
 
-/// How often running guests yield and their computing time is counted.
+/// How often running guests yield and their CPU time is counted.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// Memory of a guest in the standard tier; whoever may have more runs in the roomy one.
+/// The memory limit of a guest in the standard tier; guests with a higher limit run in the roomy tier.
 pub(crate) const STANDARD_MEMORY_MIB: u32 = 64;
-/// Memory of a guest in the roomy tier.
+/// The memory limit of a guest in the roomy tier.
 pub(crate) const ROOMY_MEMORY_MIB: u32 = 512;
 /// Table elements of a guest in the standard tier.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 10_000;
@@ -71,7 +72,7 @@ impl Tier {
     }
 }
 
-/// Both tiers and their clock.
+/// Both tiers and their ticker.
 pub(crate) struct Engines {
     standard: Tier,
     roomy: OnceLock<Tier>,
@@ -92,7 +93,7 @@ impl Engines {
         })
     }
 
-    /// The tier for guests with so much memory, if there is one.
+    /// The tier for guests with this much memory, if there is one.
     pub(crate) fn tier(&self, memory_mib: u32) -> Result<Option<&Tier>, RuntimeError> {
         if memory_mib <= STANDARD_MEMORY_MIB {
             return Ok(Some(&self.standard));
@@ -104,13 +105,13 @@ impl Engines {
             return Ok(Some(tier));
         }
         let tier = Tier::new(&Pool::roomy(self.calls_max.min(32)))?;
-        // Two loads may race here: the tier that loses is dropped before anything runs in it.
+        // Two loads may race here: the losing tier is dropped before anything runs in it.
         let tier = self.roomy.get_or_init(|| tier);
         self.ticker.add(tier.engine.weak());
         Ok(Some(tier))
     }
 
-    /// What compiled code must have been compiled for: engine version, settings and processor.
+    /// The engine version, settings and processor that compiled code depends on.
     pub(crate) fn compatibility(&self) -> String {
         let mut hasher = DefaultHasher::new();
         self.standard
@@ -121,7 +122,7 @@ impl Engines {
     }
 }
 
-/// An engine that only compiles: equal settings, no pool.
+/// An engine that only compiles: the same settings without a pool.
 pub(crate) fn compiler() -> wasmtime::Result<Engine> {
     Engine::new(&settings())
 }
@@ -186,14 +187,15 @@ fn build_engine(pool: &Pool) -> wasmtime::Result<Engine> {
         Err(error) => {
             tracing::warn!(
                 error = format!("{error:#}"),
-                "no pool for plugins' memory, allocating on demand"
+                "the host can't reserve a pool for plugins' memory; it allocates memory on demand"
             );
             Engine::new(&settings())
         }
     }
 }
 
-/// Everything that shapes compiled code and the guest's semantics. Nothing is on that a guest of `wit/` does not need.
+/// All settings that affect compiled code and the guest's semantics. Only features that a guest of `wit/` needs are
+/// on.
 fn settings() -> Config {
     let mut config = Config::new();
     config
@@ -207,7 +209,8 @@ fn settings() -> Config {
     config
 }
 
-/// The thread that moves the engines' epoch on. A plain thread: an executor that is busy with guests could not run it.
+/// The thread that advances the engines' epoch. It is not a task, because an executor that is busy with guests could
+/// not run it.
 struct Ticker {
     /// Dropped to stop the thread; an `Option` so that it can be dropped before the thread is joined.
     add: Option<SyncSender<EngineWeak>>,
@@ -242,7 +245,7 @@ impl Ticker {
 
     fn add(&self, engine: EngineWeak) {
         if let Some(add) = &self.add {
-            // It fails only when the thread is gone, which it is only after `drop`.
+            // It fails only when the thread has ended, which happens only in `drop`.
             let _sent = add.send(engine);
         }
     }
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_epoch_moves_and_the_thread_ends_with_its_owner() {
-        // Dropping joins the thread: a thread that does not end would hang this test.
+        // Dropping joins the thread; if the thread did not end, this test would hang.
         drop(Engines::start(1).unwrap());
     }
 }

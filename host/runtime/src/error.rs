@@ -1,22 +1,23 @@
-//! What can go wrong with a plugin, as values that callers act on.
+//! The errors of plugins, as values that callers act on.
 //!
-//! Three enums because three callers differ: the process that can't have a plugin host at all, whoever stages a plugin, and whoever
-//! calls one. Each variant has a stable `code()` for the API, incidents and metrics; the text is for people and says what to do next.
+//! There are three enums because there are three callers: the process that starts the plugin host, the code that
+//! loads a plugin, and the code that calls one. Each variant has a stable `code()` for the API, incidents and
+//! metrics; the text is for people and says what to do.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use host_domain::plugin::{Capability, PluginKind};
 
-/// The plugin host itself can't start.
+/// Why the plugin host can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// The engine refused its settings.
-    #[error("the WebAssembly engine does not start with these settings")]
+    /// The engine rejected its settings.
+    #[error("the WebAssembly engine can't start with its settings")]
     Engine(#[source] anyhow::Error),
-    /// The cache folder can't be used.
+    /// The cache folder is not usable.
     #[error(
-        "the cache for compiled plugins at {} can't be used; make it a folder that this user owns",
+        "the host can't use {} as the cache of compiled plugins; make it a folder that only this user can access",
         path.display()
     )]
     Cache {
@@ -26,43 +27,43 @@ pub enum RuntimeError {
         #[source]
         source: std::io::Error,
     },
-    /// The thread that measures the plugins' time can't be started.
-    #[error("the thread that bounds the plugins' time does not start")]
+    /// The thread that measures the plugins' CPU time can't start.
+    #[error("the thread that limits the plugins' CPU time can't start")]
     Thread(#[source] std::io::Error),
 }
 
-/// A plugin can't be loaded. It is a state of that plugin; everything else goes on.
+/// Why a plugin can't be loaded. It affects only that plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
-    /// The file is larger than the operator allows.
+    /// The file is too large.
     #[error(
-        "the component has {bytes} bytes and the limit is {limit}; make it smaller or raise the limit"
+        "the component has {bytes} bytes, more than the limit of {limit}; make it smaller or raise the limit"
     )]
     TooLarge {
         /// Its size.
         bytes: u64,
-        /// What is allowed.
+        /// The limit.
         limit: u64,
     },
-    /// The bytes are not the ones that the configuration names.
+    /// The digest differs from the configured one.
     #[error(
-        "the component's digest is {actual}, but {expected} is configured; fix the digest or get the right file"
+        "the component has the digest {actual}, but the configuration has {expected}; correct the digest or use the right file"
     )]
     DigestMismatch {
-        /// What the configuration says.
+        /// The configured digest.
         expected: String,
-        /// What the file has.
+        /// The file's digest.
         actual: String,
     },
-    /// Not a WebAssembly component, or one that uses what is switched off here.
-    #[error("not a WebAssembly component that this host accepts: {reason}")]
+    /// Not a WebAssembly component, or one with features that this host disables.
+    #[error("the file is not a WebAssembly component that this host accepts: {reason}")]
     NotAComponent {
-        /// What the validator says.
+        /// The validator's message.
         reason: String,
     },
-    /// It imports something that its world does not have.
+    /// It imports an interface that its world lacks.
     #[error(
-        "the component imports `{import}`, which a {kind} can't have; build it against the world `{kind}`"
+        "the component imports `{import}`, which the world `{kind}` does not have; build it against the world `{kind}`"
     )]
     ForbiddenImport {
         /// The import.
@@ -70,31 +71,31 @@ pub enum PluginError {
         /// The kind that it is loaded as.
         kind: PluginKind,
     },
-    /// It imports or wants a capability that nobody granted.
+    /// It imports or requires a capability without a grant.
     #[error(
-        "the plugin needs `{capability}`, which is not granted; add it to its grants or take another plugin"
+        "the plugin needs `{capability}`, which is not granted; add it to `grants` or use another plugin"
     )]
     MissingGrant {
-        /// The capability, in the words of the YAML.
+        /// The capability's name in YAML.
         capability: &'static str,
     },
-    /// An entry of the grants can't be understood.
-    #[error("the grant `{grant}` can't be used: {reason}")]
+    /// An entry of the grants is invalid.
+    #[error("the grant `{grant}` is invalid: {reason}")]
     BadGrant {
         /// The entry.
         grant: String,
-        /// What is wrong and what would be right.
+        /// What is wrong and how to fix it.
         reason: String,
     },
-    /// A limit that this host can't give.
-    #[error("the limit `{limit}` can't be used: {reason}")]
+    /// A limit that this host can't provide.
+    #[error("the limit `{limit}` is invalid: {reason}")]
     BadLimit {
-        /// Its name in the YAML.
+        /// Its name in YAML.
         limit: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong and how to fix it.
         reason: String,
     },
-    /// It lacks an export of its world, or has it with another signature.
+    /// An export of its world is missing or has another signature.
     #[error("the component does not implement the world `{kind}`: {reason}")]
     WrongWorld {
         /// The kind that it is loaded as.
@@ -102,43 +103,41 @@ pub enum PluginError {
         /// What is missing.
         reason: String,
     },
-    /// It says that it is of another kind.
-    #[error("the plugin is a {actual}, but a {expected} is configured")]
+    /// It describes itself as another kind.
+    #[error("the plugin is a {actual}, but the configuration uses it as a {expected}")]
     WrongKind {
-        /// What the configuration says.
+        /// The configured kind.
         expected: PluginKind,
-        /// What `describe()` says.
+        /// The kind in `describe()`.
         actual: PluginKind,
     },
-    /// What it says about itself makes no sense.
-    #[error("the plugin's own description can't be used: {reason}")]
+    /// Its description is invalid.
+    #[error("the plugin's description is invalid: {reason}")]
     BadDescription {
         /// What is wrong.
         reason: String,
     },
-    /// Its configuration does not fit its schema, or it refused it.
-    #[error("the configuration{} is not right: {reason}", at(path))]
+    /// Its configuration does not match its schema, or the plugin rejected it.
+    #[error("the configuration{} is invalid: {reason}", at(path))]
     BadConfig {
-        /// JSON pointer into the configuration; empty for the whole.
+        /// JSON pointer into the configuration; empty for the whole configuration.
         path: String,
-        /// What is wrong and what would be right.
+        /// What is wrong and how to fix it.
         reason: String,
     },
-    /// The compiler refused it.
+    /// The compiler rejected it.
     #[error("the component does not compile: {reason}")]
     Compile {
-        /// What the compiler says.
+        /// The compiler's message.
         reason: String,
     },
-    /// Compiling took more time or memory than allowed.
-    #[error(
-        "compiling the component took more than {what}; it is too large or made to be expensive"
-    )]
+    /// Compiling exceeded a limit.
+    #[error("compiling the component took more than {what}; the component is too large or hostile")]
     CompileLimit {
         /// The limit.
         what: String,
     },
-    /// It failed in the trial that precedes every use.
+    /// It failed in the trial call before its first use.
     #[error("the plugin failed its trial call of `{function}`")]
     Canary {
         /// The export.
@@ -147,8 +146,8 @@ pub enum PluginError {
         #[source]
         source: CallError,
     },
-    /// The cache or the compiler's process failed; not the plugin's fault.
-    #[error("the plugin could not be prepared on this machine")]
+    /// The cache or the compiler's process failed, which is not the plugin's fault.
+    #[error("the host could not prepare the plugin")]
     Internal(#[source] anyhow::Error),
 }
 
@@ -183,7 +182,7 @@ impl PluginError {
     }
 }
 
-/// Which clock ran out.
+/// The clock that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeKind {
     /// Time in which the guest computed.
@@ -192,21 +191,21 @@ pub enum TimeKind {
     Wall,
 }
 
-/// Why a plugin says that it could not answer.
+/// Why a plugin reports a failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// A field of its configuration can't be used.
-    #[error("the configuration{} is not right: {reason}", at(path))]
+    /// A field of its configuration is invalid.
+    #[error("the configuration{} is invalid: {reason}", at(path))]
     BadConfig {
         /// JSON pointer into the configuration.
         path: String,
         /// What is wrong.
         reason: String,
     },
-    /// The host refused it a capability.
+    /// The host denied it a capability.
     #[error("denied: {0}")]
     Denied(String),
-    /// Something outside did not answer rightly.
+    /// An external service failed.
     #[error("upstream: {0}")]
     Upstream(String),
     /// Anything else.
@@ -214,63 +213,63 @@ pub enum Failure {
     Other(String),
 }
 
-/// One call failed. The store it ran in is gone; the next call starts afresh.
+/// Why one call failed. Its store is gone; the next call starts with a new one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The guest broke: a bug in it.
+    /// The guest trapped because of a bug.
     #[error("the plugin trapped: {reason}")]
     Trap {
-        /// What the engine says.
+        /// The engine's message.
         reason: String,
     },
-    /// It ran out of time.
-    #[error("the plugin took more than its {} of {}", time_word(*kind), millis(*limit))]
+    /// It exceeded a time limit.
+    #[error("the plugin exceeded its {} limit of {}", time_word(*kind), millis(*limit))]
     OutOfTime {
         /// Which clock.
         kind: TimeKind,
-        /// What it had.
+        /// The limit.
         limit: Duration,
     },
-    /// It asked for more memory than it may have.
-    #[error("the plugin asked for more memory than its {limit_mib} MiB")]
+    /// It exceeded its memory limit.
+    #[error("the plugin exceeded its memory limit of {limit_mib} MiB")]
     OutOfMemory {
-        /// What it may have.
+        /// The limit.
         limit_mib: u32,
     },
-    /// It recursed too deep.
+    /// Its recursion was too deep.
     #[error("the plugin exhausted its stack")]
     OutOfStack,
-    /// It handed over more bytes than the host takes in one go.
-    #[error("the plugin handed over more than {limit_kib} KiB in one go")]
+    /// It passed more bytes than the host accepts at once.
+    #[error("the plugin passed more than {limit_kib} KiB to the host at once")]
     AnswerTooLarge {
-        /// What is taken.
+        /// The limit.
         limit_kib: u32,
     },
     /// It called the host too often.
-    #[error("the plugin called the host more than {limit} times in one call")]
+    #[error("the plugin exceeded its limit of {limit} host calls in one call")]
     TooManyHostCalls {
-        /// What is allowed.
+        /// The limit.
         limit: u32,
     },
-    /// Its answer breaks the contract.
-    #[error("the plugin's answer can't be used: {reason}")]
+    /// Its answer is invalid.
+    #[error("the plugin's answer is invalid: {reason}")]
     BadAnswer {
         /// What is wrong with it.
         reason: String,
     },
-    /// It answered that it can't.
-    #[error("the plugin could not answer: {0}")]
+    /// It reported a failure.
+    #[error("the plugin reported a failure: {0}")]
     Failure(Failure),
     /// A plugin of this kind has no such function; a bug of the caller.
     #[error("a {kind} has no function `{function}`")]
     NoSuchFunction {
         /// The plugin's kind.
         kind: PluginKind,
-        /// What was called.
+        /// The function.
         function: &'static str,
     },
-    /// All places for calls were taken for as long as this call may last; not the plugin's fault.
-    #[error("too many plugin calls run at once; the call was not made")]
+    /// All slots were taken for as long as this call may last, which is not the plugin's fault.
+    #[error("too many plugin calls run at once, so the host did not make this one; retry later")]
     Busy,
 }
 
@@ -294,7 +293,8 @@ impl CallError {
         }
     }
 
-    /// Whether the plugin's code is to blame, so that a breaker should count it. An upstream that is down is no fault of the plugin.
+    /// Whether the plugin's code is at fault, so that a circuit breaker should count it. An unavailable upstream is
+    /// not.
     pub fn is_fault(&self) -> bool {
         match self {
             Self::Trap { .. }
@@ -314,8 +314,8 @@ impl CallError {
 
 fn time_word(kind: TimeKind) -> &'static str {
     match kind {
-        TimeKind::Cpu => "computing time",
-        TimeKind::Wall => "time for a call",
+        TimeKind::Cpu => "CPU time",
+        TimeKind::Wall => "wall time",
     }
 }
 
@@ -323,7 +323,7 @@ fn millis(limit: Duration) -> String {
     format!("{} ms", limit.as_millis())
 }
 
-/// The name of a capability in the YAML and in errors.
+/// The name of a capability in YAML and in errors.
 pub(crate) fn capability_name(capability: Capability) -> &'static str {
     match capability {
         Capability::Log => "log",

@@ -15,21 +15,21 @@ use crate::error::{PluginError, RuntimeError};
 use crate::load::{self, LoadSpec};
 use crate::plugin::Plugin;
 
-/// How a process hosts plugins.
+/// The configuration of a plugin host.
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
-    /// Folder for compiled components; they go into a folder below it that only this user can enter.
+    /// Parent folder of the private folder for compiled components.
     pub cache_dir: PathBuf,
     /// Where components are compiled.
     pub compile: CompileMode,
-    /// Size of a component.
+    /// The maximum size of a component.
     pub component_bytes_max: u64,
-    /// Calls that run at once; more wait, at most for as long as a call may last.
+    /// The maximum of concurrent calls; more calls wait, at most for as long as a call may last.
     pub calls_max: u32,
 }
 
 impl RuntimeConfig {
-    /// The defaults of the design (plugins.md, Runtime).
+    /// The default configuration.
     pub fn new(cache_dir: PathBuf, compile: CompileMode) -> Self {
         Self {
             cache_dir,
@@ -40,24 +40,24 @@ impl RuntimeConfig {
     }
 }
 
-/// What the capabilities are made of: each process injects its own.
+/// The services behind the capabilities, which each process injects.
 #[derive(Clone)]
 pub struct Services {
-    /// The time that plugins see.
+    /// The clock that plugins see.
     pub clock: Arc<dyn Clock>,
     /// The secrets that can be granted.
     pub secrets: Arc<dyn SecretSource>,
-    /// Where plugins' state is kept.
+    /// The store of plugins' state.
     pub kv: Arc<dyn KvStore>,
 }
 
-/// Loads plugins and runs their calls. Cheap to clone; the last clone or plugin that goes stops its thread.
+/// Loads plugins and runs their calls. Cheap to clone; dropping the last clone and plugin stops its thread.
 #[derive(Clone)]
 pub struct PluginHost {
     inner: Arc<Inner>,
 }
 
-/// What hosts and plugins share.
+/// The state that the host and its plugins share.
 pub(crate) struct Inner {
     pub(crate) engines: Engines,
     pub(crate) cache: Cache,
@@ -85,7 +85,7 @@ impl PluginHost {
         })
     }
 
-    /// Checks, compiles, links and tries a component. What comes back can be called at once.
+    /// Validates, compiles, links and tries a component, which is then ready for calls.
     pub async fn load(&self, bytes: Vec<u8>, spec: LoadSpec) -> Result<Plugin, PluginError> {
         load::load(&self.inner, &bytes, spec).await
     }

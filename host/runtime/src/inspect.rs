@@ -1,7 +1,7 @@
-//! What a component imports, read from its bytes before anything compiles them.
+//! Reads what a component imports from its bytes, before anything compiles them.
 //!
-//! The import list, not what the plugin says about itself, decides what it could do. Interfaces that only carry types give nothing
-//! away, and using the types of `secrets` inside `http` is not the same as being able to ask for one.
+//! The imports, not the plugin's own description, determine what it could do. Interfaces with types only grant
+//! nothing, and using the types of `secrets` inside `http` does not allow to request a secret.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::capability::world_of;
 use crate::error::{PluginError, capability_name};
 use crate::load::Digest;
 
-/// A component seen from outside.
+/// The imports and exports of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// Digest of its bytes.
@@ -28,14 +28,14 @@ pub struct Inspection {
     pub capabilities: BTreeSet<Capability>,
 }
 
-/// Reads a component's imports and exports and validates it.
+/// Validates a component and reads its imports and exports.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, PluginError> {
     let invalid = |error: wasmparser::BinaryReaderError| PluginError::NotAComponent {
         reason: error.to_string(),
     };
     if !Parser::is_component(bytes) {
         return Err(PluginError::NotAComponent {
-            reason: "the bytes are no component; was it made by `bellwether plugin build`?".into(),
+            reason: "the file is not a component; build it with `bellwether plugin build`".into(),
         });
     }
     let mut found = Inspection {
@@ -111,7 +111,7 @@ fn read_imports(
     Ok(())
 }
 
-/// A type gives its importer nothing to do.
+/// Importing a type grants nothing.
 fn is_harmless(item: ComponentEntityType) -> bool {
     matches!(
         item,
@@ -122,7 +122,7 @@ fn is_harmless(item: ComponentEntityType) -> bool {
     )
 }
 
-/// Refuses what the kind's world does not have and what nobody granted.
+/// Rejects imports that the kind's world lacks, and imports without a grant.
 pub(crate) fn check_imports(
     found: &Inspection,
     kind: PluginKind,
@@ -139,13 +139,13 @@ pub(crate) fn check_imports(
             });
         }
     }
-    // Secrets are granted by name and refused by name at each use; a plugin that can use one need not get one.
+    // Secrets are granted and denied by name at each use, so a plugin that can use secrets need not have any.
     let mut needed = found.capabilities.clone();
     needed.remove(&Capability::Secrets);
     check_grants(&needed, grants)
 }
 
-/// Refuses what nobody granted.
+/// Rejects capabilities without a grant.
 pub(crate) fn check_grants(
     needed: &BTreeSet<Capability>,
     grants: &Grants,
@@ -176,7 +176,7 @@ fn capability_of(import: &str) -> Option<Capability> {
         .find(|capability| capability_name(*capability) == interface)
 }
 
-/// What the engine has on, so that the validator here and the one there agree.
+/// The engine's features, so that this validator and the engine agree.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::WASM2 | WasmFeatures::COMPONENT_MODEL;
     features |= WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST;

@@ -1,4 +1,4 @@
-//! What bounds a call from the inside: memory, tables and instances of one store, and its computing time.
+//! Limits inside one call: memory, tables and instances of its store, and its CPU time.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use crate::engine::{TABLE_ELEMENTS_MAX, TICK};
 use crate::state::HostState;
 
-/// Core instances of one component: what the pool gives.
+/// The maximum core instances of one component, as in the pool.
 pub(crate) const INSTANCES_MAX: usize = 50;
-/// Linear memories of one component.
+/// The maximum linear memories of one component.
 pub(crate) const MEMORIES_MAX: usize = 10;
-/// Tables of one component.
+/// The maximum tables of one component.
 pub(crate) const TABLES_MAX: usize = 20;
-/// Bytes that the guest may hand over in one go, as an answer or as arguments of one host call.
+/// The maximum bytes that the guest may pass at once, as an answer or as arguments of a host call.
 pub(crate) const HANDOVER_BYTES_MAX: usize = 4 << 20;
-/// Handles that the guest may hold.
+/// The maximum handles of a guest.
 const HANDLES_MAX: usize = 256;
 
-/// Counts the memory of one store, over all its linear memories, and remembers whether more was asked for.
+/// Counts the memory of one store over all its linear memories, and remembers a refused growth.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     bytes_max: usize,
     bytes: usize,
     table_elements_max: usize,
-    /// Whether growth was refused: a trap that follows is then the guest's way to run out of memory.
+    /// Whether growth was refused: a following trap then means that the guest ran out of memory.
     pub(crate) is_refused: bool,
 }
 
@@ -88,18 +88,18 @@ impl Default for MemoryLimiter {
     }
 }
 
-/// The guest computed for longer than it may. A marker: it travels through the engine as the reason of the trap.
+/// The guest exceeded its CPU time. The engine carries this marker as the reason of the trap.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("out of computing time")]
+#[error("out of CPU time")]
 pub(crate) struct CpuSpent;
 
-/// The guest called the host more often than it may.
+/// The guest exceeded its host calls.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("out of host calls")]
 pub(crate) struct HostCallsSpent;
 
-/// Arms a store. The guest yields at every tick, so that it never holds a thread, and traps when it has seen as many ticks as its
-/// computing time has. Time that it waits in the host costs at most one tick.
+/// Sets the CPU limit of a store. The guest yields at every tick, so that it never blocks a thread, and traps after
+/// as many ticks as its CPU time has. A wait for the host costs at most one tick.
 pub(crate) fn arm(store: &mut Store<HostState>, cpu: Duration) {
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HANDOVER_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! From bytes to a plugin that can be called: every check that can be made before its first real call, the cheap ones first.
+//! Loads a plugin from its bytes, with every check that is possible before its first real call, cheap ones first.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Reads `sha256:<hex>`.
+    /// Parses `sha256:<hex>`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
         hex::decode_to_slice(text.strip_prefix("sha256:")?, &mut digest).ok()?;
         Some(Self(digest))
     }
 
-    /// The digits alone.
+    /// The hexadecimal digits.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
@@ -54,20 +54,20 @@ impl fmt::Display for Digest {
     }
 }
 
-/// What the configuration says of a plugin.
+/// The configuration of a plugin.
 #[derive(Clone, Debug)]
 pub struct LoadSpec {
-    /// Its name in the configuration: in logs, metrics and incidents.
+    /// Its name in the configuration, also in logs, metrics and incidents.
     pub name: String,
-    /// What it is used as.
+    /// The kind that it is used as.
     pub kind: PluginKind,
-    /// What its bytes must hash to, when the configuration says so.
+    /// The configured digest of its bytes.
     pub digest: Option<Digest>,
     /// Its configuration block.
     pub config: Value,
-    /// What it may touch.
+    /// Its grants.
     pub grants: Grants,
-    /// What bounds its calls.
+    /// The limits of its calls.
     pub limits: Limits,
 }
 
@@ -138,12 +138,12 @@ fn check_limits<'a>(host: &'a Inner, limits: &Limits) -> Result<&'a Tier, Plugin
         reason: reason.to_owned(),
     };
     if limits.memory_mib == 0 {
-        return Err(bad("memory_mib", "a plugin needs at least 1 MiB"));
+        return Err(bad("memory_mib", "write at least 1 MiB"));
     }
     if limits.cpu.is_zero() || limits.wall < limits.cpu {
         return Err(bad(
             "wall",
-            "`cpu` is more than nothing, and `wall` is at least `cpu`",
+            "`cpu` must be positive, and `wall` must be at least `cpu`",
         ));
     }
     let tier = host
@@ -153,7 +153,7 @@ fn check_limits<'a>(host: &'a Inner, limits: &Limits) -> Result<&'a Tier, Plugin
     tier.ok_or_else(|| {
         bad(
             "memory_mib",
-            &format!("a plugin has at most {ROOMY_MEMORY_MIB} MiB"),
+            &format!("write at most {ROOMY_MEMORY_MIB} MiB"),
         )
     })
 }
@@ -201,8 +201,8 @@ fn check_description(
     inspect::check_grants(&said.wants, grants)
 }
 
-/// Calls what can be called without an effect: a policy judges an empty sheet and a row of which nothing is known. Linking alone
-/// proves little: a variant with one case more would be found only here.
+/// Calls what has no effect: a policy evaluates an empty sheet and a row without values. Linking alone proves little:
+/// only a call detects, for example, a variant with an additional case.
 async fn try_out(plugin: &Plugin) -> Result<(), PluginError> {
     match plugin.kind() {
         PluginKind::Collector | PluginKind::Notifier => return Ok(()),

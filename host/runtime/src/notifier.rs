@@ -1,4 +1,5 @@
-//! Calling notifiers: a message about a group of incidents out, a receipt back, and what people do in the channel in return.
+//! Calls notifiers: a notification about a group of incidents out, a receipt back, and people's actions from the
+//! channel.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +14,9 @@ use crate::call::cut_owned;
 use crate::error::CallError;
 use crate::plugin::Plugin;
 
-/// Acts that one callback can ask for.
+/// The maximum actions of one callback.
 const ACTIONS_MAX: usize = 100;
-/// Bytes of a reference, a detail, an actor; the rest is cut.
+/// The maximum bytes of a reference, a detail or an actor; the rest is truncated.
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// A label of an incident.
@@ -27,64 +28,64 @@ pub struct LabelView {
     pub value: String,
 }
 
-/// An incident as a notifier sees it.
+/// An incident for a notifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentView {
     /// Its id.
     pub id: String,
-    /// What happened.
+    /// Its category.
     pub category: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Where it stands.
+    /// Its state.
     pub state: IncidentState,
     /// One line for people.
     pub title: String,
-    /// `node`, `plugin` or `host`.
+    /// `node`, `plugin` or `machine`.
     pub subject_kind: String,
     /// The subject's id.
     pub subject_id: String,
     /// The subject's name.
     pub subject_name: String,
-    /// What routes match.
+    /// The labels that routes match.
     pub labels: Vec<LabelView>,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// How often its cause was seen.
+    /// How often its cause occurred.
     pub occurrences: u32,
-    /// When it began.
+    /// When it was opened.
     pub opened_at: Millis,
-    /// When it ended.
+    /// When it was resolved.
     pub resolved_at: Option<Millis>,
 }
 
-/// One message about one group of incidents.
+/// One notification about one group of incidents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
     /// The same in every attempt.
     pub id: String,
-    /// The route that asks for it.
+    /// The route that caused it.
     pub route: String,
-    /// Who gets it.
+    /// The receiver.
     pub receiver: String,
-    /// Trouble or its end.
+    /// Problem or end.
     pub status: NotificationStatus,
-    /// When this attempt is made.
+    /// The time of this attempt.
     pub sent_at: Millis,
-    /// What it is about.
+    /// The incidents.
     pub incidents: Vec<IncidentView>,
 }
 
-/// What the channel answered.
+/// The channel's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// The channel's own id of the message.
+    /// The channel's own id of the notification.
     pub reference: Option<String>,
-    /// For the delivery log.
+    /// Text for the delivery log.
     pub detail: String,
 }
 
-/// A request that came back from the channel, such as a pressed button.
+/// A request from the channel, such as a pressed button.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
     /// HTTP method.
@@ -95,28 +96,28 @@ pub struct Callback {
     pub body: Vec<u8>,
 }
 
-/// What somebody wants done.
+/// The requested action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackKind {
-    /// Take the incident.
+    /// Acknowledge the incident.
     Acknowledge,
-    /// End the incident.
+    /// Resolve the incident.
     Resolve,
 }
 
-/// An act on an incident, asked for in the channel.
+/// An action on an incident that a person requested in the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackAction {
     /// The incident.
     pub incident_id: String,
-    /// What to do.
+    /// The action.
     pub kind: CallbackKind,
-    /// Who, in the channel's words.
+    /// The person, as the channel names them.
     pub actor: String,
 }
 
 impl Plugin {
-    /// Delivers a message.
+    /// Delivers a notification.
     pub async fn deliver(&self, notification: &Notification) -> Result<Receipt, CallError> {
         let linked = self.notifier()?;
         let message = message(notification);
@@ -140,7 +141,7 @@ impl Plugin {
             .await
     }
 
-    /// Hands a request from the channel to the notifier, which says what people want done.
+    /// Passes a request from the channel to the notifier, which returns the requested actions.
     pub async fn on_callback(&self, callback: &Callback) -> Result<Vec<CallbackAction>, CallError> {
         let linked = self.notifier()?;
         let callback = notify::Callback {
@@ -184,7 +185,10 @@ fn taken(said: notify::Receipt) -> Receipt {
 
 fn actions(said: Vec<notify::CallbackAction>) -> Result<Vec<CallbackAction>, CallError> {
     if said.len() > ACTIONS_MAX {
-        let reason = format!("{} acts, where {ACTIONS_MAX} are taken", said.len());
+        let reason = format!(
+            "the plugin returned {} actions; the maximum is {ACTIONS_MAX}",
+            said.len()
+        );
         return Err(CallError::BadAnswer { reason });
     }
     Ok(said.into_iter().map(action).collect())

@@ -1,4 +1,4 @@
-//! A loaded plugin: linked once, called often, each time in a store of its own.
+//! A loaded plugin: linked once, and called in a new store each time.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::load::Digest;
 use crate::state::HostState;
 use crate::stats::PluginStats;
 
-/// A plugin that can be called. Cheap to clone; calls in flight keep it alive, so that a reload never pulls it from under them.
+/// A loaded plugin. Cheap to clone; running calls keep it alive, so that a reload does not interrupt them.
 #[derive(Clone)]
 pub struct Plugin {
     inner: Arc<Inner>,
@@ -77,12 +77,12 @@ impl Plugin {
         self.inner.caller.shared.digest
     }
 
-    /// What it says about itself.
+    /// Its own description.
     pub fn description(&self) -> &Description {
         &self.inner.description
     }
 
-    /// What its calls came to since it was loaded.
+    /// The statistics of its calls since it was loaded.
     pub fn stats(&self) -> PluginStats {
         self.inner.caller.shared.stats.read()
     }

@@ -1,7 +1,7 @@
-//! Calling health policies: a sheet in, one verdict per row out.
+//! Calls health policies: a sheet in, one verdict per row out.
 //!
-//! A sheet is cut into chunks, so that a trap or a time-out costs one chunk. Such a chunk is halved until the row that breaks the
-//! policy stands alone; that row gets the error and all others their verdicts.
+//! The host splits a sheet into chunks, so that a trap or a timeout affects one chunk. It halves a failing chunk
+//! until the failing row is alone; that row gets the error and all others their verdicts.
 
 use host_domain::incident::Severity;
 use host_domain::node::Reason;
@@ -14,63 +14,63 @@ use crate::call::cut_owned;
 use crate::error::{CallError, Failure};
 use crate::plugin::Plugin;
 
-/// Rows of one call.
+/// The maximum rows of one call.
 pub(crate) const CHUNK_ROWS_MAX: usize = 256;
-/// Failed calls of one chunk after which the rest of it gets the error without another try: a policy that breaks on every row must
-/// not cost a call's time for each.
+/// The number of failed calls of one chunk after which its remaining rows get the error without another call: a
+/// policy that fails on every row must not cost a call's time for each.
 const CHUNK_FAILURES_MAX: usize = 32;
-/// Reasons, and incidents, of one verdict.
+/// The maximum reasons, and incidents, of one verdict.
 const NOTES_MAX: usize = 32;
-/// Bytes of a code or a category.
+/// The maximum bytes of a code or a category.
 const CODE_BYTES_MAX: usize = 128;
-/// Bytes of a message or a title; the rest is cut.
+/// The maximum bytes of a message or a title; the rest is truncated.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// A batch of nodes as columns: the names once, one row of scalars per node.
+/// A batch of nodes as columns: the names once, and one row of values per node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sheet {
-    /// When the batch is judged; a policy has no clock.
+    /// The time of the evaluation; a policy has no clock.
     pub now: Millis,
     /// The columns that the policy reads.
     pub names: Vec<String>,
-    /// One value for each name, in their order.
+    /// One value per name, in their order.
     pub rows: Vec<Vec<Scalar>>,
 }
 
-/// How a node does.
+/// The health of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// As it should.
+    /// The node works.
     Ok,
-    /// Worse than it should.
+    /// The node works with problems.
     Degraded,
-    /// Not any more.
+    /// The node does not work.
     Critical,
 }
 
 /// Whether a node follows its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// The policy can't tell.
+    /// The policy can't judge.
     Unknown,
-    /// Not yet.
+    /// The node is behind its chain.
     Syncing,
-    /// Yes.
+    /// The node is at the chain's head.
     Synced,
 }
 
 /// An incident that the policy raises itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncidentNote {
-    /// A name of the plugin's own, with or without `x-<plugin>-`.
+    /// The plugin's name of the incident, with or without `x-<plugin>-`.
     pub category: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line for people.
     pub title: String,
 }
 
-/// What the policy says of one row.
+/// The policy's verdict about one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The node's health.
@@ -79,11 +79,11 @@ pub struct Verdict {
     pub sync: Sync,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// What else should be known.
+    /// Additional incidents.
     pub incidents: Vec<IncidentNote>,
 }
 
-/// A sheet of which nothing is known: what every policy must be able to judge.
+/// A sheet without any values, which every policy must be able to evaluate.
 pub(crate) fn canary(names: &[String], n_rows: usize) -> Sheet {
     Sheet {
         now: Millis(0),
@@ -93,7 +93,7 @@ pub(crate) fn canary(names: &[String], n_rows: usize) -> Sheet {
 }
 
 impl Plugin {
-    /// Judges every row, or fails with the first chunk that can't be judged as a whole.
+    /// Evaluates every row, or fails with the first chunk that fails.
     pub async fn evaluate(&self, sheet: &Sheet) -> Result<Vec<Verdict>, CallError> {
         let mut verdicts = Vec::with_capacity(sheet.rows.len());
         if sheet.rows.is_empty() {
@@ -105,7 +105,7 @@ impl Plugin {
         Ok(verdicts)
     }
 
-    /// Judges every row for itself: one answer per row, and a row that breaks the policy spoils no other.
+    /// Evaluates every row independently: one result per row, and a failing row affects no other.
     pub async fn evaluate_all(&self, sheet: &Sheet) -> Vec<Result<Verdict, CallError>> {
         let mut verdicts = Vec::with_capacity(sheet.rows.len());
         for rows in sheet.rows.chunks(CHUNK_ROWS_MAX) {
@@ -114,7 +114,7 @@ impl Plugin {
         verdicts
     }
 
-    /// Halves a chunk that fails, from left to right, so that verdicts come in the order of the rows.
+    /// Halves a failing chunk, from left to right, so that verdicts keep the order of the rows.
     async fn bisect(
         &self,
         sheet: &Sheet,
@@ -185,7 +185,10 @@ impl Plugin {
 
 fn take_over(judged: Vec<judge::Verdict>, n_rows: usize) -> Result<Vec<Verdict>, CallError> {
     if judged.len() != n_rows {
-        let reason = format!("{} verdicts for {n_rows} rows", judged.len());
+        let reason = format!(
+            "the plugin returned {} verdicts for {n_rows} rows",
+            judged.len()
+        );
         return Err(CallError::BadAnswer { reason });
     }
     judged.into_iter().map(verdict).collect()
@@ -222,7 +225,7 @@ fn verdict(said: judge::Verdict) -> Result<Verdict, CallError> {
     let categories = said.incidents.iter().map(|incident| &incident.category);
     if let Some(word) = codes.chain(categories).find(|word| !is_code(word)) {
         return bad(format!(
-            "`{}` is no code: use 1 to {CODE_BYTES_MAX} of [a-z0-9_-]",
+            "`{}` is not a valid code; use 1 to {CODE_BYTES_MAX} characters of [a-z0-9_-]",
             cut_owned(word, CODE_BYTES_MAX).escape_debug()
         ));
     }

@@ -1,4 +1,4 @@
-//! What lives in the store of one call: the plugin's grants, the node it is about, and the counters that bound it.
+//! The data in the store of one call: the plugin's grants, the node, and the counters of its limits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::limits::{HostCallsSpent, MemoryLimiter};
 use crate::load::Digest;
 use crate::stats::{Stats, Stopwatch};
 
-/// Handles of the host that one call may open.
+/// The maximum of host handles that one call may open.
 const RESOURCES_MAX: usize = 64;
 
-/// What all calls of one loaded plugin share; immutable but for its bounded counters and connections.
+/// What all calls of one loaded plugin share; immutable except for its counters and connections.
 pub(crate) struct PluginShared {
     pub(crate) name: String,
     pub(crate) kind: PluginKind,
@@ -36,7 +36,7 @@ pub(crate) struct PluginShared {
 }
 
 impl PluginShared {
-    /// Bytes of a request's or an answer's body.
+    /// The maximum bytes of a request or response body.
     pub(crate) fn http_body_bytes_max(&self) -> usize {
         usize::try_from(self.limits.http_body_kib)
             .unwrap_or(usize::MAX)
@@ -44,7 +44,7 @@ impl PluginShared {
     }
 }
 
-/// The node that a call is about.
+/// The node that a call concerns.
 #[derive(Clone)]
 pub(crate) struct CallNode {
     pub(crate) kv_scope: KvScope,
@@ -64,7 +64,7 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    /// The state at the beginning of a call.
+    /// The state at the start of a call.
     pub(crate) fn new(
         plugin: Arc<PluginShared>,
         node: CallNode,
@@ -85,13 +85,13 @@ impl HostState {
         }
     }
 
-    /// Counts a call into the host; every function of every capability begins with it. The error ends the guest.
+    /// Counts a call into the host; every function of every capability calls it first. The error ends the guest.
     pub(crate) fn count_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(HostCallsSpent)?;
         Ok(())
     }
 
-    /// What is left of the time for the whole call.
+    /// The remaining time of the whole call.
     pub(crate) fn time_left(&self) -> Duration {
         self.plugin
             .limits
@@ -99,7 +99,7 @@ impl HostState {
             .saturating_sub(self.started.elapsed())
     }
 
-    /// The node's id, or nothing for a call about none.
+    /// The node's id, or an empty text for a call without a node.
     pub(crate) fn node_id(&self) -> &str {
         &self.node.kv_scope.node
     }

@@ -1,4 +1,4 @@
-//! What a plugin's calls came to: for the API and for metrics.
+//! Statistics of a plugin's calls, for the API and for metrics.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,20 +7,20 @@ use host_domain::plugin::PluginKind;
 
 use crate::error::CallError;
 
-/// Sums over the calls of one loaded plugin.
+/// Totals over the calls of one loaded plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginStats {
     /// Calls made.
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
-    /// Time of all calls, waits included.
+    /// The time of all calls, including waits.
     pub total_time: Duration,
-    /// The latest failure.
+    /// The last failure.
     pub last_error: Option<String>,
 }
 
-/// The sums behind a lock that is held for an addition.
+/// The totals behind a lock that is held only for an addition.
 #[derive(Debug, Default)]
 pub(crate) struct Stats(Mutex<PluginStats>);
 
@@ -32,7 +32,7 @@ impl Stats {
             .clone()
     }
 
-    /// Adds a call to the sums and to the process's metrics.
+    /// Adds a call to the totals and to the process's metrics.
     pub(crate) fn record(
         &self,
         name: &str,
@@ -52,7 +52,7 @@ impl Stats {
     }
 }
 
-/// Measures how long something takes. The one place of this crate that reads a monotonic clock: durations only, never a decision.
+/// Measures a duration. Only this type of the crate reads a monotonic clock, and never for a decision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch(Instant);
 

@@ -41,14 +41,14 @@ impl Reader {
         self.first(sql(SQL).bind(machine)).await
     }
 
-    /// How many agents were ever cut off, by any process. It only rises.
+    /// How many agents were ever revoked, by any process. The number only rises.
     pub async fn revoked_agents(&self) -> Result<u64, StoreError> {
         const SQL: &str = "SELECT count(*) AS number FROM agents WHERE revoked_at IS NOT NULL";
         let n = self.number(sql(SQL)).await?.unwrap_or(0);
         Ok(u64::try_from(n).unwrap_or(0))
     }
 
-    /// Agents in the order of enrolment, beginning behind `after`.
+    /// Agents in the order of their enrolment, after `after`.
     pub async fn list_agents(
         &self,
         after: Option<AgentId>,
@@ -60,7 +60,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps a newly enrolled agent.
+    /// Inserts a newly enrolled agent.
     pub async fn insert_agent(&mut self, agent: &Agent) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO agents (id, machine_id, name, version, certificate_not_after,
@@ -81,7 +81,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps what an agent said in its hello; `false` when it is unknown or revoked.
+    /// Stores the version from an agent's hello; `false` when the agent is unknown or revoked.
     pub async fn set_agent_version(
         &mut self,
         id: AgentId,
@@ -91,7 +91,7 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(version).bind(id)).await? == 1)
     }
 
-    /// An agent has a new certificate; `false` when it is unknown or revoked.
+    /// Stores the end of an agent's new certificate; `false` when the agent is unknown or revoked.
     pub async fn renew_agent(
         &mut self,
         id: AgentId,
@@ -105,7 +105,7 @@ impl Tx {
             == 1)
     }
 
-    /// Agents were heard of; an older time changes nothing.
+    /// Stores when agents were last seen; an older time changes nothing.
     pub async fn touch_agents(&mut self, seen: &[(AgentId, Millis)]) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE agents SET last_seen_at = seen.column2 FROM (VALUES {}) AS seen
             WHERE agents.id = seen.column1
@@ -121,7 +121,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Cuts an agent off for good; `false` when it was before or is unknown.
+    /// Revokes an agent; `false` when it is revoked already or unknown.
     pub async fn revoke_agent(&mut self, id: AgentId, at: Millis) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE agents SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
         let is_new = self.execute(sql(SQL).bind(at).bind(id)).await? == 1;

@@ -1,6 +1,7 @@
-//! Transitions on their way to the event bus, in order; and for a while those that it has taken, to be sent again.
+//! The outbox of the event bus: transitions in order, and for a while those that the bus has accepted, for
+//! republication.
 //!
-//! Only the leader sends, so nothing is claimed here: a row waits until somebody has written that it was sent.
+//! Only the leader publishes, so nothing claims rows: a row waits until it is marked as sent.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use super::sql::{BadColumn, FromRow, Row, Value, json, sql};
 /// A transition for the bus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BusEvent {
-    /// Rises in the order of writing.
+    /// Rises in insertion order.
     pub seq: i64,
-    /// When the bus took it.
+    /// When the bus accepted it.
     pub sent_at: Option<Millis>,
     /// The transition.
     pub event: HealthTransitionEvent,
@@ -46,13 +47,13 @@ impl FromRow for Lag {
 }
 
 impl Reader {
-    /// What the bus has not taken yet, oldest first.
+    /// Events that the bus has not accepted, oldest first.
     pub async fn waiting_bus_events(&self, limit: u32) -> Result<Vec<BusEvent>, StoreError> {
         const SQL: &str = "SELECT * FROM bus_outbox WHERE sent_at IS NULL ORDER BY seq LIMIT $1";
         self.all(sql(SQL).bind(limit)).await
     }
 
-    /// What the bus took, in the order in which it did, behind an event that it took at `after`.
+    /// Events that the bus accepted, in that order, after the event that it accepted at `after`.
     pub async fn sent_bus_events(
         &self,
         after: (Millis, i64),
@@ -79,7 +80,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Hands an event on to the bus when the transaction commits; an event that was handed on before stays as it is.
+    /// Queues an event for the bus when the transaction commits; an event that is queued already stays unchanged.
     pub async fn insert_bus_event(
         &mut self,
         event: &HealthTransitionEvent,
@@ -91,7 +92,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The bus took these events; only those that waited change.
+    /// Marks waiting events as accepted by the bus.
     pub async fn mark_bus_events_sent(
         &mut self,
         seqs: &[i64],
@@ -106,7 +107,7 @@ impl Tx {
         self.execute(sql(SQL).bind(at).list(rows)).await
     }
 
-    /// Forgets up to `limit` events that the bus took before a time, and says how many.
+    /// Deletes up to `limit` events that the bus accepted before a time, and returns their number.
     pub async fn prune_bus_events(
         &mut self,
         before: Millis,

@@ -1,4 +1,4 @@
-//! Commands to agents: in order per node, forwards only, and finished once.
+//! Commands to agents: ordered per node, with states that only move forward and end once.
 
 use host_domain::command::{Command, CommandKind, CommandOutcome, CommandState};
 use host_domain::ids::{AgentId, CommandId, NodeId};
@@ -36,7 +36,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// What an agent has not acknowledged yet, in the order of queueing.
+    /// Commands that an agent has not acknowledged, in queue order.
     pub async fn pending_commands(
         &self,
         agent: AgentId,
@@ -48,14 +48,14 @@ impl Reader {
         self.all(sql(SQL).bind(agent).bind(limit)).await
     }
 
-    /// How many commands of a node are not over, for the bound of its queue.
+    /// How many commands of a node are unfinished, for the limit of its queue.
     pub async fn n_unfinished_commands(&self, node: NodeId) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT count(*) AS number FROM commands
             WHERE node_id = $1 AND state IN ('queued', 'delivered', 'accepted')";
         Ok(self.number(sql(SQL).bind(node)).await?.unwrap_or(0))
     }
 
-    /// A node's commands, newest first, beginning below `before`.
+    /// A node's commands, newest first, before `before`.
     pub async fn list_commands(
         &self,
         node: NodeId,
@@ -70,7 +70,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Queues a command. One with the same id is there already when a workflow repeats itself: it stays, the answer is `false`.
+    /// Queues a command; `false` when a repeated workflow step queued it already.
     pub async fn insert_command(&mut self, command: &Command) -> Result<bool, StoreError> {
         const SQL: &str =
             "INSERT INTO commands (id, node_id, agent_id, kind, payload, state, result,
@@ -92,7 +92,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// The command was sent; `false` when it was before.
+    /// Marks a command as sent; `false` when it was sent already.
     pub async fn mark_command_delivered(
         &mut self,
         id: CommandId,
@@ -102,7 +102,7 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(at).bind(id)).await? == 1)
     }
 
-    /// The command is in its agent's journal; `false` when that was known, or it is over.
+    /// Marks a command as accepted into its agent's journal; `false` when it was accepted already or is finished.
     pub async fn mark_command_accepted(
         &mut self,
         id: CommandId,
@@ -113,13 +113,13 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(at).bind(id)).await? == 1)
     }
 
-    /// Takes back a command that was not sent yet; `false` when it was.
+    /// Deletes a command that was not sent; `false` when it was sent.
     pub async fn withdraw_command(&mut self, id: CommandId) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM commands WHERE id = $1 AND state = 'queued'";
         Ok(self.execute(sql(SQL).bind(id)).await? == 1)
     }
 
-    /// Keeps an agent's last word, once: `false` when there is one already or no such command.
+    /// Stores an agent's final result once; `false` when there is one already or no such command.
     pub async fn finish_command(
         &mut self,
         id: CommandId,
@@ -137,7 +137,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Gives what an agent has not finished to its successor, to be delivered anew, and says how many they are.
+    /// Moves an agent's unfinished commands to its successor for redelivery, and returns their number.
     pub async fn hand_over_commands(
         &mut self,
         from: AgentId,

@@ -1,13 +1,13 @@
-//! The database as each role of the host sees it: connections of its own, with its own size and time limits.
+//! Connection pools per role of the host, each with its own size and time limits.
 //!
-//! A role that holds all its connections, or waits for slow statements, takes nothing from the others: agents go on to beat
-//! while somebody lists a million rows.
+//! A role that uses all its connections, or waits for slow statements, does not affect the others: heartbeats
+//! continue while a user lists a million rows.
 
 use std::time::Duration;
 
 use crate::{Db, DbOptions, StoreError};
 
-/// A part of the host (design: operations.md).
+/// A part of the host with its own connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// HTTP requests.
@@ -16,7 +16,7 @@ pub enum Role {
     Gateway,
     /// Workflows, and the configuration of chains.
     Orchestrator,
-    /// Judging nodes, and what follows from it.
+    /// Evaluating nodes, and what follows from it.
     Health,
 }
 
@@ -30,7 +30,7 @@ impl Role {
         DbOptions {
             create: false,
             connections_max,
-            // Who waited so long for a connection is told so instead of waiting in vain.
+            // A caller that waits this long gets an error instead of waiting forever.
             acquire_timeout: statement.max(Duration::from_secs(3)),
             statement_timeout: statement,
             idle_in_transaction: Duration::from_secs(10),
@@ -48,7 +48,7 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// Gives each role its own connections to an open database. On SQLite all share the same ones.
+    /// Opens the pools of all roles. On SQLite all roles share one pool.
     pub async fn of(db: &Db) -> Result<Self, StoreError> {
         Ok(Self {
             api: db.with_options(&Role::Api.options()).await?,
@@ -58,7 +58,7 @@ impl Databases {
         })
     }
 
-    /// A role's.
+    /// The pool of a role.
     pub fn role(&self, role: Role) -> &Db {
         match role {
             Role::Api => &self.api,
@@ -68,7 +68,7 @@ impl Databases {
         }
     }
 
-    /// Ends every connection.
+    /// Closes every connection.
     pub async fn close(&self) {
         for role in [Role::Gateway, Role::Orchestrator, Role::Health, Role::Api] {
             self.role(role).close().await;

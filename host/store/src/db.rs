@@ -1,7 +1,7 @@
-//! The seam: two drivers behind one closed enum, and nothing of them above it (design: style.md, SQL for two databases).
+//! Databases and transactions over two drivers, hidden behind one closed enum.
 //!
-//! A [`Db`] may be fenced: then each of its transactions begins with the proof that its leader still leads, so that nothing
-//! which a loop of the leader writes has to think of it.
+//! A [`Db`] may be fenced: then each of its transactions first verifies that its leader still leads, so that the
+//! leader's loops need no check of their own.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::leader_epochs::Fence;
 use super::pools::{DbOptions, Pools};
 use super::sql::{FromRow, Number, Row, Stmt, Value, sql};
 
-/// Rows of one statement; with the columns of any of our tables far below the number of values that one may have.
+/// Rows of one statement; with the columns of our tables this stays far below the maximum of values per statement.
 const ROWS_MAX: usize = 1_000;
 
-/// Expands `$body` once per place that statements run in; the connection fixes the types.
+/// Expands `$body` once per driver; the connection determines the types.
 macro_rules! on {
     ($source:expr, |$c:ident| $body:expr) => {
         match $source {
@@ -50,21 +50,21 @@ macro_rules! on {
 #[derive(Debug)]
 enum Source {
     Pools(Pools),
-    // Only one task uses a transaction; the lock gives reads `&self`, so that they are written once for `Db` and `Tx`.
+    // Only one task uses a transaction; the lock gives reads `&self`, so that `Db` and `Tx` share one implementation.
     SqliteTx(Mutex<Transaction<'static, Sqlite>>),
     PostgresTx(Mutex<Transaction<'static, Postgres>>),
 }
 
-/// What happened to the database, as far as this process knows; each number only rises.
+/// Counts changes of the database that this process knows; each number only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Reasons to look again: commits of this process, and what others told of theirs.
+    /// Reasons to poll: commits of this process, and notifications of others.
     pub any: u64,
-    /// Commits of this process that the event log tells of. Others hear of these: what they wait for is in that log.
+    /// Commits of this process that wrote to the event log. Other hosts are notified of these.
     pub logged: u64,
 }
 
-/// What can be read, from a [`Db`] or inside a [`Tx`].
+/// Reads from a [`Db`] or inside a [`Tx`].
 #[derive(Debug)]
 pub struct Reader {
     source: Source,
@@ -80,14 +80,14 @@ pub struct Db {
     fence: Option<Fence>,
 }
 
-/// A transaction. Dropping it undoes it.
+/// A transaction. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct Tx {
     reader: Reader,
     changes: Arc<watch::Sender<Changes>>,
     revocations: Arc<AtomicU64>,
     pub(super) log: Vec<NewLogEntry>,
-    /// Agents that it cuts off.
+    /// How many agents it revokes.
     pub(super) revoked: u64,
 }
 
@@ -108,7 +108,8 @@ impl Deref for Tx {
 }
 
 impl Db {
-    /// Opens `sqlite://<path>` (made when absent) or `postgres://…`. It does not migrate.
+    /// Opens `sqlite://<path>` (created when missing, if the options allow it) or `postgres://…`, without a schema
+    /// migration.
     pub async fn open(url: &str, options: &DbOptions) -> Result<Self, StoreError> {
         let changes = Arc::new(watch::Sender::new(Changes::default()));
         let revocations = Arc::default();
@@ -132,8 +133,8 @@ impl Db {
         }
     }
 
-    /// The same database through connections of its own, with other sizes and times. On SQLite they are shared: one
-    /// connection writes, whoever asks.
+    /// The same database through its own connections with other options. On SQLite they are shared, because only one
+    /// connection writes.
     pub async fn with_options(&self, options: &DbOptions) -> Result<Self, StoreError> {
         let pools = self.pools.again(options).await?;
         let (changes, revocations) = (&self.changes, &self.revocations);
@@ -144,7 +145,8 @@ impl Db {
         ))
     }
 
-    /// The same database for a leader's work: each transaction is refused (`Fenced`) once another tenure has begun.
+    /// The same database for a leader's work: each transaction fails with `Fenced` once another leader has taken
+    /// over.
     #[must_use]
     pub fn fenced(&self, fence: Fence) -> Self {
         Self {
@@ -153,7 +155,7 @@ impl Db {
         }
     }
 
-    /// Begins a transaction. On SQLite it waits for its turn as the writer, so keep it short and do nothing slow inside.
+    /// Starts a transaction. On SQLite it waits for its turn as the only writer, so keep it short.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let source = match &self.pools {
             Pools::Sqlite { write, .. } => {
@@ -171,31 +173,31 @@ impl Db {
             revoked: 0,
         };
         if let Some(fence) = &self.fence {
-            // Boxed: every caller would carry it, and few databases are fenced.
+            // Boxed: otherwise every caller would carry the future, although few databases are fenced.
             Box::pin(tx.check_leader_epoch(&fence.name, fence.epoch)).await?;
         }
         Ok(tx)
     }
 
-    /// Changes with every commit of this process, and when [`Db::look_again`] says so: what waits for rows looks again at
-    /// once. A commit of another process may go untold, so every waiter also looks by itself from time to time.
+    /// Changes with every commit of this process, and with [`Db::look_again`]: whoever waits for rows polls then. A
+    /// commit of another process may send no notification, so every waiter also polls regularly.
     pub fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
     }
 
-    /// Wakes what waits for [`Db::changes`], because another process has committed something.
+    /// Wakes whoever waits for [`Db::changes`], because another process has committed.
     pub fn look_again(&self) {
         self.changes
             .send_modify(|changes| changes.any = changes.any.wrapping_add(1));
     }
 
-    /// How many agents this process has cut off since it opened the database: whoever remembers that an agent may speak
-    /// asks for its row again when the number has changed. Other processes' are in [`Reader::revoked_agents`].
+    /// How many agents this process has revoked since it opened the database: a cache of agents reads their rows
+    /// again when the number changes. [`Reader::revoked_agents`] includes other processes.
     pub fn revocations(&self) -> u64 {
         self.revocations.load(Ordering::Acquire)
     }
 
-    /// Ends every connection; SQLite tidies its statistics.
+    /// Closes every connection; SQLite updates its statistics.
     pub async fn close(&self) {
         self.pools.close().await;
     }
@@ -206,7 +208,7 @@ impl Db {
 }
 
 impl Tx {
-    /// Writes the collected event log and makes everything count. What waits for [`Db::changes`] wakes.
+    /// Writes the collected event log and commits. Wakes whoever waits for [`Db::changes`].
     pub async fn commit(mut self) -> Result<(), StoreError> {
         let is_logged = !self.log.is_empty();
         self.write_event_log().await?;
@@ -225,7 +227,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Undoes everything now; dropping does the same a moment later.
+    /// Rolls back now; dropping does the same later.
     pub async fn rollback(self) -> Result<(), StoreError> {
         match self.reader.source {
             Source::SqliteTx(tx) => tx.into_inner().rollback().await?,
@@ -237,7 +239,7 @@ impl Tx {
 }
 
 impl Reader {
-    /// Whether the database is SQLite, where this process is the only one.
+    /// Whether the database is SQLite, which only this process uses.
     pub fn is_sqlite(&self) -> bool {
         matches!(
             self.source,
@@ -245,7 +247,7 @@ impl Reader {
         )
     }
 
-    /// Runs a statement and takes its rows; every caller bounds them.
+    /// Runs a statement and returns its rows; every caller bounds them.
     pub(super) async fn rows(&self, stmt: Stmt) -> Result<Vec<Row>, StoreError> {
         Ok(on!(&self.source, |c| {
             let rows = stmt.query().fetch_all(c).await?;
@@ -253,7 +255,7 @@ impl Reader {
         }))
     }
 
-    /// Runs a statement and counts the rows that it touched.
+    /// Runs a statement and counts the affected rows.
     pub(super) async fn execute(&self, stmt: Stmt) -> Result<u64, StoreError> {
         Ok(on!(&self.source, |c| stmt
             .query()
@@ -262,7 +264,7 @@ impl Reader {
             .rows_affected()))
     }
 
-    /// Runs a statement with a list for all rows, in parts that one statement may have, and counts the rows that it touched.
+    /// Runs a statement with a list of rows, split by the maximum per statement, and counts the affected rows.
     pub(super) async fn execute_list(
         &self,
         text: &'static str,
@@ -275,7 +277,7 @@ impl Reader {
         Ok(n_touched)
     }
 
-    /// As [`Reader::execute_list`], and reads what the statements answer.
+    /// Like [`Reader::execute_list`], but returns the rows that the statements return.
     pub(super) async fn all_list<T: FromRow>(
         &self,
         text: &'static str,
@@ -305,7 +307,7 @@ impl Reader {
     }
 }
 
-/// What one statement takes at a time.
+/// Splits rows by the maximum per statement.
 fn parts(rows: Vec<Vec<Value>>) -> impl Iterator<Item = Vec<Vec<Value>>> {
     let mut rows = rows.into_iter();
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! One-time tokens, by their hashes.
+//! One-time enrolment tokens, stored by their hashes.
 
 use host_domain::agent::EnrolmentToken;
 use host_domain::ids::{MachineId, NodeId};
@@ -44,7 +44,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps an issued token.
+    /// Inserts an issued token.
     pub async fn insert_enrolment_token(
         &mut self,
         token: &EnrolmentToken,
@@ -65,7 +65,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Uses a token up: `true` for exactly one caller, and never for one that is revoked or over.
+    /// Uses a token: `true` for exactly one caller, and never for a revoked or expired one.
     pub async fn use_enrolment_token(
         &mut self,
         hash: &str,
@@ -76,7 +76,7 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(at).bind(hash)).await? == 1)
     }
 
-    /// Takes back every unused token that was issued for a node, and says how many.
+    /// Revokes every unused token that was issued for a node, and returns their number.
     pub async fn revoke_node_enrolment_tokens(
         &mut self,
         node: NodeId,

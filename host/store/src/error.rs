@@ -1,31 +1,33 @@
-//! What can go wrong in the store, split by what a caller does about it.
+//! The errors of the store, grouped by what a caller does about them.
 
 use host_domain::ids::NodeId;
 
-/// Why the store could not do it.
+/// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A unique value is taken; the caller asks for another one.
+    /// A unique value is taken; the caller chooses another one.
     #[error("{what} exists already; choose another or use the one that exists")]
     Conflict {
         /// What exists.
         what: &'static str,
     },
-    /// The row refers to one that does not exist.
-    #[error("the row refers to another one that does not exist; read again and repeat")]
+    /// The row refers to a missing row.
+    #[error("the row refers to a row that does not exist; read it again and retry")]
     Missing,
-    /// The row of this node has changed since the caller saw it, or is gone: undo the transaction and read again.
-    #[error("node `{0}` changed in the meantime; read it again and repeat")]
+    /// The node's row changed since the caller read it, or is gone: the caller rolls back and reads again.
+    #[error("node `{0}` changed in the meantime; read it again and retry")]
     Raced(NodeId),
-    /// The database is away or busy; nothing was written, and the same call may work later.
-    #[error("the database is busy or away; try again in a few seconds")]
+    /// The database is unavailable or busy; nothing was written, and a retry may succeed.
+    #[error("the database is busy or unavailable; retry in a few seconds")]
     Unavailable(#[source] sqlx::Error),
-    /// Another transaction was in the way and the database undid this one; the same work can be done again at once.
-    #[error("the database undid the transaction, because another one was in its way; try again")]
-    Undone(#[source] sqlx::Error),
-    /// A row can't be read.
+    /// The database rolled the transaction back because of another one; the caller may retry at once.
     #[error(
-        "row `{id}` of table `{table}` has a `{column}` that can't be read ({why}); restore the row from a backup"
+        "the database rolled the transaction back because of a conflict with another one; retry"
+    )]
+    Undone(#[source] sqlx::Error),
+    /// A row has an invalid value.
+    #[error(
+        "row `{id}` of table `{table}` has an invalid `{column}` ({why}); restore the row from a backup"
     )]
     Corrupt {
         /// The table.
@@ -37,37 +39,39 @@ pub enum StoreError {
         /// What is wrong with the value.
         why: String,
     },
-    /// Somebody else leads by now; the caller stops leading.
-    #[error("`{name}` is led by a newer epoch than {epoch}; this write was refused")]
+    /// Another leader has taken over; the caller stops leading.
+    #[error(
+        "the database rejected a write of `{name}`: its epoch {epoch} is over, because another host leads now"
+    )]
     Fenced {
-        /// What is led.
+        /// The name of the leadership.
         name: String,
         /// The caller's epoch.
         epoch: i64,
     },
-    /// The address can't be used.
+    /// The address is invalid.
     #[error(
-        "the database URL can't be used ({0}); write `sqlite://<path>` or `postgres://<user>@<host>/<database>`"
+        "the database URL is invalid ({0}); write `sqlite://<path>` or `postgres://<user>@<host>/<database>`"
     )]
     Url(String),
-    /// The schema is not the one that this program knows.
+    /// The schema is not the one that this program needs.
     #[error("{0}")]
     Schema(String),
-    /// A migration failed; the schema stays at the version before it.
-    #[error("the database could not be migrated; mend the cause and run `bellwether migrate`")]
+    /// A schema migration failed; the schema stays at the previous version.
+    #[error("the schema migration failed; fix the cause and run `bellwether migrate` again")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// A bug or a broken database.
-    #[error("the database refused a statement")]
+    /// A bug or a corrupt database.
+    #[error("the database rejected a statement")]
     Internal(#[source] sqlx::Error),
 }
 
 impl StoreError {
-    /// Whether the same call may work in a moment.
+    /// Whether a retry may succeed soon.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Undone(_))
     }
 
-    /// Names what is taken, where the database only knows an index.
+    /// Names the conflict, where the database only knows an index.
     pub(super) fn taken(self, what: &'static str) -> Self {
         match self {
             Self::Conflict { .. } => Self::Conflict { what },
@@ -98,15 +102,16 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Somebody else's transaction: SQLite's busy and locked, its extended result code in decimal; PostgreSQL's serialisation
-/// failure, deadlock and lock time-out.
+/// Conflicts with another transaction: SQLite's busy and locked, its extended result code in decimal; PostgreSQL's
+/// serialisation failure, deadlock and lock timeout.
 fn is_in_the_way(code: &str) -> bool {
     const SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
     const POSTGRES: [&str; 3] = ["40001", "40P01", "55P03"];
     SQLITE.contains(&code) || POSTGRES.contains(&code)
 }
 
-/// PostgreSQL's statement time-out and ended idle transaction, and its classes: too few resources, connection lost, shutdown.
+/// PostgreSQL's statement timeout and ended idle transaction, and its classes: insufficient resources, connection
+/// lost, shutdown.
 fn is_transient(code: &str) -> bool {
     const POSTGRES: [&str; 2] = ["57014", "25P03"];
     const CLASSES: [&str; 3] = ["53", "08", "57P"];

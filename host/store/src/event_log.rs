@@ -1,8 +1,8 @@
-//! The live event log: numbered without gaps in the order of commits, so that "all rows behind n" never misses one.
+//! The live event log: numbered without gaps in commit order, so that "all rows after n" never misses one.
 //!
-//! A plain identity column gives numbers in the order of inserts, and a reader passes by a row that commits late.
-//! So entries are collected in the `Tx` and written just before its commit, under the lock of the head's one row: the lock is
-//! held for a moment only, and always taken last.
+//! An identity column numbers rows in insertion order, so a reader would skip a row that commits late. Therefore a
+//! `Tx` collects entries and writes them just before its commit, under the lock of the head's only row. The lock is
+//! always taken last and held briefly.
 
 use host_domain::ids::NodeId;
 use host_domain::time::Millis;
@@ -22,7 +22,7 @@ pub struct NewLogEntry {
     pub node_id: Option<NodeId>,
     /// The chain that it is about.
     pub chain: Option<String>,
-    /// What, as JSON.
+    /// The payload as JSON.
     pub payload: serde_json::Value,
 }
 
@@ -53,13 +53,13 @@ impl FromRow for LogEntry {
 }
 
 impl Reader {
-    /// Entries behind a number, in order.
+    /// Entries after a number, in order.
     pub async fn event_log_after(&self, seq: i64, limit: u32) -> Result<Vec<LogEntry>, StoreError> {
         const SQL: &str = "SELECT * FROM event_log WHERE seq > $1 ORDER BY seq LIMIT $2";
         self.all(sql(SQL).bind(seq).bind(limit)).await
     }
 
-    /// The newest number; 0 when nothing was ever written.
+    /// The newest number; 0 for an empty log.
     pub async fn event_log_last_seq(&self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT seq AS number FROM event_log_head WHERE id = 1";
         Ok(self.number(sql(SQL)).await?.unwrap_or(0))
@@ -72,7 +72,7 @@ impl Tx {
         self.log.push(entry);
     }
 
-    /// Removes up to `limit` entries from before a time, oldest first, and says how many.
+    /// Deletes up to `limit` entries from before a time, oldest first, and returns their number.
     pub async fn prune_event_log(&mut self, before: Millis, limit: u32) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM event_log WHERE seq IN
             (SELECT seq FROM event_log WHERE at < $1 ORDER BY seq LIMIT $2)";

@@ -1,4 +1,4 @@
-//! What evaluators know of each node's health. Two writers share the row, so each write is a compare-and-swap on `version`.
+//! The evaluators' state of each node. Two writers share the row, so each write is a compare-and-swap on `version`.
 
 use host_domain::health::{HealthTrack, HeartbeatSnapshot};
 use host_domain::ids::NodeId;
@@ -13,13 +13,13 @@ use super::sql::{BadColumn, FromRow, Row, json, sql};
 /// A node's health row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthRow {
-    /// Since when beats are expected.
+    /// Since when heartbeats are expected.
     pub beats_expected_since: Millis,
-    /// Evaluations in a row that found a beat missed.
+    /// Consecutive evaluations with a missed heartbeat.
     pub consecutive_failures: u32,
-    /// Beats ever received, at the newest evaluation that found one missed.
+    /// The number of received heartbeats at the newest evaluation with a missed one.
     pub beats_at_miss: i64,
-    /// Reasons of the newest verdict, whether it counts yet or not.
+    /// Reasons of the newest verdict, even before it takes effect.
     pub reasons: Vec<Reason>,
     /// Application health over time.
     pub track: HealthTrack,
@@ -27,7 +27,7 @@ pub struct HealthRow {
     pub version: i64,
 }
 
-/// A node that policies judge, with what they left behind at the tick before.
+/// A node that policies judge, with the state of the previous tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JudgedNode {
     /// The node.
@@ -38,29 +38,29 @@ pub struct JudgedNode {
     pub health_version: i64,
 }
 
-/// What the heartbeat evaluator counted of a node.
+/// The heartbeat evaluator's counts of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct CountedMisses {
     /// The node.
     pub node_id: NodeId,
-    /// The version of the health row that this was counted on.
+    /// The version of the health row that the counts are based on.
     pub seen_version: i64,
-    /// Evaluations in a row that found a beat missed.
+    /// Consecutive evaluations with a missed heartbeat.
     pub consecutive_failures: u32,
-    /// Beats ever received, at the newest of them.
+    /// The number of received heartbeats at the newest of them.
     pub beats_at_miss: i64,
 }
 
-/// What the policy evaluator found of a node.
+/// The policy evaluator's result for a node.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundHealth<'a> {
     /// The node.
     pub node_id: NodeId,
-    /// The version of the health row that this was found on.
+    /// The version of the health row that the result is based on.
     pub seen_version: i64,
     /// Application health over time.
     pub track: &'a HealthTrack,
-    /// Reasons of the newest verdict, whether it counts yet or not.
+    /// Reasons of the newest verdict, even before it takes effect.
     pub verdict_reasons: &'a [Reason],
 }
 
@@ -94,7 +94,7 @@ impl FromRow for HeartbeatSnapshot {
                 .unwrap_or(expected_since)
                 .max(expected_since),
             beats: row.int_opt("beats")?.unwrap_or(0),
-            // Nothing is known of processes before the first beat; only a report can say that one is lost.
+            // Processes are unknown before the first heartbeat; only a report can say that one is lost.
             processes_run: row.int_opt("processes_run")? != Some(0),
             consecutive_failures: row.count("consecutive_failures")?,
             beats_at_miss: row.int("beats_at_miss")?,
@@ -121,7 +121,7 @@ impl Reader {
         self.first(sql(SQL).bind(node)).await
     }
 
-    /// What the heartbeat evaluator needs of every node that has to beat, by id, beginning behind `after`.
+    /// The heartbeat snapshots of every node that must send heartbeats, by id, after `after`.
     pub async fn heartbeat_snapshots(
         &self,
         after: Option<NodeId>,
@@ -137,7 +137,7 @@ impl Reader {
         self.all(sql(SQL).bind(after).bind(limit)).await
     }
 
-    /// The nodes of a chain that policies judge, by id, beginning behind `after`.
+    /// The nodes of a chain that policies judge, by id, after `after`.
     pub async fn judged_nodes(
         &self,
         chain: &str,
@@ -154,7 +154,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Every node has a health row from its first moment, so that no evaluator can overlook one.
+    /// Every node has a health row from the start, so that no evaluator can miss one.
     pub(super) async fn insert_health_state(
         &mut self,
         node: NodeId,
@@ -171,14 +171,15 @@ impl Tx {
         Ok(())
     }
 
-    /// From now on the node has to beat: what was missed before does not count. `false` when there is no such node.
+    /// Expects heartbeats from `since` on and clears earlier misses. `false` when the node does not exist.
     pub async fn expect_beats(&mut self, node: NodeId, since: Millis) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE node_health_state SET beats_expected_since = $1,
                 consecutive_failures = 0, version = version + 1 WHERE node_id = $2";
         Ok(self.execute(sql(SQL).bind(since).bind(node)).await? == 1)
     }
 
-    /// Keeps what the heartbeat evaluator counted, of each node once; as [`Tx::set_conditions`] when somebody was faster.
+    /// Stores the heartbeat evaluator's counts, of each node once; fails like [`Tx::set_conditions`] after a
+    /// concurrent change.
     pub async fn save_misses(&mut self, counted: &[CountedMisses]) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE node_health_state SET consecutive_failures = counted.column3,
                 beats_at_miss = counted.column4, version = version + 1
@@ -195,7 +196,8 @@ impl Tx {
         all_written(counted.iter().map(|one| one.node_id), written)
     }
 
-    /// Keeps what the policy evaluator found, of each node once; as [`Tx::set_conditions`] when somebody was faster.
+    /// Stores the policy evaluator's results, of each node once; fails like [`Tx::set_conditions`] after a concurrent
+    /// change.
     pub async fn save_health_tracks(
         &mut self,
         found: &[FoundHealth<'_>],

@@ -1,4 +1,4 @@
-//! Heartbeats: one row per node, written many nodes at a time.
+//! Heartbeats: one row per node, written in batches.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, Value, sql};
 
-/// What is known of a node's beats.
+/// The heartbeat row of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The node.
     pub node_id: NodeId,
-    /// The newest beat.
+    /// The newest heartbeat.
     pub last_heartbeat: Millis,
-    /// Beats ever received.
+    /// The number of received heartbeats.
     pub beats: i64,
-    /// The node's processes at the newest beat, as JSON.
+    /// The node's processes at the newest heartbeat, as JSON.
     pub processes_json: String,
     /// Whether each of them ran.
     pub processes_run: bool,
@@ -40,13 +40,13 @@ impl FromRow for Heartbeat {
 }
 
 impl Reader {
-    /// A node's beats; `None` before the first one.
+    /// A node's heartbeat row; `None` before the first heartbeat.
     pub async fn heartbeat(&self, node: NodeId) -> Result<Option<Heartbeat>, StoreError> {
         const SQL: &str = "SELECT * FROM node_heartbeats WHERE node_id = $1";
         self.first(sql(SQL).bind(node)).await
     }
 
-    /// The beats of several nodes; those without any are left out.
+    /// The heartbeat rows of several nodes, without those that have none.
     pub async fn heartbeats(
         &self,
         nodes: &[NodeId],
@@ -59,7 +59,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Counts beats and keeps the newest of each node. A beat that is older than what is kept is counted only.
+    /// Counts heartbeats and stores the newest of each node. A heartbeat that is older than the stored one is only
+    /// counted.
     pub async fn record_beats(&mut self, beats: &[NodeBeat]) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO node_heartbeats (node_id, last_heartbeat, beats, processes, processes_run)
@@ -71,7 +72,8 @@ impl Tx {
                     THEN excluded.processes_run ELSE node_heartbeats.processes_run END,
                 last_heartbeat = CASE WHEN excluded.last_heartbeat >= node_heartbeats.last_heartbeat
                     THEN excluded.last_heartbeat ELSE node_heartbeats.last_heartbeat END";
-        // PostgreSQL refuses a statement that touches a row twice; the order by id keeps two writers from a deadlock.
+        // PostgreSQL rejects a statement that touches a row twice; the order by id prevents a deadlock of two
+        // writers.
         let mut of_node: BTreeMap<NodeId, (i64, &NodeBeat)> = BTreeMap::new();
         for beat in beats {
             let (count, newest) = of_node.entry(beat.node_id).or_insert((0, beat));

@@ -1,4 +1,5 @@
-//! Answers to requests with an idempotency key, so that a repeat gets the same answer and does nothing.
+//! Answers to requests with an idempotency key, so that a repeated request gets the same answer without another
+//! effect.
 
 use host_domain::time::Millis;
 
@@ -6,21 +7,21 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
-/// Status of a request whose effect is done and whose answer was not kept: the host died in between, or is about to answer.
+/// Status of a request whose effect is committed and whose answer is not stored yet, or was lost with the host.
 pub const UNANSWERED: u16 = 0;
 
-/// An answer that was given.
+/// A stored answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotentAnswer {
-    /// Who asked.
+    /// Who sent the request.
     pub principal: String,
     /// The key that they chose.
     pub key: String,
-    /// Hash of the request: another request under the same key is refused.
+    /// Hash of the request: a different request with the same key is rejected.
     pub body_hash: String,
     /// Status code of the answer; [`UNANSWERED`] while only the effect is known.
     pub status: u16,
-    /// Body of the answer, or what the effect was about.
+    /// Body of the answer, or the subject of the effect.
     pub response: String,
     /// Until when it is kept.
     pub expires_at: Millis,
@@ -43,7 +44,7 @@ impl FromRow for IdempotentAnswer {
 }
 
 impl Reader {
-    /// The answer that was given under a key, unless it is over.
+    /// The answer that is stored under a key, unless it has expired.
     pub async fn idempotent_answer(
         &self,
         principal: &str,
@@ -58,7 +59,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps an answer, or takes the key in the transaction of the effect. `false` when another request was faster under the same key: undo.
+    /// Stores an answer, or reserves the key in the transaction of the effect. `false` when a concurrent request has
+    /// the key: roll back.
     pub async fn put_idempotent_answer(
         &mut self,
         answer: &IdempotentAnswer,
@@ -80,7 +82,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Gives the answer to a request whose effect took the key before. `false` when none did.
+    /// Stores the answer of a request that reserved the key. `false` when none did.
     pub async fn complete_idempotent_answer(
         &mut self,
         answer: &IdempotentAnswer,
@@ -96,7 +98,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Removes up to `limit` answers that are over, and says how many.
+    /// Deletes up to `limit` expired answers, and returns their number.
     pub async fn prune_idempotent_answers(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! Incidents: one unresolved row per key, changed by compare-and-swap, with a history beside it.
+//! Incidents: one unresolved row per key, changed by compare-and-swap, with a history.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
-/// Which incidents; absent fields accept everything.
+/// A filter of incidents; absent fields match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IncidentFilter {
     /// One state.
     pub state: Option<IncidentState>,
-    /// Only what is not resolved.
+    /// Only unresolved incidents.
     pub unresolved: bool,
     /// One severity.
     pub severity: Option<Severity>,
     /// One category.
     pub category: Option<String>,
-    /// One subject: a node id, a host id, or a plugin's name.
+    /// One subject: a node id, a machine id, or a plugin's name.
     pub subject_id: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct IncidentHistoryEntry {
     pub incident_id: IncidentId,
     /// What happened.
     pub event: IncidentEvent,
-    /// Who or what did it.
+    /// Who or what caused it.
     pub actor: String,
     /// When.
     pub at: Millis,
@@ -93,7 +93,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// The incident that a cause of this key concerns: the unresolved one, else the one that was resolved last.
+    /// The incident of this key that a cause concerns: the unresolved one, or else the one resolved last.
     pub async fn newest_incident(&self, key: &IncidentKey) -> Result<Option<Incident>, StoreError> {
         const SQL: &str = "SELECT * FROM incidents
             WHERE subject_kind = $1 AND subject_id = $2 AND category = $3
@@ -105,7 +105,7 @@ impl Reader {
         self.first(stmt).await
     }
 
-    /// Incidents, newest first, beginning below `before`.
+    /// Incidents, newest first, before `before`.
     pub async fn list_incidents(
         &self,
         filter: &IncidentFilter,
@@ -128,7 +128,7 @@ impl Reader {
         self.all(stmt).await
     }
 
-    /// An incident's history, oldest first, beginning behind `after`.
+    /// An incident's history, oldest first, after `after`.
     pub async fn incident_events(
         &self,
         incident: IncidentId,
@@ -144,7 +144,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Opens an incident. `Conflict` when one of its key is unresolved.
+    /// Opens an incident. `Conflict` when the key has an unresolved one.
     pub async fn insert_incident(&mut self, incident: &Incident) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO incidents (id, subject_kind, subject_id, category, subject_name, labels,
                 severity, state, title, reasons, occurrences, opened_at, updated_at, acknowledged_by,
@@ -173,8 +173,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes what changed in an incident if nobody did since `incident.version`, and gives the new version. Its key, subject,
-    /// labels and beginning never change.
+    /// Updates an incident unless it changed since `incident.version`, and returns the new version. Its key, subject,
+    /// labels and start never change.
     pub async fn update_incident(
         &mut self,
         incident: &Incident,
@@ -198,7 +198,7 @@ impl Tx {
             .map_err(|error| error.taken("an unresolved incident of this key"))
     }
 
-    /// Appends a line to an incident's history; one that is there already (same id) stays, and the answer is `false`.
+    /// Appends a line to an incident's history; `false` when the id exists already.
     pub async fn append_incident_event(
         &mut self,
         event: &IncidentHistoryEntry,

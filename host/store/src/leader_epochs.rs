@@ -1,4 +1,4 @@
-//! Leaders' epochs: each tenure has a higher one, and a write by an older one is refused (design: domain.md, Leader election).
+//! Leaders' epochs: each new leader gets a higher one, and writes of an older epoch are rejected.
 
 use host_domain::time::Millis;
 
@@ -6,17 +6,17 @@ use super::db::Tx;
 use super::error::StoreError;
 use super::sql::sql;
 
-/// What a leader's transactions prove: that this is still the newest tenure.
+/// What each transaction of a leader verifies: that its epoch is still the newest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// What is led.
+    /// The name of the leadership.
     pub name: String,
-    /// The tenure.
+    /// The epoch.
     pub epoch: i64,
 }
 
 impl Tx {
-    /// Begins a tenure and gives its epoch; from its commit on, writes of earlier tenures are refused.
+    /// Starts a new epoch and returns it; from its commit on, writes of earlier epochs are rejected.
     pub async fn take_leader_epoch(
         &mut self,
         name: &str,
@@ -33,13 +33,12 @@ impl Tx {
             .unwrap_or(1))
     }
 
-    /// Refuses (`Fenced`) the transaction of a leader whose tenure is over. A new tenure waits until this transaction has
-    /// ended.
+    /// Fails with `Fenced` when the leader's epoch is over. A new epoch waits until this transaction has ended.
     pub async fn check_leader_epoch(&mut self, name: &str, epoch: i64) -> Result<(), StoreError> {
         const SQLITE: &str =
             "SELECT epoch AS number FROM leader_epochs WHERE name = $1 AND epoch = $2";
-        // A lock that the leader's transactions share and a new tenure's update waits for. SQLite knows no such clause and
-        // needs none: this transaction is its only writer.
+        // The leader's transactions share a row lock that a new epoch's update waits for. SQLite has no such clause
+        // and needs none: this transaction is its only writer.
         const POSTGRES: &str =
             "SELECT epoch AS number FROM leader_epochs WHERE name = $1 AND epoch = $2 FOR SHARE";
         let text = if self.is_sqlite() { SQLITE } else { POSTGRES };

@@ -1,8 +1,8 @@
-//! Who leads: on PostgreSQL who holds a session's advisory lock, on SQLite the only process there is.
+//! Leader election: on PostgreSQL by a session's advisory lock, on SQLite by being the only process.
 //!
-//! The lock lives on a connection of its own, never on a pooled one, and falls with it. A killed process loses it at once. A
-//! frozen one keeps its connection open, so the server is told to end a session that has been silent for the lease; whoever
-//! contends shows a sign of life more often than that.
+//! The lock belongs to its own connection, never to a pooled one, and ends with it. A killed process loses it at
+//! once. A frozen process keeps its connection open, so the server ends a session that is idle for longer than the
+//! lease; each contender sends a query more often than that.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::db::Db;
 use super::error::StoreError;
 use super::pools::Pools;
 
-/// One who may lead.
+/// A process that may become the leader.
 pub struct Contender(Option<Box<PgConnection>>);
 
 impl fmt::Debug for Contender {
@@ -25,7 +25,7 @@ impl fmt::Debug for Contender {
 }
 
 impl Db {
-    /// Joins those who may lead. One who shows no sign of life for `lease` is out.
+    /// Joins the election. A contender that sends no query for `lease` loses its session.
     pub async fn contend(&self, lease: Duration) -> Result<Contender, StoreError> {
         let Pools::Postgres(pool) = self.pools() else {
             return Ok(Contender(None));
@@ -43,9 +43,9 @@ impl Db {
 }
 
 impl Contender {
-    /// Takes the lead of `name` if nobody has it. Also a sign of life. Not to be called by who leads already.
+    /// Tries to become the leader of `name`. Also renews the session. A leader must not call it.
     pub async fn try_lead(&mut self, name: &str) -> Result<bool, StoreError> {
-        // PostgreSQL only: SQLite has one process and no such locks.
+        // Only for PostgreSQL: SQLite has one process and no advisory locks.
         const SQL: &str = "SELECT pg_try_advisory_lock($1)";
         let Some(connection) = &mut self.0 else {
             return Ok(true);
@@ -54,7 +54,7 @@ impl Contender {
         Ok(tried.fetch_one(&mut **connection).await?)
     }
 
-    /// Shows a sign of life. An error means that the lead is lost.
+    /// Renews the session. An error means that the leadership is lost.
     pub async fn renew(&mut self) -> Result<(), StoreError> {
         if let Some(connection) = &mut self.0 {
             connection.ping().await?;
@@ -62,7 +62,7 @@ impl Contender {
         Ok(())
     }
 
-    /// Hands the lead over now.
+    /// Gives up the leadership now.
     pub async fn leave(self) -> Result<(), StoreError> {
         if let Some(connection) = self.0 {
             connection.close().await?;
@@ -71,7 +71,7 @@ impl Contender {
     }
 }
 
-/// The lock's number: the same in every process and version.
+/// The lock's number, which is the same in every process and version.
 fn key(name: &str) -> i64 {
     let hash = Sha256::digest(format!("bellwether/{name}").as_bytes());
     let mut first = [0; 8];

@@ -1,7 +1,10 @@
-//! The store: all SQL of the host, one file per noun, for SQLite and PostgreSQL (design: style.md, SQL for two databases).
+//! The store: all SQL of the host, one file per noun, for SQLite and PostgreSQL.
 //!
-//! It knows rows and versions, no rules. What reads is a method of [`Reader`], to which [`Db`] and [`Tx`] both
-//! dereference; what writes is a method of [`Tx`]. Every list is bounded by its caller and read by keyset.
+//! Entry points: [`Db`] and [`Tx`]. Reads are methods of [`Reader`], to which both dereference; writes are methods of
+//! [`Tx`].
+//!
+//! Invariant: the store knows rows and versions, no rules. Its callers bound every list, and lists use keyset
+//! pagination.
 
 mod config;
 mod databases;

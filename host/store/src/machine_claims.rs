@@ -1,5 +1,5 @@
-//! Which node has a machine of its own. The row of a machine is the only arbiter among nodes, and among machines of one
-//! database: whoever wants it writes it, and waits for whoever is writing it.
+//! Claims of nodes to machines of their own. The row of a machine is the only arbiter among the nodes and hosts of
+//! one database: whoever claims the machine writes it, and concurrent writers wait.
 
 use host_domain::claim::MachineClaim;
 use host_domain::ids::{MachineId, NodeId};
@@ -9,8 +9,9 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, sql};
 
-/// Whether the node of a claim has left the machine behind: it is no more, or a migration that has ended took it elsewhere, or
-/// did not and could not give back what it had made. A machine that an open migration works on is not left.
+/// Whether the node of a claim has left the machine: the node is gone, or a finished node migration moved it
+/// elsewhere, or failed and could not release the machine that it had created. A machine of a running node migration
+/// does not count.
 macro_rules! left_behind {
     () => {
         "EXISTS (SELECT 1 FROM nodes WHERE nodes.id = machine_claims.node_id AND (
@@ -42,7 +43,7 @@ impl FromRow for MachineClaim {
 }
 
 impl Reader {
-    /// Who has a machine.
+    /// The claim of a machine.
     pub async fn machine_claim(
         &self,
         machine: MachineId,
@@ -51,7 +52,7 @@ impl Reader {
         self.first(sql(SQL).bind(machine)).await
     }
 
-    /// Machines that nodes left behind whose time has come, those that wait for the longest time first.
+    /// Machines that nodes left and whose cleaning is due, oldest first.
     pub async fn machine_claims_to_clean(
         &self,
         now: Millis,
@@ -67,8 +68,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Gives a machine to a node: one that nobody has, that it has already, or that a node which is no more left behind
-    /// and that nobody cleans at the moment. `false` when it is another's.
+    /// Assigns a machine to a node if it is free, is the node's already, or was left by a node that is gone and
+    /// nobody cleans it now. `false` when another node has it.
     pub async fn claim_machine(
         &mut self,
         machine: MachineId,
@@ -88,8 +89,8 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Begins to clean a machine that a node left behind; nobody else does, or takes it, before `until`. Gives the number of
-    /// the try; `None` when it is another's by now, or somebody is at it.
+    /// Starts cleaning a machine that a node left; nobody else cleans or claims it before `until`. Returns the number
+    /// of the attempt; `None` when another node has it or another attempt runs.
     pub async fn begin_cleaning(
         &mut self,
         claim: &MachineClaim,
@@ -110,7 +111,7 @@ impl Tx {
         self.number(stmt).await
     }
 
-    /// Ends a try that did not clean the machine: nobody tries again before `next`. `false` when it is another's by now.
+    /// Records a failed attempt; the next one starts after `next`. `false` when another node has the machine.
     pub async fn put_off_cleaning(
         &mut self,
         claim: &MachineClaim,
@@ -125,7 +126,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Lets go of a machine, which anybody may claim from here on. `false` when the node does not have it.
+    /// Releases a machine, so that any node may claim it. `false` when the node does not have it.
     pub async fn release_machine(
         &mut self,
         machine: MachineId,

@@ -35,7 +35,7 @@ impl Reader {
         self.first(sql(SQL).bind(name)).await
     }
 
-    /// Machines in the order of their making, beginning behind `after`.
+    /// Machines in the order of their creation, after `after`.
     pub async fn list_machines(
         &self,
         after: Option<MachineId>,
@@ -48,7 +48,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Makes a machine; `false` when its name is taken.
+    /// Inserts a machine; `false` when its name is taken.
     pub async fn insert_machine(&mut self, machine: &Machine) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO machines (id, name, provider, region, ip, created_at)
             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING";
@@ -62,7 +62,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Says where a machine is, which for some is known only when they were made.
+    /// Sets a machine's address, which some providers know only after its creation.
     pub async fn set_machine_ip(&mut self, id: MachineId, ip: &str) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE machines SET ip = $1 WHERE id = $2";
         Ok(self.execute(sql(SQL).bind(ip).bind(id)).await? == 1)

@@ -1,4 +1,4 @@
-//! Single values that belong to the whole installation, such as its id.
+//! Values that belong to the whole installation, such as its id.
 
 use super::db::Tx;
 use super::error::StoreError;
@@ -15,7 +15,7 @@ impl FromRow for Meta {
 }
 
 impl Tx {
-    /// Sets a value if there is none, and gives the one that counts.
+    /// Sets a value unless there is one, and returns the stored value.
     pub async fn claim_meta(&mut self, name: &str, value: &str) -> Result<String, StoreError> {
         const SQL: &str = "INSERT INTO meta (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET value = meta.value RETURNING name, value";
@@ -23,7 +23,7 @@ impl Tx {
         Ok(claimed.map_or_else(|| value.to_owned(), |Meta(value)| value))
     }
 
-    /// Sets a value, whether there was one or not.
+    /// Sets a value.
     pub async fn set_meta(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO meta (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET value = excluded.value";

@@ -1,4 +1,4 @@
-//! Migrations: embedded, numbered alike for both databases, applied in order and never changed once released.
+//! Schema migrations: embedded, with the same numbers for both databases, applied in order.
 
 use std::borrow::Cow;
 
@@ -17,29 +17,30 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
     include_str!("../../../migrations/postgres/0001_init.sql"),
 )];
 
-/// A step of the schema that the database does not have yet.
+/// A schema migration that the database has not applied yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingMigration {
-    /// Its place in the order.
+    /// Its number.
     pub version: i64,
-    /// What it is called: `init`.
+    /// Its name, such as `init`.
     pub name: &'static str,
 }
 
 impl Db {
-    /// Brings the schema to this program's version; does nothing when it is there already. Several processes may call it at
-    /// once: one migrates, the others wait and find it done.
+    /// Applies all pending schema migrations. Several processes may call it at once: one migrates while the others
+    /// wait.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = self.migrator();
         match self.pools() {
             Pools::Sqlite { write, .. } => {
-                // The driver has no lock for SQLite; the writer's turn is one, and all steps count together.
+                // The driver has no lock for SQLite; the write transaction serves as one, and all migrations commit together.
                 let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
                 migrator.run(&mut *tx).await.map_err(refused)?;
                 Ok(tx.commit().await?)
             }
             Pools::Postgres(pool) => {
-                // A step may take long, and who waits for the lock waits as long: no time limit of a role counts here.
+                // A migration may take long, and other processes wait for the lock as long, so no role's time limit
+                // applies here.
                 let connect = (*pool.connect_options()).clone();
                 let patient = connect.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut connection = sqlx::PgConnection::connect_with(&patient).await?;
@@ -49,11 +50,11 @@ impl Db {
         }
     }
 
-    /// The schema's version; 0 when there is none yet.
+    /// The schema's version; 0 for an empty database.
     pub async fn schema_version(&self) -> Result<i64, StoreError> {
         const EXISTS_SQLITE: &str =
             "SELECT count(*) AS number FROM sqlite_master WHERE name = '_sqlx_migrations'";
-        // Each database lists its tables in its own place.
+        // Each database lists its tables in a different place.
         const EXISTS_POSTGRES: &str = "SELECT count(*) AS number FROM pg_tables WHERE tablename = '_sqlx_migrations' AND schemaname = current_schema()";
         const SQL: &str = "SELECT COALESCE(max(version), 0) AS number FROM _sqlx_migrations";
         let exists = match self.pools() {
@@ -66,7 +67,7 @@ impl Db {
         Ok(self.number(super::sql::sql(SQL)).await?.unwrap_or(0))
     }
 
-    /// What [`Db::migrate`] would apply; a schema that is newer than this program is refused.
+    /// The schema migrations that [`Db::migrate`] would apply; fails when the schema is newer than this program.
     pub async fn pending_migrations(&self) -> Result<Vec<PendingMigration>, StoreError> {
         let found = self.schema_version().await?;
         if found > newest() {
@@ -78,7 +79,7 @@ impl Db {
             .collect())
     }
 
-    /// Refuses a schema that this program does not know, with the command that mends it.
+    /// Fails when this program does not support the schema, with the command that fixes it.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let found = self.schema_version().await?;
         let wanted = newest();

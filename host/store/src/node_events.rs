@@ -1,4 +1,4 @@
-//! What happened to nodes, for people: appended, never changed.
+//! The history of nodes for people, which is append-only.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ impl FromRow for NodeEventEntry {
     }
 }
 
-/// The id of an event that was not there before.
+/// The id of a newly inserted event.
 struct NewEvent(String);
 
 impl FromRow for NewEvent {
@@ -35,7 +35,7 @@ impl FromRow for NewEvent {
 }
 
 impl Reader {
-    /// A node's events, newest first, beginning below `before`.
+    /// A node's events, newest first, before `before`.
     pub async fn node_events(
         &self,
         node: NodeId,
@@ -49,7 +49,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Appends events and gives the ids of those that are new; one that is there already (same id) stays.
+    /// Appends events and returns the ids of new ones; an event with a known id stays unchanged.
     pub async fn append_node_events(
         &mut self,
         events: &[NodeEventEntry],

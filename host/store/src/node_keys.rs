@@ -1,4 +1,4 @@
-//! Sealed keys of nodes.
+//! Encrypted keys of nodes.
 
 use host_domain::ids::{KeyId, NodeId};
 use host_domain::key::{NodeKey, SealedKey};
@@ -32,7 +32,7 @@ impl FromRow for NodeKey {
 }
 
 impl Reader {
-    /// The keys of a node by name. A chain declares few, so there is no page.
+    /// The keys of a node by name. A chain declares few, so there is no pagination.
     pub async fn node_keys(&self, node: NodeId) -> Result<Vec<NodeKey>, StoreError> {
         const SQL: &str = "SELECT * FROM node_keys WHERE node_id = $1 ORDER BY name LIMIT 1000";
         self.all(sql(SQL).bind(node)).await
@@ -44,7 +44,7 @@ impl Reader {
         self.first(sql(SQL).bind(node).bind(name)).await
     }
 
-    /// Keys that another master key than `newest` wrapped, by id, after `after`.
+    /// Keys whose master key is not `newest`, by id, after `after`.
     pub async fn node_keys_not_wrapped_by(
         &self,
         newest: &str,
@@ -60,7 +60,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// At most `limit` keys whose time is over.
+    /// At most `limit` keys whose retention is over.
     pub async fn retired_node_keys(
         &self,
         now: Millis,
@@ -71,7 +71,7 @@ impl Reader {
         self.all(sql(SQL).bind(now).bind(limit)).await
     }
 
-    /// Keys of which there is no copy in that place, by id, after `after`.
+    /// Keys without a backup in that place, by id, after `after`.
     pub async fn node_keys_not_backed_up(
         &self,
         place: &str,
@@ -86,7 +86,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps a new key; `false` when the node has one of that name, which stays.
+    /// Inserts a key; `false` when the node has one of that name, which stays.
     pub async fn insert_node_key(&mut self, key: &NodeKey) -> Result<bool, StoreError> {
         const SQL: &str =
             "INSERT INTO node_keys (id, node_id, name, algorithm, public_key, master_key,
@@ -109,8 +109,8 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Replaces the wrapping of a key, and says where a copy of the new one lies, if nobody changed it first; `false` means to
-    /// read it again.
+    /// Replaces the wrapping of a key and the location of its backup, unless the key changed; `false` means to read
+    /// it again.
     pub async fn rewrap_node_key(
         &mut self,
         id: KeyId,
@@ -130,7 +130,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Says where the copy of a key lies, if nobody changed it since it was copied; `false` means to read it again.
+    /// Sets the location of a key's backup, unless the key changed since; `false` means to read it again.
     pub async fn mark_node_key_backed_up(
         &mut self,
         id: KeyId,
@@ -143,7 +143,8 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Says from when on the keys of a node are deleted; those that have a time keep it. Answers how many got one.
+    /// Sets when a node's keys will be deleted, except for keys that have such a time. Returns the number of changed
+    /// keys.
     pub async fn retire_node_keys(
         &mut self,
         node: NodeId,
@@ -154,13 +155,13 @@ impl Tx {
         self.execute(sql(SQL).bind(delete_after).bind(node)).await
     }
 
-    /// Deletes the keys of a node at once, and says how many there were.
+    /// Deletes the keys of a node at once, and returns their number.
     pub async fn delete_node_keys(&mut self, node: NodeId) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM node_keys WHERE node_id = $1";
         self.execute(sql(SQL).bind(node)).await
     }
 
-    /// Deletes a key whose copy is gone; `false` when it was gone already.
+    /// Deletes a key after its backup was deleted; `false` when it was deleted already.
     pub async fn delete_node_key(&mut self, id: KeyId) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM node_keys WHERE id = $1";
         Ok(self.execute(sql(SQL).bind(id)).await? == 1)

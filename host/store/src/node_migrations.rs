@@ -1,4 +1,4 @@
-//! Moves of nodes: changed by compare-and-swap, because a workflow and a person may write at once.
+//! Node migrations: changed by compare-and-swap, because a workflow and a person may write at once.
 
 use host_domain::ids::{NodeId, OperationId};
 use host_domain::migration::NodeMigration;
@@ -28,7 +28,7 @@ impl FromRow for NodeMigration {
 }
 
 impl Reader {
-    /// The migration that an operation shows.
+    /// The node migration of an operation.
     pub async fn node_migration(
         &self,
         operation: OperationId,
@@ -37,7 +37,7 @@ impl Reader {
         self.first(sql(SQL).bind(operation)).await
     }
 
-    /// A node's newest migrations, newest first.
+    /// A node's last node migrations, newest first.
     pub async fn newest_node_migrations(
         &self,
         node: NodeId,
@@ -48,7 +48,7 @@ impl Reader {
         self.all(sql(SQL).bind(node).bind(limit)).await
     }
 
-    /// Migrations that have not ended, in the order in which they were asked for.
+    /// Unfinished node migrations in the order of their requests.
     pub async fn open_node_migrations(&self, limit: u32) -> Result<Vec<NodeMigration>, StoreError> {
         const SQL: &str =
             "SELECT * FROM node_migrations WHERE ended_at IS NULL ORDER BY operation_id LIMIT $1";
@@ -57,7 +57,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Begins a migration. `Conflict` when its operation has one.
+    /// Inserts a node migration. `Conflict` when its operation has one.
     pub async fn insert_node_migration(
         &mut self,
         migration: &NodeMigration,
@@ -82,7 +82,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes how far a migration is if nobody did since `migration.version`, and gives the new version.
+    /// Updates a node migration unless it changed since `migration.version`, and returns the new version.
     pub async fn update_node_migration(
         &mut self,
         migration: &NodeMigration,

@@ -1,4 +1,4 @@
-//! Nodes. Their dimensions change only by compare-and-swap on `state_version`; what describes them changes freely.
+//! Nodes. Their dimensions change only by compare-and-swap on `state_version`; descriptive fields change freely.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
-/// Which nodes; absent fields accept everything.
+/// A filter of nodes; absent fields match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFilter {
     /// Chain profile id.
@@ -23,16 +23,16 @@ pub struct NodeFilter {
     pub display_state: Option<String>,
     /// Exact name.
     pub name: Option<String>,
-    /// The host that they run on.
+    /// The machine that they run on.
     pub machine_id: Option<MachineId>,
 }
 
-/// What a node's condition is to be, when its row is still the one that was seen.
+/// A node's new condition, if its row has not changed.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCondition<'a> {
     /// The node.
     pub node_id: NodeId,
-    /// The version of the row that this was decided on.
+    /// The version of the row that the decision is based on.
     pub seen_version: i64,
     /// Its three dimensions.
     pub condition: Condition,
@@ -42,10 +42,10 @@ pub struct NewCondition<'a> {
     pub at: Millis,
 }
 
-/// The id of a node whose row was written.
-pub(super) struct Written(NodeId);
+/// The id of a node whose row was updated.
+pub(super) struct UpdatedNode(NodeId);
 
-impl FromRow for Written {
+impl FromRow for UpdatedNode {
     const TABLE: &'static str = "nodes";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -53,12 +53,12 @@ impl FromRow for Written {
     }
 }
 
-/// Says which of the asked rows was not written.
+/// Fails for a row that was not updated.
 pub(super) fn all_written(
     asked: impl IntoIterator<Item = NodeId>,
-    written: Vec<Written>,
+    written: Vec<UpdatedNode>,
 ) -> Result<(), StoreError> {
-    let written: BTreeSet<NodeId> = written.into_iter().map(|Written(id)| id).collect();
+    let written: BTreeSet<NodeId> = written.into_iter().map(|UpdatedNode(id)| id).collect();
     let missing = asked.into_iter().find(|id| !written.contains(id));
     missing.map_or(Ok(()), |id| Err(StoreError::Raced(id)))
 }
@@ -103,7 +103,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// Nodes by their ids; those that are not there are left out.
+    /// Nodes by their ids, without unknown ones.
     pub async fn nodes(&self, ids: &[NodeId]) -> Result<BTreeMap<NodeId, Node>, StoreError> {
         const SQL: &str = "SELECT * FROM nodes WHERE id IN (VALUES {})";
         let ids = ids.iter().map(|id| vec![(*id).into()]).collect();
@@ -111,14 +111,14 @@ impl Reader {
         Ok(found.into_iter().map(|node| (node.id, node)).collect())
     }
 
-    /// The newest node of a name: the live one when there is one.
+    /// The newest node with a name: the live one if there is one.
     pub async fn node_by_name(&self, name: &str) -> Result<Option<Node>, StoreError> {
         const SQL: &str = "SELECT * FROM nodes WHERE name = $1
             ORDER BY CASE WHEN state IN ('terminated', 'failed') THEN 1 ELSE 0 END, id DESC LIMIT 1";
         self.first(sql(SQL).bind(name)).await
     }
 
-    /// Nodes in the order of their making, beginning behind `after`.
+    /// Nodes in the order of their creation, after `after`.
     pub async fn list_nodes(
         &self,
         filter: &NodeFilter,
@@ -143,7 +143,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Makes a node and its health row. `Conflict` when a live node has its name.
+    /// Inserts a node and its health row. `Conflict` when a live node has its name.
     pub async fn insert_node(&mut self, node: &Node) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO nodes (id, subscription_id, name, chain_profile_id, node_type,
                 state, sync_status, application_health, display_state, reasons, machine_id, placement, ports,
@@ -175,8 +175,8 @@ impl Tx {
         self.insert_health_state(node.id, node.created_at).await
     }
 
-    /// Moves nodes, each at most once; the new version of a row is the seen one and one. [`StoreError::Raced`] names one
-    /// that somebody moved first.
+    /// Changes the conditions of nodes, each at most once; the new version of a row is the seen one plus one.
+    /// [`StoreError::Raced`] names a node that changed first.
     pub async fn set_conditions(&mut self, new: &[NewCondition<'_>]) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE nodes SET state = new_row.column3, sync_status = new_row.column4,
                 application_health = new_row.column5, display_state = new_row.column6,
@@ -199,7 +199,7 @@ impl Tx {
         all_written(new.iter().map(|new| new.node_id), written)
     }
 
-    /// Says where a node runs; `false` when there is no such node.
+    /// Sets a node's placement; `false` when the node does not exist.
     pub async fn set_placement(
         &mut self,
         id: NodeId,
@@ -213,7 +213,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Says which ports a node has; `false` when there is no such node.
+    /// Sets a node's ports; `false` when the node does not exist.
     pub async fn set_ports(
         &mut self,
         id: NodeId,
@@ -223,15 +223,15 @@ impl Tx {
         Ok(self.execute(sql(SQL).bind(json(ports)).bind(id)).await? == 1)
     }
 
-    /// Lets nobody else change a node, nor hold it, until this transaction ends; who begins with it reads what holds.
-    /// `false` when there is no such node.
+    /// Locks a node until this transaction ends, so that later reads in it stay valid. `false` when the node does not
+    /// exist.
     pub async fn hold_node(&mut self, id: NodeId) -> Result<bool, StoreError> {
-        // In both dialects a row that is written is locked; of an SQLite file all of it is.
+        // In both databases an update locks the row; SQLite locks the whole file.
         const SQL: &str = "UPDATE nodes SET operation_id = operation_id WHERE id = $1";
         Ok(self.execute(sql(SQL).bind(id)).await? == 1)
     }
 
-    /// Says which operation makes or removes a node; `false` when there is no such node.
+    /// Sets the operation that creates or removes a node; `false` when the node does not exist.
     pub async fn set_operation(
         &mut self,
         id: NodeId,

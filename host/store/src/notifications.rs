@@ -1,4 +1,4 @@
-//! Messages to receivers: collected per group until they are due, claimed with a lease, and kept with their outcome.
+//! Notifications: collected per group until they are due, claimed with a lease, and stored with their result.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl FromRow for Link {
 }
 
 impl Reader {
-    /// Messages about an incident, newest first, beginning below `before`.
+    /// Notifications about an incident, newest first, before `before`.
     pub async fn notifications_of(
         &self,
         incident: IncidentId,
@@ -73,8 +73,8 @@ impl Reader {
         self.with_incidents(LINKS, found).await
     }
 
-    /// The newest delivered message of each group of a route, when it is from before `before` and an incident of the group is
-    /// not resolved. `incident_ids` are all unresolved incidents that the group's messages told of.
+    /// The newest delivered notification of each group of a route, if it is older than `before` and an incident of
+    /// the group is unresolved. `incident_ids` are all unresolved incidents of the group's notifications.
     pub async fn due_repeats(
         &self,
         route: &str,
@@ -123,8 +123,8 @@ const LINKS: &str = "SELECT notification_id, incident_id FROM notification_incid
     WHERE notification_id IN (VALUES {}) ORDER BY notification_id, incident_id";
 
 impl Tx {
-    /// Adds the incidents to the message of the same route, group and status that still collects, or begins that message.
-    /// Gives the id of the one that was joined or begun.
+    /// Adds the incidents to the pending notification of the same route, group and status that still collects, or
+    /// creates one. Returns its id.
     pub async fn upsert_pending_notification(
         &mut self,
         wanted: &Notification,
@@ -159,14 +159,14 @@ impl Tx {
         Ok(id)
     }
 
-    /// Takes an incident out of messages that still collect, and removes those that are about nothing then. Says out of how many:
-    /// when it is not zero, those receivers will not hear of it.
+    /// Removes an incident from notifications that still collect, and deletes empty ones. Returns how many it was
+    /// removed from: if not zero, those receivers will not be notified of it.
     pub async fn remove_from_pending(
         &mut self,
         incident: IncidentId,
         status: NotificationStatus,
     ) -> Result<u64, StoreError> {
-        // The update locks the messages, so that nobody joins one between the look and the removal.
+        // The update locks the notifications, so that nobody adds to one between the read and the deletion.
         const LOCK: &str =
             "UPDATE notifications SET receiver = receiver WHERE status = $1 AND sealed = 0
               AND id IN (SELECT notification_id FROM notification_incidents WHERE incident_id = $2)
@@ -187,8 +187,8 @@ impl Tx {
         Ok(n_removed)
     }
 
-    /// Claims messages that are due until `now + lease`; each claim counts as a try. A group's messages go out in their order:
-    /// the end of trouble never overtakes its beginning.
+    /// Claims due notifications until `now + lease`; each claim counts as an attempt. A group's notifications keep
+    /// their order: the end of a problem never overtakes its start.
     pub async fn claim_notifications(
         &mut self,
         now: Millis,
@@ -209,7 +209,7 @@ impl Tx {
         self.with_incidents(LINKS, claimed).await
     }
 
-    /// A message was delivered or is given up; `false` when that was known.
+    /// Marks a notification as delivered or failed; `false` when it was marked already.
     pub async fn finish_notification(
         &mut self,
         id: NotificationId,
@@ -229,7 +229,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// A try failed: the message is due again at `at`. `false` when it is over.
+    /// Records a failed attempt: the notification is due again at `at`. `false` when it is finished.
     pub async fn retry_notification(
         &mut self,
         id: NotificationId,
@@ -244,7 +244,7 @@ impl Tx {
             == 1)
     }
 
-    /// A claimed message may not go yet (its route's rate): it is due again at `at`, and the claim does not count as a try.
+    /// Postpones a claimed notification because of its route's rate limit; the claim does not count as an attempt.
     pub async fn postpone_notification(
         &mut self,
         id: NotificationId,

@@ -1,4 +1,4 @@
-//! Observations: written many at a time and any number of times, read as windows, series and newest values.
+//! Observations: written in batches and repeatable, read as windows, series and newest values.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl FromRow for Observed {
 }
 
 impl Reader {
-    /// A series from `from` up to `to`, oldest first; the next part begins behind the last sample's time.
+    /// A series from `from` up to `to`, oldest first; the next page starts after the last sample's time.
     pub async fn samples(
         &self,
         node: NodeId,
@@ -56,8 +56,8 @@ impl Reader {
             .collect())
     }
 
-    /// What the policies of a page of nodes read: by node and name, oldest first, the newest `samples_max` of each since `from`;
-    /// of a series that fell silent before, its last sample.
+    /// The samples that policies read for a page of nodes: by node and name, oldest first, at most the newest
+    /// `samples_max` of each since `from`; for a series without samples since then, its last sample.
     pub async fn windows(
         &self,
         nodes: &[NodeId],
@@ -116,7 +116,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps observations and says how many were new; one that is there already (same node, name and time) stays as it is.
+    /// Inserts observations and returns how many were new; an existing one (same node, name and time) stays
+    /// unchanged.
     pub async fn insert_observations(
         &mut self,
         observed: &[(NodeId, Observation)],
@@ -126,7 +127,7 @@ impl Tx {
         const LATEST: &str = "INSERT INTO observation_latest (node_id, name, at, value) VALUES {}
             ON CONFLICT (node_id, name) DO UPDATE SET at = excluded.at, value = excluded.value
             WHERE excluded.at >= observation_latest.at";
-        // Ordered by key, so that two writers can't wait for each other; once per key, because PostgreSQL refuses a statement
+        // Ordered by key, so that two writers can't deadlock; once per key, because PostgreSQL rejects a statement
         // that touches a row twice.
         let mut rows = BTreeMap::new();
         let mut latest = BTreeMap::new();
@@ -153,7 +154,8 @@ impl Tx {
         Ok(n_new)
     }
 
-    /// Removes up to `limit` observations from before a time, oldest first, and says how many. The newest values stay.
+    /// Deletes up to `limit` observations from before a time, oldest first, and returns their number. The newest
+    /// values stay.
     pub async fn prune_observations(
         &mut self,
         before: Millis,
@@ -166,7 +168,7 @@ impl Tx {
 }
 
 fn row(node: NodeId, name: &str, at: Millis, value: &Scalar) -> Vec<Value> {
-    // JSON has no NaN and no infinity: such a number says as much as none.
+    // JSON has no NaN and no infinity, so such a number is stored as absent.
     let stored = match value {
         Scalar::Real(number) if !number.is_finite() => &Scalar::Absent,
         value => value,

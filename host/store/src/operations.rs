@@ -7,7 +7,7 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
-/// Which operations; absent fields accept everything.
+/// A filter of operations; absent fields match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperationFilter {
     /// Of one node.
@@ -42,7 +42,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// Operations, newest first, beginning below `before`.
+    /// Operations, newest first, before `before`.
     pub async fn list_operations(
         &self,
         filter: &OperationFilter,
@@ -63,7 +63,7 @@ impl Reader {
         .await
     }
 
-    /// The newest operation that a workflow does.
+    /// The newest operation of a workflow.
     pub async fn operation_of_workflow(
         &self,
         workflow_id: &str,
@@ -73,7 +73,7 @@ impl Reader {
         self.first(sql(SQL).bind(workflow_id)).await
     }
 
-    /// A node's operations that are not over, oldest first.
+    /// A node's unfinished operations, oldest first.
     pub async fn open_operations(
         &self,
         node: NodeId,
@@ -87,7 +87,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Begins an operation. `Conflict` when its id is known.
+    /// Inserts an operation. `Conflict` when its id exists.
     pub async fn insert_operation(&mut self, operation: &Operation) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO operations (id, kind, node_id, workflow_id, state, steps, error,
@@ -110,7 +110,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes state, steps and error of an operation if nobody did since `operation.version`, and gives the new version.
+    /// Updates state, steps and error of an operation unless it changed since `operation.version`, and returns the
+    /// new version.
     pub async fn update_operation(
         &mut self,
         operation: &Operation,

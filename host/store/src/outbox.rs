@@ -1,7 +1,8 @@
 //! The outbox of health transitions: claimed with a lease, one event of a node at a time, and never lost.
 //!
-//! One text serves both databases: on PostgreSQL a second claimer waits for the row's lock and then finds the lease taken
-//! (the outer condition is checked again on the newest row), so `FOR UPDATE SKIP LOCKED` would only save the wait.
+//! One statement serves both databases: on PostgreSQL a second claimer waits for the row's lock and then sees the
+//! lease (PostgreSQL evaluates the outer condition again on the newest row), so `FOR UPDATE SKIP LOCKED` would only
+//! save the wait.
 
 use std::time::Duration;
 
@@ -16,33 +17,33 @@ use super::sql::{BadColumn, FromRow, Row, json, sql};
 /// An event that a worker holds until its lease ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedEvent {
-    /// Rises in the order of writing; a node's events are handled in it.
+    /// Rises in insertion order; a node's events are handled in this order.
     pub seq: i64,
-    /// Tries, this one included.
+    /// The number of attempts, including this one.
     pub attempts: u32,
-    /// It was put aside once and put back: what followed it may have been handled before.
+    /// Whether it was requeued from the dead letters: events that followed it may have been handled before.
     pub is_requeued: bool,
     /// The event.
     pub event: HealthTransitionEvent,
 }
 
-/// An event that could not be handled.
+/// An event whose handling failed for good.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
     /// The event.
     pub event: HealthTransitionEvent,
-    /// Tries.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the last try brought.
+    /// The error of the last attempt.
     pub error: String,
-    /// When it was given up.
+    /// When the host gave up.
     pub failed_at: Millis,
 }
 
-/// How far the outbox is behind.
+/// The lag of the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxLag {
-    /// Events that wait.
+    /// Waiting events.
     pub n_waiting: i64,
     /// Age of the oldest.
     pub oldest: Duration,
@@ -74,10 +75,10 @@ impl FromRow for DeadLetter {
     }
 }
 
-/// An event that was given up, and where it stood.
-struct PutAside(DeadLetter, i64);
+/// A dead letter and its place in the order.
+struct NumberedDeadLetter(DeadLetter, i64);
 
-impl FromRow for PutAside {
+impl FromRow for NumberedDeadLetter {
     const TABLE: &'static str = "dead_letters";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -108,13 +109,13 @@ impl Reader {
         })
     }
 
-    /// How many events were given up.
+    /// The number of dead letters.
     pub async fn n_dead_letters(&self) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT count(*) AS number FROM dead_letters";
         Ok(self.number(sql(SQL)).await?.unwrap_or(0))
     }
 
-    /// How many of a node's events were given up.
+    /// The number of a node's dead letters.
     pub async fn n_dead_letters_of(&self, node: NodeId) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT count(*) AS number FROM dead_letters WHERE node_id = $1";
         Ok(self.number(sql(SQL).bind(node)).await?.unwrap_or(0))
@@ -126,7 +127,7 @@ impl Reader {
         Ok(self.number(sql(SQL).bind(id)).await? == Some(1))
     }
 
-    /// Events that were given up, newest first, beginning below `before`.
+    /// Dead letters, newest first, before `before`.
     pub async fn list_dead_letters(
         &self,
         before: Option<EventId>,
@@ -139,7 +140,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Appends events in this order. Call it behind the compare-and-swap of the nodes, whose locks make the order.
+    /// Appends events in this order. Call it after the compare-and-swap of the nodes, whose locks determine the
+    /// order.
     pub async fn insert_outbox(
         &mut self,
         events: &[HealthTransitionEvent],
@@ -165,8 +167,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Claims the oldest event of up to `limit` nodes until `now + lease`. While an event of a node is not done, no later
-    /// one of it is claimed.
+    /// Claims the oldest event of up to `limit` nodes until `now + lease`. While an event of a node is unfinished,
+    /// none of its later events is claimed.
     pub async fn claim_outbox(
         &mut self,
         worker: &str,
@@ -192,13 +194,13 @@ impl Tx {
         Ok(claimed)
     }
 
-    /// The event was handled; `false` when it was before.
+    /// Deletes a handled event; `false` when it was deleted already.
     pub async fn finish_outbox(&mut self, id: EventId) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM health_event_outbox WHERE id = $1";
         Ok(self.execute(sql(SQL).bind(id)).await? == 1)
     }
 
-    /// Gives a claimed event back until `at`; `false` when another worker has it by now (`attempts` differs).
+    /// Releases a claimed event for a retry at `at`; `false` when another worker has it (`attempts` differs).
     pub async fn retry_outbox(
         &mut self,
         id: EventId,
@@ -212,7 +214,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Gives an event up: it goes to the dead letters and its node's next event may follow. `false` when it is not there.
+    /// Moves an event to the dead letters, so that its node's next event may follow. `false` when it does not exist.
     pub async fn to_dead_letter(
         &mut self,
         id: EventId,
@@ -226,8 +228,8 @@ impl Tx {
         self.finish_outbox(id).await
     }
 
-    /// Puts an event that was given up back to its place among its node's, as if nobody had tried it; `None` when it is not
-    /// there.
+    /// Requeues a dead letter at its old place among its node's events, with no attempts; `None` when it does not
+    /// exist.
     pub async fn requeue_dead_letter(
         &mut self,
         id: EventId,
@@ -240,13 +242,13 @@ impl Tx {
         const AT_THE_END: &str = "INSERT INTO health_event_outbox
                 (id, node_id, at, event, attempts, due_at, claimed_until, requeued_at)
             VALUES ($1, $2, $3, $4, 0, $5, 0, $5)";
-        let Some(PutAside(letter, seq)) = self.first(sql(TAKE).bind(id)).await? else {
+        let Some(NumberedDeadLetter(letter, seq)) = self.first(sql(TAKE).bind(id)).await? else {
             return Ok(None);
         };
         let event = &letter.event;
         let back = sql(BACK).bind(seq).bind(id).bind(event.node_id);
         let back = back.bind(event.at).bind(json(event)).bind(at);
-        // A database that the rows were moved to may have given its place away.
+        // After an import into another database, its old place may be taken.
         if self.execute(back).await? == 0 {
             let back = sql(AT_THE_END).bind(id).bind(event.node_id);
             let back = back.bind(event.at).bind(json(event)).bind(at);

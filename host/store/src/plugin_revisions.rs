@@ -1,4 +1,4 @@
-//! Revisions of plugins; a partial unique index keeps at most one of a plugin active.
+//! Revisions of plugins; a partial unique index keeps at most one revision of a plugin active.
 
 use host_domain::ids::RevisionId;
 use host_domain::plugin::{Description, PluginKind};
@@ -31,7 +31,7 @@ impl FromRow for Revision {
 }
 
 impl Reader {
-    /// The revision of a plugin that is in use.
+    /// The active revision of a plugin.
     pub async fn active_revision(
         &self,
         scope: &str,
@@ -42,7 +42,7 @@ impl Reader {
         self.first(sql(SQL).bind(scope).bind(plugin)).await
     }
 
-    /// Revisions of one scope or of all, newest first, beginning below `before`.
+    /// Revisions of one scope or of all, newest first, before `before`.
     pub async fn list_revisions(
         &self,
         scope: Option<&str>,
@@ -67,7 +67,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Keeps a staged revision. `Conflict` when its generation is taken: somebody else staged one at the same time.
+    /// Inserts a staged revision. `Conflict` when a concurrent call took its generation.
     pub async fn insert_revision(&mut self, revision: &Revision) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO plugin_revisions (id, scope, plugin, kind, generation, digest, terms,
@@ -92,8 +92,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Moves a revision that is still in the state `seen`; `false` when somebody was faster. States do not come back except
-    /// through `staged`, so the state itself is the optimistic lock.
+    /// Changes the state of a revision that is still in the state `seen`; `false` after a concurrent change. States
+    /// do not repeat except through `staged`, so the state itself is the optimistic lock.
     pub async fn set_revision_state(
         &mut self,
         id: RevisionId,
@@ -112,7 +112,7 @@ impl Tx {
         Ok(changed.map_err(|error| error.taken("an active revision of this plugin"))? == 1)
     }
 
-    /// Keeps what a revision says about itself; `false` when there is no such revision.
+    /// Stores what a revision declares about itself; `false` when the revision does not exist.
     pub async fn set_revision_description(
         &mut self,
         id: RevisionId,
@@ -126,7 +126,7 @@ impl Tx {
         Ok(self.execute(stmt).await? == 1)
     }
 
-    /// Puts a ready revision into use and retires the one that was. `false`, with nothing changed, when it is not ready.
+    /// Activates a ready revision and retires the active one. `false`, with nothing changed, when it is not ready.
     pub async fn activate_revision(
         &mut self,
         id: RevisionId,
@@ -140,7 +140,8 @@ impl Tx {
         Ok(changed.map_err(|error| error.taken("an active revision of this plugin"))? == 1)
     }
 
-    /// Forgets the oldest revisions of a plugin but for the newest `keep` and the active one, and says how many.
+    /// Deletes the oldest revisions of a plugin except the newest `keep` and the active one, and returns their
+    /// number.
     pub async fn prune_revisions(
         &mut self,
         scope: &str,

@@ -1,9 +1,9 @@
-//! The connections to either database.
+//! The connection pools of both databases.
 //!
-//! SQLite has one connection that writes, because concurrent writers lock each other out and async ones starve
-//! (BEGIN IMMEDIATE queues them fairly at the pool), and a few that read beside it thanks to the WAL.
-//! `synchronous = FULL`: an agent forgets a result and a client an answer once we have said "done", so a commit has to
-//! survive a power cut; NORMAL would lose the newest ones. Batches keep the number of commits small.
+//! SQLite has one writing connection, because concurrent writers lock each other out and async ones starve (with
+//! BEGIN IMMEDIATE the pool queues them fairly), and a few reading ones, which the WAL allows. `synchronous = FULL`:
+//! agents and clients rely on an acknowledged result, so a commit must survive a power failure; NORMAL would lose the
+//! newest commits. Batches keep the number of commits small.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use sqlx::sqlite::{
 
 use super::error::StoreError;
 
-/// Sizes and times of the database's connections.
+/// Sizes and time limits of the connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DbOptions {
-    /// Whether a SQLite file is made when it is absent.
+    /// Whether a missing SQLite file is created.
     pub create: bool,
-    /// Connections to PostgreSQL; readers of SQLite.
+    /// The maximum of connections to PostgreSQL, or of SQLite readers.
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout: Duration,
     /// How long a statement may run on PostgreSQL; how long SQLite waits for another process's lock.
     pub statement_timeout: Duration,
-    /// How long a transaction may do nothing on PostgreSQL before the server undoes it: a frozen process must not keep its
-    /// locks.
+    /// How long a transaction on PostgreSQL may be idle before the server rolls it back: a frozen process must not
+    /// keep its locks.
     pub idle_in_transaction: Duration,
 }
 
@@ -43,17 +43,17 @@ impl Default for DbOptions {
     }
 }
 
-/// The connections.
+/// The pools of a database.
 #[derive(Clone, Debug)]
 pub(super) enum Pools {
-    /// Readers, and the one writer.
+    /// Readers, and the only writer.
     Sqlite { read: SqlitePool, write: SqlitePool },
-    /// Any of them does both.
+    /// Every connection reads and writes.
     Postgres(PgPool),
 }
 
 impl Pools {
-    /// Opens the database of an address.
+    /// Opens the database at an address.
     pub(super) async fn open(url: &str, options: &DbOptions) -> Result<Self, StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let connect = PgConnectOptions::from_str(url)
@@ -63,9 +63,9 @@ impl Pools {
         } else if url.starts_with("sqlite:") && !url.contains(":memory:") {
             sqlite(url, options).await
         } else {
-            // Two pools would see two databases in memory.
+            // Two pools would open two separate in-memory databases.
             Err(StoreError::Url(
-                "it names neither a SQLite file nor PostgreSQL".to_owned(),
+                "the URL names neither a SQLite file nor PostgreSQL".to_owned(),
             ))
         }
     }
@@ -78,7 +78,7 @@ impl Pools {
         }
     }
 
-    /// Ends every connection.
+    /// Closes every connection.
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite { read, write } => {
@@ -104,7 +104,7 @@ async fn sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
             .max_connections(connections)
             .acquire_timeout(options.acquire_timeout)
     };
-    // The writer first: it makes the file and its WAL.
+    // The writer first: it creates the file and its WAL.
     let write = pool(1).connect_with(connect.clone()).await?;
     let read = connect
         .optimize_on_close(false, None)
@@ -117,7 +117,7 @@ async fn sqlite(url: &str, options: &DbOptions) -> Result<Pools, StoreError> {
 
 async fn postgres(connect: PgConnectOptions, options: &DbOptions) -> Result<Pools, StoreError> {
     let ms = |time: Duration| time.as_millis().to_string();
-    // Of a setting that is given twice, the later one counts.
+    // If an option occurs twice, the later one wins.
     let connect = connect.options([
         ("statement_timeout", ms(options.statement_timeout)),
         ("lock_timeout", "5000".to_owned()),

@@ -1,8 +1,8 @@
-//! Doing a transaction again that the database undid because another one was in its way.
+//! Retries a transaction that the database rolled back because of a conflict with another one.
 //!
-//! Only work that reads, decides and writes inside one transaction is repeated, from its beginning: what it decided on the
-//! first time may not be true any more. Anything that is not known to be undone, such as a commit whose answer was lost, is
-//! left to the caller.
+//! Only work that reads, decides and writes inside one transaction is retried, from its start, because its first
+//! decision may be outdated. If a rollback is not certain, as after a commit without an answer, the caller gets the
+//! error.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use rand::RngExt;
 
 use super::error::StoreError;
 
-/// Tries, the first one included.
+/// The number of attempts, including the first.
 const TRIES_MAX: u32 = 5;
-/// The longest pause before the second try; it doubles with each further one.
+/// The longest pause before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// An error that may mean that nothing happened.
+/// An error that may mean that nothing was committed.
 pub trait Undone {
-    /// Whether nothing of the transaction counts, for sure.
+    /// Whether the transaction was certainly rolled back.
     fn is_undone(&self) -> bool;
 }
 
@@ -28,7 +28,7 @@ impl Undone for StoreError {
     }
 }
 
-/// Does `work`, again after a random pause when the database undid it, a few times at most.
+/// Runs `work`, and retries it a few times after a random pause when the database rolled it back.
 pub async fn retried<T, E, F>(mut work: impl FnMut() -> F) -> Result<T, E>
 where
     E: Undone,
@@ -39,7 +39,7 @@ where
         match work().await {
             Err(error) if error.is_undone() && tries < TRIES_MAX => {
                 crate::metrics::retry();
-                // The whole pause is random: two that met once do not meet again.
+                // The whole pause is random, so that two conflicting transactions do not meet again.
                 let share = rand::rng().random_range(0.0..1.0);
                 let pause = PAUSE.mul_f64(f64::from(1 << (tries - 1)) * share);
                 tokio::time::sleep(pause).await;

@@ -1,7 +1,7 @@
-//! Statements, values and rows that are the same for both databases.
+//! Statements, values and rows with the same interface for both databases.
 //!
-//! Functions of the store bind and read through these three types, so that each is compiled once and not once per driver,
-//! and so that a bad row always names its table, column and id. The drivers appear in db.rs and in `Row` only.
+//! The store's functions bind and read through these three types, so that each is compiled once instead of once per
+//! driver, and so that an invalid row always names its table, column and id. Only db.rs and `Row` use the drivers.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Database, Decode, Encode, Postgres, Row as _, Sqlite, 
 use super::error::StoreError;
 use super::tables::Kind;
 
-/// A value to bind: the three column types that both databases share.
+/// A value to bind: one of the three column types that both databases share.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// TEXT.
@@ -29,7 +29,7 @@ pub(super) enum Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        // PostgreSQL has no NUL in text; what programs print may have it.
+        // PostgreSQL allows no NUL in text, but the output of programs may contain it.
         Self::Text(Some(text.replace('\0', "\u{fffd}")))
     }
 }
@@ -111,7 +111,7 @@ ids! {
 
 /// A value stored as JSON text.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Value {
-    // Can't fail: our types have text as keys of maps and no `Serialize` of their own that could refuse.
+    // Can't fail: our types have string keys and no custom `Serialize` that returns errors.
     serde_json::to_string(value)
         .expect("plain data is JSON")
         .into()
@@ -127,7 +127,7 @@ pub(super) fn json_opt<T: Serialize>(value: Option<&T>) -> Value {
 pub(super) struct Stmt {
     sql: Cow<'static, str>,
     values: Vec<Value>,
-    /// Worth a place in the connection's cache of prepared statements.
+    /// Whether the connection should cache the prepared statement.
     is_prepared: bool,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn sql(text: &'static str) -> Stmt {
     }
 }
 
-/// A statement whose names of tables and columns come from the program or the schema, never from a value.
+/// A statement whose table and column names come from the program or the schema, never from a value.
 pub(super) fn owned_sql(text: String) -> Stmt {
     Stmt {
         sql: Cow::Owned(text),
@@ -156,12 +156,12 @@ impl Stmt {
         self
     }
 
-    /// Puts a list in the place of the first `{}`: `($3, $4), ($5, $6)`, numbered behind what is bound already. No value ever
+    /// Replaces the first `{}` by a list: `($3, $4), ($5, $6)`, numbered after the bound values. No value ever
     /// becomes part of the text.
     pub(super) fn list(mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
         let mut list = String::new();
         for row in rows {
-            // Lists of one are the most frequent and always the same text; that of others varies.
+            // Lists of one are the most frequent and have a constant text; longer ones vary.
             self.is_prepared &= list.is_empty();
             list.push_str(if list.is_empty() { "(" } else { ", (" });
             for (place, value) in row.into_iter().enumerate() {
@@ -175,7 +175,7 @@ impl Stmt {
         self
     }
 
-    /// The driver's form of it.
+    /// The statement for the driver.
     pub(super) fn query<DB>(self) -> sqlx::query::Query<'static, DB, DB::Arguments>
     where
         DB: Database + sqlx::database::HasStatementCache,
@@ -185,7 +185,7 @@ impl Stmt {
     {
         let mut query = match self.sql {
             Cow::Borrowed(text) => sqlx::query::<DB>(text),
-            // Made by `list` from a fixed text and numbers, or of the schema's own names.
+            // Built by `list` from a fixed text and numbers, or from names of the schema.
             Cow::Owned(text) => sqlx::query::<DB>(AssertSqlSafe(text)).persistent(self.is_prepared),
         };
         for value in self.values {
@@ -207,7 +207,7 @@ pub(super) enum Row {
     Postgres(PgRow),
 }
 
-/// A column that could not be read, before table and id are known.
+/// An invalid column, before table and id are known.
 #[derive(Debug)]
 pub(super) struct BadColumn {
     column: &'static str,
@@ -215,7 +215,7 @@ pub(super) struct BadColumn {
 }
 
 impl BadColumn {
-    /// A column whose value says nothing.
+    /// A column with an invalid value.
     pub(super) fn new(column: &'static str, why: impl ToString) -> Self {
         Self {
             column,
@@ -223,7 +223,7 @@ impl BadColumn {
         }
     }
 
-    /// The error about a row whose key is not known.
+    /// The error for a row whose key is unknown.
     pub(super) fn of(self, table: &'static str) -> StoreError {
         StoreError::Corrupt {
             table,
@@ -236,15 +236,15 @@ impl BadColumn {
 
 /// A noun that is read from rows of one table; the first column of the row is its key.
 pub(super) trait FromRow: Sized {
-    /// Where it is stored.
+    /// The table.
     const TABLE: &'static str;
 
-    /// Reads it.
+    /// Converts a row.
     fn from_row(row: &Row) -> Result<Self, BadColumn>;
 }
 
 impl Row {
-    /// Reads a noun, or says which row of which table is corrupt.
+    /// Converts a row, or returns an error that names the invalid row and table.
     pub(super) fn read<T: FromRow>(&self) -> Result<T, StoreError> {
         T::from_row(self).map_err(|bad| StoreError::Corrupt {
             table: T::TABLE,
@@ -278,7 +278,7 @@ impl Row {
         .map_err(|error| BadColumn::new(column, error))
     }
 
-    /// A column by its place, whatever it means.
+    /// A column by its position.
     pub(super) fn cell(&self, at: usize, kind: Kind) -> Result<Value, BadColumn> {
         fn get<T>(row: &Row, at: usize) -> Result<T, BadColumn>
         where
@@ -360,7 +360,7 @@ impl Row {
         self.text_opt(column)?.map(parse).transpose()
     }
 
-    /// One of a closed set of names.
+    /// A name of a closed set.
     pub(super) fn named<T>(
         &self,
         column: &'static str,

@@ -1,4 +1,4 @@
-//! Subscriptions and what payments bought: changed by compare-and-swap, because people, payments and the clock may write at
+//! Subscriptions and their payments: changed by compare-and-swap, because people, payments and timers may write at
 //! once.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::db::{Reader, Tx};
 use super::error::StoreError;
 use super::sql::{BadColumn, FromRow, Row, json, sql};
 
-/// Which subscriptions; absent fields accept everything.
+/// A filter of subscriptions; absent fields match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionFilter {
     /// Of one owner.
@@ -24,14 +24,14 @@ pub struct SubscriptionFilter {
     pub state: Option<SubscriptionState>,
 }
 
-/// What one payment bought.
+/// The effect of one payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionPayment {
-    /// The payment, by the name that whoever took it gave it.
+    /// The payment's id at its payment provider.
     pub payment_id: String,
-    /// What it was for.
+    /// The subscription that it paid for.
     pub subscription_id: SubscriptionId,
-    /// Until when it is paid by it.
+    /// The end of the term that it paid.
     pub paid_until: Millis,
     /// When it was recorded.
     pub recorded_at: Millis,
@@ -85,10 +85,10 @@ impl FromRow for SubscriptionPayment {
     }
 }
 
-/// Which one, without the rest: a row that can't be read must not hide those beside it.
-struct Named(SubscriptionId);
+/// Only the id: an invalid row must not hide other rows.
+struct SubscriptionKey(SubscriptionId);
 
-impl FromRow for Named {
+impl FromRow for SubscriptionKey {
     const TABLE: &'static str = "subscriptions";
 
     fn from_row(row: &Row) -> Result<Self, BadColumn> {
@@ -96,7 +96,7 @@ impl FromRow for Named {
     }
 }
 
-/// A node and what pays for it.
+/// A node and its subscription.
 struct PaidNode(SubscriptionId, NodeId);
 
 impl FromRow for PaidNode {
@@ -117,7 +117,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// The one that waits for its payment and is for the same: owner, chain, node type and duration.
+    /// The subscription with the same owner, chain, node type and duration that waits for its payment.
     pub async fn equal_pending_subscription(
         &self,
         owner: &str,
@@ -136,7 +136,7 @@ impl Reader {
         self.first(stmt).await
     }
 
-    /// Subscriptions, newest first, beginning below `before`.
+    /// Subscriptions, newest first, before `before`.
     pub async fn list_subscriptions(
         &self,
         filter: &SubscriptionFilter,
@@ -156,8 +156,8 @@ impl Reader {
         self.all(stmt).await
     }
 
-    /// Those of which the clock may ask something, in the order of their making, beginning behind `after`. What it asks is for
-    /// `Subscription::due` to say.
+    /// Subscriptions for which an event may be due, in the order of their creation, after `after`.
+    /// `Subscription::due` decides.
     pub async fn due_subscriptions(
         &self,
         now: Millis,
@@ -178,11 +178,11 @@ impl Reader {
             .bind(now.minus(config.grace))
             .bind(after)
             .bind(limit);
-        let found: Vec<Named> = self.all(stmt).await?;
-        Ok(found.into_iter().map(|Named(id)| id).collect())
+        let found: Vec<SubscriptionKey> = self.all(stmt).await?;
+        Ok(found.into_iter().map(|SubscriptionKey(id)| id).collect())
     }
 
-    /// Those that have expired and have a node whose removal did not begin, in the order of their making, beginning behind
+    /// Expired subscriptions with a node whose removal has not started, in the order of their creation, after
     /// `after`.
     pub async fn expired_subscriptions_with_a_node(
         &self,
@@ -194,11 +194,11 @@ impl Reader {
             WHERE subscriptions.state = 'expired' AND nodes.state NOT IN ('terminating', 'terminated', 'failed')
               AND ($1 IS NULL OR subscriptions.id > $1)
             ORDER BY subscriptions.id LIMIT $2";
-        let found: Vec<Named> = self.all(sql(SQL).bind(after).bind(limit)).await?;
-        Ok(found.into_iter().map(|Named(id)| id).collect())
+        let found: Vec<SubscriptionKey> = self.all(sql(SQL).bind(after).bind(limit)).await?;
+        Ok(found.into_iter().map(|SubscriptionKey(id)| id).collect())
     }
 
-    /// The node that a subscription pays for; `None` before its first payment.
+    /// The node of a subscription; `None` before its first payment.
     pub async fn node_of_subscription(
         &self,
         id: SubscriptionId,
@@ -207,7 +207,7 @@ impl Reader {
         self.first(sql(SQL).bind(id)).await
     }
 
-    /// The nodes that these subscriptions pay for.
+    /// The nodes of these subscriptions.
     pub async fn nodes_of_subscriptions(
         &self,
         ids: &[SubscriptionId],
@@ -222,7 +222,7 @@ impl Reader {
             .collect())
     }
 
-    /// What a payment bought; `None` when it was not recorded.
+    /// The record of a payment; `None` when it was not recorded.
     pub async fn subscription_payment(
         &self,
         payment_id: &str,
@@ -233,7 +233,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Makes a subscription. `Conflict` when an equal one waits for its payment.
+    /// Inserts a subscription. `Conflict` when an equal one waits for its payment.
     pub async fn insert_subscription(
         &mut self,
         subscription: &Subscription,
@@ -266,8 +266,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes state, payment and times of a subscription if nobody did since `subscription.version`, and gives the new
-    /// version. What it is for never changes.
+    /// Updates state, payment and times of a subscription unless it changed since `subscription.version`, and returns
+    /// the new version. What it is for never changes.
     pub async fn update_subscription(
         &mut self,
         subscription: &Subscription,
@@ -286,14 +286,14 @@ impl Tx {
         self.number(stmt).await
     }
 
-    /// Lets nobody else change a subscription, nor hold it, until this transaction ends; who begins with it reads what holds.
-    /// `false` when there is no such subscription.
+    /// Locks a subscription until this transaction ends, so that later reads in it stay valid. `false` when the
+    /// subscription does not exist.
     pub async fn hold_subscription(&mut self, id: SubscriptionId) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE subscriptions SET version = version WHERE id = $1";
         Ok(self.execute(sql(SQL).bind(id)).await? == 1)
     }
 
-    /// Records what a payment bought. `Conflict` when it was recorded before.
+    /// Records a payment. `Conflict` when it was recorded before.
     pub async fn insert_subscription_payment(
         &mut self,
         payment: &SubscriptionPayment,

@@ -1,4 +1,4 @@
-//! The tables as a copy of a whole database sees them: in an order in which every row is known before another refers to it.
+//! The tables in the order of an export: every row comes before the rows that refer to it.
 
 use super::db::Tx;
 use super::error::StoreError;
@@ -12,7 +12,7 @@ pub(super) struct Table {
 
 macro_rules! tables {
     ($($name:ident($($key:ident),+)),+ $(,)?) => {
-        /// Every table of ours.
+        /// Every table of the schema.
         pub(super) const TABLES: &[Table] = &[
             $(Table { name: stringify!($name), key: &[$(stringify!($key)),+] }),+
         ];
@@ -54,10 +54,10 @@ tables! {
     audit_log(seq),
 }
 
-/// Where PostgreSQL counts by itself.
+/// Tables with a PostgreSQL sequence.
 pub(super) const COUNTED: &[&str] = &["health_event_outbox", "bus_outbox", "commands", "audit_log"];
 
-/// What a column holds: the three types that both databases share.
+/// The type of a column: one of the three that both databases share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -98,7 +98,7 @@ impl FromRow for Name {
 }
 
 impl Tx {
-    /// The columns of a table, sorted by name. Each database lists them in its own place.
+    /// The columns of a table, sorted by name. Each database lists them in a different place.
     pub(super) async fn columns(&self, table: &str) -> Result<Vec<Column>, StoreError> {
         const SQLITE: &str =
             "SELECT name, type AS kind FROM pragma_table_info($1) ORDER BY name LIMIT 1000";
@@ -107,12 +107,12 @@ impl Tx {
             FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = $1 LIMIT 1000";
         let text = if self.is_sqlite() { SQLITE } else { POSTGRES };
         let mut columns: Vec<Column> = self.all(sql(text).bind(table)).await?;
-        // Here and not there: the two sort by different rules.
+        // Sorted here, because the databases use different collations.
         columns.sort_by(|one, two| one.name.cmp(&two.name));
         Ok(columns)
     }
 
-    /// Tables of the schema that are not in [`TABLES`]: a copy without them would be no copy.
+    /// Tables of the schema that are not in [`TABLES`]: an export without them would be incomplete.
     pub(super) async fn unknown_tables(&self) -> Result<Vec<String>, StoreError> {
         const SQLITE: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' LIMIT 1000";
         const POSTGRES: &str = "SELECT CAST(tablename AS text) AS name FROM pg_tables WHERE schemaname = current_schema() LIMIT 1000";

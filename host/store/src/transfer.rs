@@ -1,7 +1,7 @@
-//! A whole database as lines of text, out of one and into the other, with counts and digests of every table.
+//! Exports a whole database as lines of text and imports it, with counts and digests of every table.
 //!
-//! The text is the same whichever database it comes from. Rows go page by page; a digest is a sum over its rows, so that it
-//! does not hang on their order. What was written is read again and compared before it counts: all of it, or nothing.
+//! The text is the same for both databases. Rows are read page by page; a digest is a sum over its rows, so it does
+//! not depend on their order. An import reads everything back and compares it before it commits all or nothing.
 
 use std::fmt::Write;
 
@@ -15,21 +15,21 @@ use super::error::StoreError;
 use super::sql::{BadColumn, Row, Value, owned_sql, sql};
 use super::tables::{COUNTED, Column, Kind, TABLES, Table};
 
-/// Rows that are read or written at once.
+/// The number of rows per read or write.
 const PAGE: usize = 500;
-/// Of the form of the lines.
+/// The version of the text format.
 const FORM: i64 = 1;
 
-/// Why a copy was not made. Nothing was changed.
+/// Why an export or import failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The database could not do it.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file could not be read or written.
-    #[error("the file could not be read or written")]
+    /// A file failed.
+    #[error("the host could not read or write the file of the export")]
     File(#[from] std::io::Error),
-    /// The text is not an export, or not the whole of one.
+    /// The text is not a complete export.
     #[error("line {line} of the export: {what}; export again and import the new file")]
     Text {
         /// Counted from 1.
@@ -37,27 +37,27 @@ pub enum TransferError {
         /// What is wrong with it.
         what: String,
     },
-    /// The target has rows.
+    /// The target contains rows.
     #[error(
-        "table `{table}` is not empty; import into a database that was migrated and never served"
+        "table `{table}` is not empty; import into a new database after `bellwether migrate`, before any host has used it"
     )]
     NotEmpty {
         /// The table.
         table: &'static str,
     },
-    /// Program, database and file are not of one version.
+    /// Program, database and file have different versions.
     #[error("{0}")]
     Schema(String),
 }
 
-/// What there is of a table.
+/// The count and digest of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSum {
     /// The table.
     pub table: &'static str,
     /// Its rows.
     pub rows: u64,
-    /// A sum over them.
+    /// A sum over its rows.
     pub digest: String,
 }
 
@@ -86,7 +86,7 @@ impl Sum {
 }
 
 impl Db {
-    /// Gives every row as lines of text, as of one moment.
+    /// Writes every row as lines of text, from one snapshot.
     pub async fn export(
         &self,
         write: &mut (dyn FnMut(&str) -> std::io::Result<()> + Send),
@@ -94,13 +94,13 @@ impl Db {
         let schema = self.schema_version().await?;
         let tx = self.begin().await?;
         if !tx.is_sqlite() {
-            // SQLite's transaction sees one moment by itself.
+            // A SQLite transaction always reads one snapshot.
             tx.execute(sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
                 .await?;
         }
         if let Some(unknown) = tx.unknown_tables().await?.first() {
             return Err(TransferError::Schema(format!(
-                "this program does not know table `{unknown}`; export with the program that made it"
+                "this program does not know table `{unknown}`; export with the program that created the database"
             )));
         }
         write(&json!({ "bellwether_export": FORM, "schema": schema }).to_string())?;
@@ -118,7 +118,7 @@ impl Db {
         Ok(sums)
     }
 
-    /// Takes the lines of an export into an empty database: all of it, or nothing.
+    /// Imports the lines of an export into an empty database, all or nothing.
     pub async fn import(
         &self,
         lines: &mut (dyn Iterator<Item = std::io::Result<String>> + Send),
@@ -127,11 +127,11 @@ impl Db {
         let mut lines = Lines { lines, number: 0 };
         let head = lines.next_json()?;
         if head["bellwether_export"] != json!(FORM) {
-            return Err(lines.wrong("it does not begin as one"));
+            return Err(lines.wrong("the file does not start like an export"));
         }
         if head["schema"] != json!(schema) {
             return Err(TransferError::Schema(format!(
-                "the export is of schema {}, the database of {schema}; bring both to one version with `bellwether migrate`",
+                "the export has schema version {}, the database {schema}; migrate both to one version with `bellwether migrate`",
                 head["schema"]
             )));
         }
@@ -142,7 +142,7 @@ impl Db {
             sums.push(tx.import_table(table, &mut lines).await?);
         }
         if lines.next_json()?["complete"] != json!(true) {
-            return Err(lines.wrong("the end is missing"));
+            return Err(lines.wrong("the end of the export is missing"));
         }
         tx.count_on().await?;
         tx.commit().await?;
@@ -151,7 +151,7 @@ impl Db {
 }
 
 impl Tx {
-    /// Tells every row as text, page by page, in the order of the key.
+    /// Calls back with every row as text, page by page, in the order of the key.
     async fn each_row(
         &self,
         table: &Table,
@@ -194,7 +194,7 @@ impl Tx {
 
     async fn refuse_rows(&mut self) -> Result<(), TransferError> {
         for table in TABLES {
-            // The schema itself puts one row here, which the export has too.
+            // The schema inserts one row here, which the export contains too.
             if table.name == "event_log_head" {
                 self.execute(sql("DELETE FROM event_log_head")).await?;
                 continue;
@@ -210,7 +210,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes one table, reads it again, and compares.
+    /// Writes one table, reads it back, and compares.
     async fn import_table(
         &mut self,
         table: &'static Table,
@@ -219,7 +219,10 @@ impl Tx {
         let columns = self.columns(table.name).await?;
         let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
         if lines.next_json()? != json!({ "table": table.name, "columns": names }) {
-            return Err(lines.wrong(format!("it is not the beginning of table `{}`", table.name)));
+            return Err(lines.wrong(format!(
+                "this line is not the start of table `{}`",
+                table.name
+            )));
         }
         let into = quoted(names.iter().copied());
         let mut page = Vec::new();
@@ -227,7 +230,9 @@ impl Tx {
             let line = lines.next_json()?;
             let is_row = line.is_array();
             if let Json::Array(cells) = &line {
-                page.push(bound(cells, &columns).ok_or_else(|| lines.wrong("it is not a row"))?);
+                page.push(
+                    bound(cells, &columns).ok_or_else(|| lines.wrong("this line is not a row"))?,
+                );
             }
             if page.len() == PAGE || (!is_row && !page.is_empty()) {
                 let text = format!("INSERT INTO {} ({into}) VALUES {{}}", table.name);
@@ -241,14 +246,14 @@ impl Tx {
         let sum = sum.of(table.name);
         if end != end_of(&sum) {
             return Err(lines.wrong(format!(
-                "table `{}` came out as {} rows with digest {}, which is not what was exported",
+                "table `{}` has {} rows with digest {} after the import, which differs from the export",
                 table.name, sum.rows, sum.digest
             )));
         }
         Ok(sum)
     }
 
-    /// Lets PostgreSQL go on to count behind what came in. SQLite looks at its rows by itself.
+    /// Sets PostgreSQL's sequences after the imported rows. SQLite derives the next number from its rows.
     async fn count_on(&mut self) -> Result<(), StoreError> {
         if self.is_sqlite() {
             return Ok(());
@@ -272,7 +277,7 @@ impl Lines<'_> {
     fn next_json(&mut self) -> Result<Json, TransferError> {
         self.number += 1;
         let Some(line) = self.lines.next() else {
-            return Err(self.wrong("the file ends here"));
+            return Err(self.wrong("the file ends too early"));
         };
         serde_json::from_str(&line?).map_err(|error| self.wrong(error.to_string()))
     }
@@ -316,7 +321,7 @@ fn row_text(row: &Row, table: &Table, columns: &[Column]) -> Result<String, Stor
     Ok(Json::Array(cells).to_string())
 }
 
-/// The values of a row, if they are of the columns' kinds.
+/// The values of a row, if they match the columns' types.
 fn bound(cells: &[Json], columns: &[Column]) -> Option<Vec<Value>> {
     if cells.len() != columns.len() {
         return None;

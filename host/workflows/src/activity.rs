@@ -1,6 +1,6 @@
-//! Activities: how they are declared, what they are given, and the registry of what they do.
+//! How activities are declared and implemented, and the registry of their implementations.
 //!
-//! Declared once as types, so that the workflow that calls and the shell that acts can't disagree.
+//! Activities are types, so that the calling workflow and the implementation can't disagree.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,30 +16,30 @@ use crate::exchange::{decode, encode};
 use crate::flow::ActivityCall;
 use crate::retry::Retry;
 
-/// Something that a workflow may do to the world. A changed meaning is a new name (`claim_host_v2`), and the old one
-/// stays until no workflow calls it.
+/// An effect that a workflow may have on the outside world. A changed meaning needs a new name (`claim_machine_v2`),
+/// and the old one stays until no workflow calls it.
 pub trait Activity: Copy + Send + Sync + 'static {
     /// The name in histories and step keys.
     const NAME: &'static str;
-    /// Limits and tries.
+    /// Time limits and attempts.
     const RETRY: Retry = Retry::DEFAULT;
-    /// What it is given: ids, never secrets.
+    /// The input: ids, never secrets.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// What it answers: ids, never secrets.
+    /// The output: ids, never secrets.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 }
 
 /// The engine's side of an [`ActivityContext`].
 pub trait Pulse: Send + Sync + 'static {
-    /// Takes a heartbeat.
+    /// Records a heartbeat.
     fn beat(&self, progress: Box<RawValue>);
-    /// Whether the try should end.
+    /// Whether the attempt should end.
     fn is_cancelled(&self) -> bool;
-    /// Comes when the try should end.
+    /// Resolves when the attempt should end.
     fn cancelled(&self) -> BoxFuture<'static, ()>;
 }
 
-/// What an activity knows about its try.
+/// What an activity knows about its attempt.
 #[derive(Clone)]
 pub struct ActivityContext {
     workflow_id: Arc<str>,
@@ -50,7 +50,7 @@ pub struct ActivityContext {
 }
 
 impl ActivityContext {
-    /// The context of one try.
+    /// The context of one attempt.
     pub fn new(workflow_id: &str, call: &ActivityCall, pulse: Arc<dyn Pulse>) -> Self {
         Self {
             workflow_id: workflow_id.into(),
@@ -61,23 +61,23 @@ impl ActivityContext {
         }
     }
 
-    /// The workflow that calls.
+    /// The calling workflow.
     pub fn workflow_id(&self) -> &str {
         &self.workflow_id
     }
 
-    /// Workflow id + step. Whatever must not happen twice is remembered under it: the same step may run again after a
-    /// crash, even when it succeeded.
+    /// Workflow id and step. An activity uses it to remember what must not happen twice: the same step may run again
+    /// after a crash, even when it succeeded.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The number of the try, from 1. A try that a crash interrupted runs again under its number.
+    /// The number of the attempt, from 1. An attempt that a crash interrupted runs again under its number.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Says that the work lives and how far it is. A try that says nothing for its heartbeat limit is given up.
+    /// Sends a heartbeat with the progress. An attempt without a heartbeat for its limit is aborted.
     pub fn heartbeat<P: Serialize>(&self, progress: &P) {
         let text = encode("the heartbeat", progress).unwrap_or_else(|_| "null".to_owned());
         if let Ok(progress) = RawValue::from_string(text) {
@@ -85,39 +85,39 @@ impl ActivityContext {
         }
     }
 
-    /// The last heartbeat of the try before. A hint: after a crash of the process it may be that of an earlier try.
+    /// The last heartbeat of the previous attempt. It is a hint: after a crash of the process it may be older.
     pub fn last<P: DeserializeOwned>(&self) -> Option<P> {
         self.last
             .as_ref()
             .and_then(|text| serde_json::from_str(text.get()).ok())
     }
 
-    /// Whether the workflow was cancelled: end soon, cleanly.
+    /// Whether the workflow was cancelled, so that the activity should end soon and cleanly.
     pub fn is_cancelled(&self) -> bool {
         self.pulse.is_cancelled()
     }
 
-    /// Comes when the workflow is cancelled.
+    /// Resolves when the workflow is cancelled.
     pub fn cancelled(&self) -> BoxFuture<'static, ()> {
         self.pulse.cancelled()
     }
 }
 
-/// What an activity does, with JSON text on both sides.
+/// An activity's implementation, with JSON text on both sides.
 pub type Handler = Arc<
     dyn Fn(ActivityContext, String) -> BoxFuture<'static, Result<String, ActivityError>>
         + Send
         + Sync,
 >;
 
-/// What each activity does.
+/// The implementations of all activities.
 #[derive(Clone, Default)]
 pub struct Activities {
     handlers: BTreeMap<&'static str, Handler>,
 }
 
 impl Activities {
-    /// Registers what an activity does; a second registration replaces the first.
+    /// Registers an implementation; a second registration replaces the first.
     pub fn on<A, F, Fut>(&mut self, _: A, handler: F) -> &mut Self
     where
         A: Activity,
@@ -137,7 +137,7 @@ impl Activities {
         self
     }
 
-    /// Puts something around each of them: what `wrap` makes of a name and its handler takes the handler's place.
+    /// Wraps each implementation: `wrap` maps a name and its handler to the new handler.
     #[must_use]
     pub fn around(self, wrap: impl Fn(&'static str, Handler) -> Handler) -> Self {
         let handlers = self.handlers.into_iter();
@@ -148,7 +148,7 @@ impl Activities {
         }
     }
 
-    /// What the named activity does.
+    /// The implementation of the named activity.
     pub fn handler(&self, name: &str) -> Option<Handler> {
         self.handlers.get(name).cloned()
     }

@@ -1,14 +1,14 @@
 //! `join` and the two-way `select`, polled without wakers.
 //!
-//! An engine replays a workflow by polling it whole, without waking parts of it; the usual combinators of large sets
-//! wait for such wake-ups and would hang. These poll everything that is pending, in the order of their arguments, so
-//! that a replay decides as the first run did.
+//! An engine replays a workflow by polling it as a whole, without wake-ups for its parts; common combinators for many
+//! futures wait for such wake-ups and would hang. These poll everything that is pending, in the order of their
+//! arguments, so that a replay decides as the first run did.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Which of two futures was first; on a tie the first one is.
+/// Which of two futures completed first; on a tie, the first argument.
 #[derive(Debug)]
 pub enum Either<A, B> {
     /// The first future's value.
@@ -17,8 +17,8 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// Waits for the first of two. When the second one wins, the first is handed back with its value, to be waited for or
-/// dropped; a loser that is dropped is cancelled.
+/// Waits for the first of two. When the second one wins, its value comes with the first future, which the caller may
+/// await or drop; dropping it cancels it.
 pub fn select<A, B>(first: A, second: B) -> Select<A, B>
 where
     A: Future + Unpin,
@@ -61,7 +61,7 @@ where
     }
 }
 
-/// Waits for all; the values come in the order of the futures.
+/// Waits for all futures; the values have the order of the futures.
 pub fn join<F: Future>(futures: Vec<F>) -> Join<F> {
     Join {
         parts: futures

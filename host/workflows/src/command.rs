@@ -1,4 +1,5 @@
-//! A command to an agent as one step of a workflow: queue it, wait for its end, take it back when nobody waits longer.
+//! Runs an agent command as a workflow step: queues it, waits for its end, and withdraws it when the workflow stops
+//! waiting.
 
 use std::time::Duration;
 
@@ -12,32 +13,32 @@ use crate::node_activities::{
 };
 use crate::wait::{FIRST_PAUSE, until};
 
-/// What the workflow waits longer than the agent may take, so that the agent's own end is seen.
+/// How much longer than the agent's limit the workflow waits, so that it sees the agent's own result.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often an undo sends its command anew.
+/// How many times an undo sends its command.
 const UNDO_TRIES: u32 = 3;
-/// The pause between two of them.
+/// The pause between two of these attempts.
 const UNDO_PAUSE: Duration = Duration::from_secs(10);
 
-/// How a command ended that was not wrong.
+/// The result of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
-    /// The agent did it.
+    /// The agent executed the command.
     Succeeded,
-    /// There is no agent that could have anything of the node.
+    /// The machine never had an agent, so nothing of the node is on it.
     NoAgent,
 }
 
-/// Whose agent a command is for, and its name within the workflow.
+/// The machine that executes a command, and the command's name within the workflow.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
-    /// The machine; absent: the one that the node is on.
+    /// The machine; by default the one that the node is on.
     pub(crate) machine_id: Option<MachineId>,
-    /// A command of the same name is the same command.
+    /// Commands with the same name are the same command.
     pub(crate) step: &'a str,
 }
 
-/// Sends one command to the machine that the node is on, and waits for its end. `step` names it within the workflow.
+/// Sends a command to the node's machine and waits for its end. `step` names the command within the workflow.
 pub(crate) async fn run_command(
     flow: &Flow,
     node: NodeRef,
@@ -52,7 +53,7 @@ pub(crate) async fn run_command(
     run_command_at(flow, node, at, action, limit).await
 }
 
-/// Sends one command to a machine, and waits for its end.
+/// Sends a command to a machine and waits for its end.
 pub(crate) async fn run_command_at(
     flow: &Flow,
     node: NodeRef,
@@ -94,7 +95,7 @@ pub(crate) async fn run_command_at(
             error,
             output,
         }) => Err(failed(action, "command_stuck", &step, &error, output)),
-        // `wait_for_end` does not come back with a waiting command.
+        // `wait_for_end` never returns a waiting command.
         Ok(CommandState::Waiting)
         | Err(FlowError::TimedOut { .. } | FlowError::Cancelled { .. }) => {
             flow.shielded().activity(WithdrawCommand, &command).await?;
@@ -108,7 +109,7 @@ pub(crate) async fn run_command_at(
     }
 }
 
-/// Sends a command of an undo to the machine that the node is on, anew when it fails.
+/// Sends an undo's command to the node's machine, and retries it when it fails.
 pub(crate) async fn run_undo_command(
     flow: &Flow,
     node: NodeRef,
@@ -122,7 +123,7 @@ pub(crate) async fn run_undo_command(
     run_undo_command_at(flow, node, at, action, limit).await
 }
 
-/// Sends a command of an undo to a machine, anew when it fails.
+/// Sends an undo's command to a machine, and retries it when it fails.
 pub(crate) async fn run_undo_command_at(
     flow: &Flow,
     node: NodeRef,
@@ -149,7 +150,7 @@ async fn wait_for_end(
     limit: Duration,
     command: &CommandRef,
 ) -> Result<CommandState, FlowError> {
-    // Most commands take a moment: the first check is left to the message or to the first pause.
+    // Most commands take a moment, so the first check waits for the message or the first pause.
     flow.nudge(mailbox, FIRST_PAUSE.min(limit)).await?;
     until(flow, what, mailbox, limit + GRACE, || async {
         let state = flow.activity(CommandStatus, command).await?;
@@ -171,8 +172,8 @@ fn failed(action: CommandAction, code: &str, step: &str, error: &str, output: St
     }
 }
 
-/// The same id for the same step of the same workflow, at every replay and in every process: FNV-1a of both names,
-/// marked as a UUID of the free form (version 8).
+/// A stable id for a step of a workflow, in every replay and process: FNV-1a of both names, marked as a UUID of
+/// version 8.
 pub(crate) fn command_id(workflow_id: &str, step: &str) -> CommandId {
     let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     for byte in workflow_id.bytes().chain([b'/']).chain(step.bytes()) {

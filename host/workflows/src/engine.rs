@@ -1,6 +1,6 @@
-//! The port outside workflows: what the rest of the host asks of an engine.
+//! The port outside workflows: what the host requires of a workflow engine.
 //!
-//! Object safe and in JSON text, so that `Arc<dyn Engine>` is all that anybody holds.
+//! The trait is object safe and uses JSON text, so that callers hold an `Arc<dyn Engine>`.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::workflow::Workflow;
 /// Runs workflows durably.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Starts a workflow. An id is taken for as long as its workflow is known, ended or not.
+    /// Starts a workflow. An id stays taken as long as the engine knows its workflow, even after its end.
     async fn start(&self, kind: &str, id: &str, input: &str) -> Result<Started, EngineError>;
 
     /// Puts a message of JSON text into a mailbox of a workflow that has not ended.
     async fn signal(&self, id: &str, mailbox: &str, message: &str) -> Result<(), EngineError>;
 
-    /// Asks a workflow to stop: it undoes what it did and ends as failed with the code `cancelled`.
+    /// Requests cancellation: the workflow undoes its work and fails with the code `cancelled`.
     async fn cancel(&self, id: &str, reason: &str) -> Result<(), EngineError>;
 
-    /// What is known about a workflow; `None` when the id is unknown.
+    /// The status of a workflow; `None` when the id is unknown.
     async fn status(&self, id: &str) -> Result<Option<Status>, EngineError>;
 
-    /// Waits for the end of a workflow, at most for `wait`.
+    /// Waits at most `wait` for the end of a workflow.
     async fn result(&self, id: &str, wait: Duration) -> Result<Outcome, EngineError>;
 
     /// Workflows in the order of their ids.
     async fn list(&self, page: &PageRequest) -> Result<Page, EngineError>;
 
-    /// What happened in a workflow, oldest first, all its executions.
+    /// The history of a workflow, oldest first, over all executions.
     async fn history(&self, id: &str) -> Result<Vec<HistoryEntry>, EngineError>;
 
-    /// Forgets a workflow that has ended; forgetting an unknown one is done already.
+    /// Deletes an ended workflow; an unknown id is not an error.
     async fn delete(&self, id: &str) -> Result<(), EngineError>;
 }
 
@@ -50,16 +50,16 @@ pub async fn start<W: Workflow>(
     engine.start(W::KIND, id, &input).await
 }
 
-/// What [`Engine::start`] did.
+/// The result of [`Engine::start`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// The workflow is on its way.
+    /// The engine started the workflow.
     Started,
-    /// The id is taken: it is the same workflow, and nothing was done.
+    /// A workflow with this id exists, so the engine did nothing.
     Exists,
 }
 
-/// How a workflow stands.
+/// The status of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The workflow's id.
@@ -68,32 +68,32 @@ pub struct Status {
     pub kind: String,
     /// The version of its code.
     pub version: String,
-    /// Whether it ended, and how.
+    /// Whether and how the workflow ended.
     pub state: StatusKind,
-    /// What it last showed by `status`, as JSON text.
+    /// The progress that the workflow last reported, as JSON text.
     pub progress: Option<String>,
     /// When it was started.
     pub started_at: Millis,
-    /// When the engine last wrote anything about it.
+    /// When the engine last recorded an event of it.
     pub updated_at: Millis,
 }
 
-/// Whether a workflow ended, and how.
+/// Whether and how a workflow ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusKind {
-    /// Not yet.
+    /// The workflow has not ended.
     Running,
-    /// With a result.
+    /// The workflow ended with a result.
     Completed,
-    /// With a failure.
+    /// The workflow ended with a failure.
     Failed,
 }
 
-/// What [`Engine::result`] saw.
+/// The result of [`Engine::result`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not ended yet.
+    /// The workflow has not ended.
     Running,
     /// Ended with this JSON text.
     Completed(String),
@@ -101,14 +101,14 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Which part of the list is wanted.
+/// A page of the list of workflows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// Only workflows in this state.
     pub state: Option<StatusKind>,
-    /// The last id of the page before.
+    /// The last id of the previous page.
     pub after: Option<String>,
-    /// At most so many; engines give at most 500.
+    /// The maximum number of items; engines return at most 500.
     pub limit: usize,
 }
 
@@ -122,31 +122,31 @@ impl Default for PageRequest {
     }
 }
 
-/// A part of the list.
+/// One page of workflows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The workflows.
     pub items: Vec<Status>,
-    /// What to ask after next; `None` at the end.
+    /// The value of `after` for the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// One thing that happened in a workflow.
+/// One event of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The execution in which it happened, from 1.
     pub execution: u64,
     /// Its place in that execution.
     pub sequence: u64,
-    /// When.
+    /// When it happened.
     pub at: Millis,
-    /// What, in the engine's words, such as `ActivityScheduled`.
+    /// The engine's name of the event, such as `ActivityScheduled`.
     pub event: String,
     /// The details as JSON text.
     pub detail: String,
 }
 
-/// Why an engine could not do what it was asked.
+/// Why an engine failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// No such workflow.
@@ -168,14 +168,16 @@ pub enum EngineError {
         id: String,
     },
     /// No code of that kind is registered.
-    #[error("this host has no workflow of the kind `{kind}`; is it older than who asks?")]
+    #[error(
+        "this host has no workflow of the kind `{kind}`; this host may be older than the caller"
+    )]
     UnknownKind {
         /// The kind.
         kind: String,
     },
-    /// An id or a mailbox that an engine can't take.
+    /// An invalid id or mailbox name.
     #[error(
-        "`{id}` can't name a workflow or a mailbox: use 1 to 200 letters, digits, `-`, `_`, `:`, `.`"
+        "`{id}` is not a valid name of a workflow or a mailbox; use 1 to 200 letters, digits, `-`, `_`, `:`, `.`"
     )]
     BadName {
         /// The name.
@@ -184,12 +186,12 @@ pub enum EngineError {
     /// A value that can't be exchanged.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    /// The engine itself is in trouble.
-    #[error("the workflow engine could not {operation}: {message}; it is safe to ask again")]
+    /// The engine is unavailable.
+    #[error("the workflow engine could not {operation}: {message}; retrying is safe")]
     Unavailable {
-        /// What was asked.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the engine says.
+        /// The engine's message.
         message: String,
     },
 }

@@ -1,6 +1,6 @@
-//! What can go wrong in a workflow: an activity's error, the workflow's view of it, and the failure that it ends with.
+//! The errors of activities and workflows, and the failure that a workflow ends with.
 //!
-//! All of them are data that crosses an engine as JSON text, so none carries a source.
+//! They cross an engine as JSON text, so none has a source.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::exchange::ExchangeError;
 
-/// Why a try of an activity failed.
+/// Why an attempt of an activity failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivityError {
     /// Stable word for programs, such as `machine_full`.
     pub code: String,
     /// What went wrong and what to do next, for people.
     pub message: String,
-    /// Whether another try may help.
+    /// Whether a retry may help.
     pub retryable: bool,
     /// The last lines that the failed work printed; empty when there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -23,7 +23,7 @@ pub struct ActivityError {
 }
 
 impl ActivityError {
-    /// An error that another try may overcome.
+    /// An error that a retry may fix.
     pub fn retryable(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -33,7 +33,7 @@ impl ActivityError {
         }
     }
 
-    /// An error that stays.
+    /// An error that no retry fixes.
     pub fn permanent(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -43,7 +43,7 @@ impl ActivityError {
         }
     }
 
-    /// The same error with what the failed work printed.
+    /// The same error with the output of the failed work.
     #[must_use]
     pub fn with_output(self, output: impl Into<String>) -> Self {
         Self {
@@ -67,15 +67,15 @@ impl From<ExchangeError> for ActivityError {
     }
 }
 
-/// Why a verb of a [`crate::Flow`] did not answer with a value.
+/// Why a call of a [`crate::Flow`] returned no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlowError {
-    /// An activity failed for good, its tries included.
+    /// An activity failed after all attempts.
     #[error("`{activity}` failed: {error}")]
     Activity {
         /// The activity's name.
         activity: String,
-        /// What its last try said.
+        /// The error of its last attempt.
         error: ActivityError,
     },
     /// A child workflow failed.
@@ -83,21 +83,21 @@ pub enum FlowError {
     Child {
         /// The child's id.
         id: String,
-        /// What it ended with.
+        /// Its failure.
         failure: Box<Failure>,
     },
-    /// Somebody asked the workflow to stop.
+    /// The workflow was cancelled.
     #[error("cancelled: {reason}")]
     Cancelled {
-        /// Why, in the words of who asked.
+        /// The reason given with the cancel.
         reason: String,
     },
-    /// Something did not come in time.
-    #[error("{what} did not come within {}", host_domain::time::format_duration(*.limit))]
+    /// A wait exceeded its limit.
+    #[error("timed out after {} waiting for {what}", host_domain::time::format_duration(*.limit))]
     TimedOut {
-        /// What was waited for.
+        /// What the workflow waited for.
         what: String,
-        /// How long.
+        /// The limit.
         limit: std::time::Duration,
     },
     /// A value could not be exchanged.
@@ -106,7 +106,7 @@ pub enum FlowError {
 }
 
 impl FlowError {
-    /// The workflow's failure, when this error ended `step`.
+    /// The workflow's failure when this error ended `step`.
     pub fn at(&self, step: &str) -> Failure {
         let (code, output) = match self {
             Self::Activity { error, .. } => (error.code.as_str(), error.output.as_str()),
@@ -116,7 +116,7 @@ impl FlowError {
             Self::Exchange(_) => ("exchange", ""),
         };
         let message = match self {
-            // The step is named beside the message, so the activity need not be.
+            // The message stands beside the step, so it need not name the activity.
             Self::Activity { error, .. } => error.message.clone(),
             other => other.to_string(),
         };
@@ -130,10 +130,10 @@ impl FlowError {
     }
 }
 
-/// How a workflow failed, as its result and its operation show it.
+/// A workflow's failure, as its result and its operation show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Stable word for programs; `cancelled` when somebody asked for it.
+    /// Stable word for programs; `cancelled` after a cancel.
     pub code: String,
     /// The step that failed.
     pub step: String,
@@ -142,13 +142,13 @@ pub struct Failure {
     /// The last lines that the failed step printed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
-    /// What could not be undone: a person must look.
+    /// What could not be undone, so that a person must act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<Leftover>,
 }
 
 impl Failure {
-    /// A failure of the machinery itself, such as an input of another version.
+    /// A failure of the engine itself, such as an input of another version.
     pub fn engine(message: impl Into<String>) -> Self {
         Self {
             code: "engine".to_owned(),

@@ -1,33 +1,33 @@
 //! JSON text, the only form in which workflows, activities and engines exchange values.
 //!
-//! Text, because one engine stores strings bare and the other stores payloads: both keep text as it is. Bounded,
-//! because a history is read whole at every replay.
+//! It is text because one engine stores strings and the other stores payloads, and both keep text unchanged. It is
+//! bounded because every replay reads a whole history.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The most that one input, output or message may have.
+/// The maximum size of one input, output or message.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 
-/// A value that can't be exchanged.
+/// Why a value can't be exchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    /// Too large for a history.
+    /// The value is too large for a history.
     #[error(
-        "{what} has {bytes} bytes and at most {TEXT_BYTES_MAX} fit into a workflow's history; pass an id and keep the data in the database"
+        "{what} has {bytes} bytes, more than the {TEXT_BYTES_MAX} that a workflow's history accepts; pass an id and keep the data in the database"
     )]
     TooLarge {
-        /// What was exchanged.
+        /// The name of the value.
         what: String,
-        /// How large it is.
+        /// Its size.
         bytes: usize,
     },
-    /// Not JSON, or not of the type that was agreed on.
-    #[error("{what} is not what was agreed on: {message}; give a changed type a new version")]
+    /// The value is not JSON or has an unexpected type.
+    #[error("{what} does not have the expected type: {message}; give a changed type a new version")]
     Malformed {
-        /// What was exchanged.
+        /// The name of the value.
         what: String,
-        /// The parser's words.
+        /// The parser's message.
         message: String,
     },
 }
@@ -45,7 +45,7 @@ pub fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Exchange
     serde_json::from_str(text).map_err(|error| malformed(what, &error))
 }
 
-/// Refuses text that is too large.
+/// Rejects text that is too large.
 pub fn check(what: &str, text: &str) -> Result<(), ExchangeError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(ExchangeError::TooLarge {
@@ -90,7 +90,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("the output of `check_agent` is not what"),
+                .starts_with("the output of `check_agent` does not have the expected type"),
             "{error}"
         );
     }

@@ -1,8 +1,8 @@
-//! The port inside a workflow: [`Flow`] has the verbs, [`Control`] is what an engine implements.
+//! The port inside a workflow: workflows call [`Flow`], and engines implement [`Control`].
 //!
-//! `Flow` is one concrete type over a small object, so that workflows are plain async functions without a type
-//! parameter, and typing, bounds, step keys and cancelling are written once for all engines. Everything that `Control`
-//! answers must be the same at a replay.
+//! `Flow` is one concrete type over a small trait object. So workflows are plain async functions without a type
+//! parameter, and typing, bounds, step keys and cancellation are written once for all engines. Every answer of
+//! `Control` must be the same in a replay.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,33 +24,33 @@ use crate::error::{ActivityError, Failure, FlowError};
 use crate::exchange::{check, decode, encode};
 use crate::retry::{Retry, retrying};
 
-/// One call of an activity, as it travels through an engine.
+/// One call of an activity, as it passes through an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActivityCall {
     /// The activity's name.
     pub name: String,
-    /// Workflow id + step: the same for every try and every replay, and for no other step.
+    /// Workflow id and step: the same for every attempt and replay, and unique to the step.
     pub key: String,
-    /// The number of the try, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// The last heartbeat of the try before.
+    /// The last heartbeat of the previous attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<RawValue>>,
-    /// Whether cancelling the workflow leaves this call alone.
+    /// Whether a cancel of the workflow does not affect this call.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shielded: bool,
-    /// Limits and tries.
+    /// Time limits and attempts.
     pub retry: Retry,
     /// The input as JSON.
     pub input: Box<RawValue>,
 }
 
-/// A failed try and its last heartbeat.
+/// A failed attempt and its last heartbeat.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TryFailed {
     /// Why it failed.
     pub error: ActivityError,
-    /// What it had reported, for the next try.
+    /// The last heartbeat, for the next attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Box<RawValue>>,
 }
@@ -61,8 +61,8 @@ impl From<ActivityError> for TryFailed {
     }
 }
 
-/// One running workflow, as its engine provides it. Futures do their work when they are made, not when first polled;
-/// a future that is dropped is cancelled.
+/// One running workflow, as its engine provides it. Futures start their work when they are created, not when first
+/// polled; dropping a future cancels it.
 pub trait Control: Send + Sync + 'static {
     /// The workflow's id.
     fn workflow_id(&self) -> String;
@@ -70,10 +70,10 @@ pub trait Control: Send + Sync + 'static {
     /// The number of this execution, from 1; [`Control::again`] adds one.
     fn execution(&self) -> u64;
 
-    /// One try of an activity, within the limits of `call.retry`.
+    /// Makes one attempt of an activity, within the limits of `call.retry`.
     fn try_activity(&self, call: ActivityCall) -> BoxFuture<'static, Result<String, TryFailed>>;
 
-    /// An activity with all its tries. Engines that retry by themselves override it.
+    /// Runs an activity with all its attempts. Engines with their own retries override it.
     fn activity(
         self: Arc<Self>,
         call: ActivityCall,
@@ -82,10 +82,11 @@ pub trait Control: Send + Sync + 'static {
         Box::pin(retrying(self, call, watch))
     }
 
-    /// Tells the running activities of this workflow, shielded ones excepted, that it was cancelled.
+    /// Asks the running activities of this workflow to stop, except shielded ones, because the workflow was
+    /// cancelled.
     fn stop_activities(&self, reason: &str);
 
-    /// A child workflow, until its end.
+    /// Runs a child workflow to its end.
     fn child(
         &self,
         kind: &str,
@@ -93,23 +94,23 @@ pub trait Control: Send + Sync + 'static {
         input: String,
     ) -> BoxFuture<'static, Result<String, Failure>>;
 
-    /// A durable pause.
+    /// A durable timer.
     fn timer(&self, pause: Duration) -> BoxFuture<'static, ()>;
 
-    /// The next message of a mailbox; those that came before count, each once, in order.
+    /// The next message of a mailbox; earlier unread messages come first, each once, in order.
     fn signal(&self, mailbox: &str) -> BoxFuture<'static, String>;
 
-    /// Shows progress to who asks the engine.
+    /// Reports progress for readers of the engine.
     fn status(&self, progress: String);
 
-    /// Ends this execution and begins the next one with `input` and an empty history; unread messages stay.
+    /// Ends this execution and starts the next one with `input` and an empty history; unread messages stay.
     fn again(&self, input: String) -> BoxFuture<'static, Infallible>;
 
-    /// Comes with the reason when somebody asks the workflow to stop.
+    /// Resolves with the reason when the workflow is cancelled.
     fn cancelled(&self) -> BoxFuture<'static, String>;
 }
 
-/// What a workflow does things with.
+/// The handle through which a workflow acts.
 #[derive(Clone)]
 pub struct Flow {
     control: Arc<dyn Control>,
@@ -119,7 +120,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The flow of a workflow that begins, or begins to be replayed.
+    /// The flow of a workflow that starts or is replayed.
     pub fn new(control: Arc<dyn Control>) -> Self {
         let watch = Watch(Some(Arc::new(Mutex::new(Ask::Open(control.cancelled())))));
         Self {
@@ -134,7 +135,7 @@ impl Flow {
         self.control.workflow_id()
     }
 
-    /// The same flow, deaf to cancelling: for undoing, and for work that must be finished once begun.
+    /// The same flow, shielded from cancellation: for undos, and for work that must be finished once started.
     #[must_use]
     pub fn shielded(&self) -> Self {
         Self {
@@ -143,7 +144,7 @@ impl Flow {
         }
     }
 
-    /// Runs an activity with its own limits and tries.
+    /// Runs an activity with its own limits and attempts.
     pub async fn activity<A: Activity>(
         &self,
         activity: A,
@@ -152,7 +153,7 @@ impl Flow {
         self.activity_with(activity, input, A::RETRY).await
     }
 
-    /// Runs an activity with other limits and tries.
+    /// Runs an activity with other limits and attempts.
     pub async fn activity_with<A: Activity>(
         &self,
         _: A,
@@ -185,7 +186,7 @@ impl Flow {
         }
     }
 
-    /// Runs a child workflow until its end. The same id is the same workflow.
+    /// Runs a child workflow to its end. The same id is the same workflow.
     pub async fn child<W: crate::Workflow>(
         &self,
         id: &str,
@@ -206,7 +207,7 @@ impl Flow {
         )?)
     }
 
-    /// Pauses durably.
+    /// Waits durably.
     pub async fn timer(&self, pause: Duration) -> Result<(), FlowError> {
         self.go_on()?;
         self.or_cancelled(self.control.timer(pause)).await
@@ -222,26 +223,26 @@ impl Flow {
         )?)
     }
 
-    /// Takes the next message of a mailbox, whatever it says, unless `limit` passes first.
+    /// Takes the next message of a mailbox, whatever its content, unless `limit` passes first.
     pub async fn nudge(&self, mailbox: &str, limit: Duration) -> Result<bool, FlowError> {
         self.go_on()?;
         let both = select(self.control.signal(mailbox), self.control.timer(limit));
         Ok(matches!(self.or_cancelled(both).await?, Either::First(_)))
     }
 
-    /// Shows progress to who asks the engine.
+    /// Reports progress for readers of the engine.
     pub fn status<P: Serialize>(&self, progress: &P) -> Result<(), FlowError> {
         self.control.status(encode("the progress", progress)?);
         Ok(())
     }
 
-    /// Begins anew with another input and an empty history; comes back only with an error.
+    /// Continues as a new execution with another input and an empty history; returns only an error.
     pub async fn again<I: Serialize>(&self, input: &I) -> Result<Infallible, FlowError> {
         self.go_on()?;
         Ok(self.control.again(encode("the next input", input)?).await)
     }
 
-    /// An error once the workflow was asked to stop.
+    /// Returns an error once the workflow was cancelled.
     pub fn go_on(&self) -> Result<(), FlowError> {
         match self.watch.reason() {
             Some(reason) => Err(FlowError::Cancelled { reason }),
@@ -285,7 +286,7 @@ fn raw(name: &str, text: String) -> Result<Box<RawValue>, FlowError> {
     })
 }
 
-/// Whether the workflow was asked to stop; shared by everything that the workflow waits for.
+/// Whether the workflow was cancelled; shared by all waits of the workflow.
 #[derive(Clone)]
 pub struct Watch(Option<Arc<Mutex<Ask>>>);
 
@@ -295,18 +296,18 @@ enum Ask {
 }
 
 impl Watch {
-    /// Comes with the reason; never for shielded work.
+    /// Resolves with the reason; never for shielded work.
     pub fn cancelled(&self) -> Cancelled {
         Cancelled(self.clone())
     }
 
-    /// Whether the reason has come.
+    /// Whether the reason has arrived.
     pub fn is_cancelled(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Looks now. Work that is always ready would otherwise never look; the workflow is polled after every event, so
-    /// no waker is missed.
+    /// Checks now. Work that is always ready would otherwise never check; the workflow is polled after every event,
+    /// so no waker is missed.
     fn reason(&self) -> Option<String> {
         let mut cx = Context::from_waker(noop_waker_ref());
         match Pin::new(&mut self.cancelled()).poll(&mut cx) {
@@ -339,7 +340,7 @@ impl Future for Cancelled {
     }
 }
 
-/// A lock whose holders never panic halfway; a poisoned one is therefore still whole.
+/// Locks a mutex; no holder panics halfway, so even a poisoned lock protects consistent data.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,25 +1,18 @@
-//! Durable workflows, written once against a small port that every engine implements (design: workflows.md).
+//! Durable workflows, written once against a small port that every engine implements.
 //!
-//! Nothing here reads a clock, draws a random number, or touches the network or a database; a workflow learns
-//! everything through activities, which is what lets an engine replay it after kill -9.
+//! Invariant: nothing here reads a clock, draws a random number, or uses the network or a database. A workflow learns
+//! everything through activities, so an engine can replay it after kill -9.
 //!
-//! # How the parts meet
-//! - **Inside a workflow**: [`Flow`] has the verbs `activity`, `child`, `timer`, `signal`, `status`, `again`,
-//!   and [`combine`] has `join` and the two-way `select`. An engine provides them by implementing [`Control`].
-//! - **Activities** are declared once ([`Activity`]: name, input, output, retry) as unit structs, so that workflow
-//!   and implementation share their types. The shell registers what they do:
-//!   `activities.on(ReserveMachine, move |ctx: ActivityContext, input| async move { … })`.
-//!   [`ActivityContext`] has `key()` (workflow id + step, for idempotency), `attempt()`, `heartbeat(&p)`, `last::<P>()`,
-//!   `is_cancelled()`, `cancelled()`.
-//! - **Outside**: [`Engine`] is object safe and speaks JSON text; [`start`] is its typed form.
-//! - **Workflows** implement [`Workflow`]; [`Workflows::all`] is the registry that an engine is started with.
+//! # Entry points
+//! - **Inside a workflow**: [`Flow`] runs activities, children and timers; [`combine`] has `join` and `select`.
+//! - **Activities** are unit structs ([`Activity`]), so that workflow and implementation share their types.
+//! - **Outside**: [`Engine`] is what an engine implements; [`start`] is its typed form; [`Workflows::all`] is the registry.
 //!
-//! # Rules that the port keeps
+//! # What the port guarantees
 //! - Inputs, outputs and messages are JSON text of at most [`exchange::TEXT_BYTES_MAX`] bytes.
-//! - A message of a mailbox is a wake-up; the truth is then asked from an activity ([`wait`]). A lost or an early
-//!   message therefore delays nothing for long and breaks nothing.
-//! - [`Engine::cancel`] asks: a running activity is told and waited for, every later verb answers
-//!   [`FlowError::Cancelled`], and undoing goes on under [`Flow::shielded`].
+//! - A message is only a wake-up; an activity then checks the condition ([`wait`]). A lost or early message breaks nothing.
+//! - [`Engine::cancel`] stops running activities and waits for them. Every later call returns [`FlowError::Cancelled`],
+//!   and undos run under [`Flow::shielded`].
 
 pub mod combine;
 pub mod exchange;

@@ -1,4 +1,4 @@
-//! The activities of migrating alone. The rules of [`crate::node_activities`] hold here too.
+//! Declares the activities that only node migrations use, under the rules of [`crate::node_activities`].
 
 use std::time::Duration;
 
@@ -11,55 +11,55 @@ use crate::node_activities::{FailedNode, MachineRef, NodeRef, Ready, activity};
 use crate::retry::Retry;
 
 activity! {
-    /// Checks breaker, cooldown and concurrency once more, now that it is this migration's turn.
+    /// Checks the breaker, the cooldown and the concurrency limit again when the migration's turn comes.
     CheckMigration = "check_migration": NodeRef => (), Retry::STORE
 }
 
 activity! {
-    /// Moves the node from `down` to `provisioning`: nobody judges it until it runs again.
+    /// Moves the node from `down` to `provisioning`, so that nobody judges it until it runs again.
     MarkMigrating = "mark_migrating": NodeRef => (), Retry::STORE
 }
 
 activity! {
-    /// Chooses the machine that takes the node, the same one at every call. A machine of the node's own is claimed, and nothing
-    /// of it is touched or paid for yet.
+    /// Chooses the target machine, the same one at every call. Claims a machine of the node's own without touching or
+    /// paying for it.
     ClaimTarget = "claim_target": NodeRef => Target, Retry::STORE
 }
 
-/// What takes a node.
+/// The target of a node migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// From where to where.
+    /// The source and the target.
     #[serde(flatten)]
     pub route: Route,
-    /// Whether it is a machine of the node's own, which has to be made.
+    /// Whether the target is a machine of the node's own, which must be created.
     pub is_own: bool,
 }
 
-/// From where to where a node moves.
+/// The source and the target of a node migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The machine that it leaves.
+    /// The source machine.
     pub source: MachineId,
-    /// The machine that takes it.
+    /// The target machine.
     pub target: MachineId,
-    /// Whether it holds keys, so that two processes must never run at once.
+    /// Whether the node has keys, so that two processes must never run at once.
     pub holds_keys: bool,
 }
 
-/// A node on its way.
+/// A node during its migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moving {
     /// The node and the operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// From where to where.
+    /// The source and the target.
     #[serde(flatten)]
     pub route: Route,
 }
 
 impl Moving {
-    /// The machine that takes the node.
+    /// The target machine.
     pub fn target(&self) -> MachineRef {
         MachineRef {
             node: self.node,
@@ -69,71 +69,75 @@ impl Moving {
 }
 
 activity! {
-    /// Releases the chosen machine; done already when none was chosen. The agent of a machine of the node's own is cut off, and
-    /// the machine is given back to its provider.
+    /// Releases the target machine; does nothing when none was chosen. For a machine of the node's own, it also
+    /// revokes the agent and releases the machine to its provider.
     DestroyTarget = "destroy_target": NodeRef => (), Retry::PROVIDER
 }
 
 activity! {
-    /// Takes the node away from its machine: no lease of its processes is prolonged from now on, and no key is given out.
+    /// Removes the node from its source machine: from now on no lease of its processes is renewed, and no key is
+    /// handed out.
     FenceSource = "fence_source": Moving => Fenced, Retry::STORE
 }
 
-/// A fence that stands.
+/// A fence that is in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fenced {
-    /// From when on. Commands carry it in their names: what was done before an earlier fence proves nothing.
+    /// When it was set. Command names contain it, because work before an earlier fence proves nothing.
     pub at: Millis,
 }
 
 activity! {
-    /// Takes the node away from the machine that was to have it, as [`FenceSource`] does from the other.
+    /// Removes the node from its target machine, as [`FenceSource`] does from the source.
     FenceTarget = "fence_target": Moving => Fenced, Retry::UNDO
 }
 
 activity! {
-    /// Says whether the last lease of the machine that the node was taken away from is surely over.
+    /// Checks whether the last lease of the fenced machine has certainly expired.
     CheckFence = "check_fence": Moving => Ready, Retry::STORE
 }
 
 activity! {
-    /// Gives the node to the machine that takes it. Only after the old process is stopped, or its lease over.
+    /// Assigns the node to the target machine. Allowed only after the old process has stopped or its lease has
+    /// expired.
     PlaceOnTarget = "place_on_target": Moving => (), Retry::STORE
 }
 
 activity! {
-    /// Gives the node back to its old machine, which may run its processes again.
+    /// Assigns the node to its source machine again, which may then run its processes.
     RestoreSource = "restore_source": Moving => (), Retry::UNDO
 }
 
 activity! {
-    /// Says whether the node is healthy, and has been for as long as asked.
+    /// Checks whether the node has been healthy for the given time.
     CheckSettled = "check_settled": SettledQuery => Ready, Retry::STORE
 }
 
-/// A node, and how long it has to be healthy.
+/// A node, and how long it must be healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettledQuery {
     /// The node and the operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// For how long.
+    /// How long.
     #[serde(with = "duration_text")]
     pub settle: Duration,
 }
 
 activity! {
-    /// The end: the operation succeeded, and the old machine removes what it has of the node as soon as it can be reached. A
-    /// machine that was the node's own is cut off, and given back to its provider as soon as that can be done.
+    /// Closes the operation as succeeded. The source machine removes the node's data as soon as it is reachable. If
+    /// the source was a machine of the node's own, its agent is revoked and the machine is released to its provider
+    /// as soon as possible.
     ReleaseSource = "release_source": Moving => (), Retry::STORE
 }
 
 activity! {
-    /// Says whether [`ReleaseSource`] was done.
+    /// Checks whether [`ReleaseSource`] was done.
     CheckConcluded = "check_concluded": NodeRef => Ready, Retry::UNDO
 }
 
 activity! {
-    /// The end of a migration that failed: the node is `down`, the operation says why, an incident tells of it.
+    /// Closes the operation of a failed node migration: the node is `down`, the operation has the reason, and an
+    /// incident is raised.
     MarkMigrationFailed = "mark_migration_failed": FailedNode => (), Retry::UNDO
 }

@@ -1,11 +1,12 @@
-//! Migrating: a node that is down gets another machine, with its keys and without ever running twice.
+//! Node migration: moves a node that is down to another machine, with its keys and without ever running twice.
 //!
-//! The order is what makes it safe. The old machine is fenced first: it gets no more leases and no keys. Then either its
-//! agent has stopped the processes and says so, or the last lease is waited for. Only then the keys may go anywhere else.
-//! Going back is the same in the other direction. What the node has to catch up it gets from its peers.
+//! The order makes it safe. First the host fences the old machine, which gets no more leases and no keys. Then either
+//! its agent reports that the processes have stopped, or the workflow waits until the last lease has expired. Only
+//! then may another machine have the keys. An undo does the same in the other direction. The node fetches missing
+//! chain data from its peers.
 //!
-//! A node whose machine is its own gets another one of its provider before anything is done to the old one, so that what
-//! can't be made costs nothing but time.
+//! When the node has a machine of its own, the workflow creates the new machine before it touches the old one, so
+//! that a failed creation costs nothing but time.
 
 mod fence;
 
@@ -35,7 +36,7 @@ use crate::wait::until;
 use crate::workflow::Workflow;
 use fence::{go_back, stop_source};
 
-/// The steps, in their order, as an operation shows them, of a node that shares its machine with others.
+/// The steps of the operation in order, for a node on a shared machine.
 pub const STEPS: &[&str] = &[
     "check_migration",
     "mark_migrating",
@@ -48,7 +49,7 @@ pub const STEPS: &[&str] = &[
     RELEASE_SOURCE,
 ];
 
-/// The same of a node with a machine of its own.
+/// The steps for a node with a machine of its own.
 pub const STEPS_WITH_MACHINE: &[&str] = &[
     "check_migration",
     "mark_migrating",
@@ -68,12 +69,12 @@ pub const STEPS_WITH_MACHINE: &[&str] = &[
 /// The last step.
 pub const RELEASE_SOURCE: &str = "release_source";
 
-/// The workflow's id: a trigger that repeats is the same migration.
+/// The workflow's id: a repeated trigger finds the same migration.
 pub fn workflow_id(node_id: NodeId, health_state_version: i64) -> String {
     format!("migrate-node-{node_id}-{health_state_version}")
 }
 
-/// What a migration is started with.
+/// The input of a node migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateInput {
     /// Version of this struct.
@@ -81,12 +82,12 @@ pub struct MigrateInput {
     /// The node and its operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// How long each wait may take.
+    /// The time limit of each wait.
     pub limits: MigrateLimits,
 }
 
 impl MigrateInput {
-    /// An input of the present version.
+    /// An input of the current version.
     pub fn new(node: NodeRef, limits: MigrateLimits) -> Self {
         Self {
             version: 1,
@@ -96,31 +97,31 @@ impl MigrateInput {
     }
 }
 
-/// How long each wait of a migration may take.
+/// The time limits of a node migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateLimits {
-    /// Until the agent of a machine that was made is connected.
+    /// Until the agent of a new machine is connected.
     #[serde(with = "duration_text")]
     pub agent: Duration,
-    /// For the old agent to stop the processes, when it can be reached at all.
+    /// For stopping the processes, when the old agent is connected.
     #[serde(with = "duration_text")]
     pub stop: Duration,
-    /// Until the last lease is over; more than it can ever take.
+    /// Until the last lease has expired; longer than any lease.
     #[serde(with = "duration_text")]
     pub fence: Duration,
-    /// For the folder and the ports.
+    /// For preparing the directory and the ports.
     #[serde(with = "duration_text")]
     pub prepare: Duration,
-    /// For the recipe.
+    /// For running the recipe.
     #[serde(with = "duration_text")]
     pub install: Duration,
-    /// How long the node has to be healthy.
+    /// How long the node must stay healthy.
     #[serde(with = "duration_text")]
     pub settle: Duration,
-    /// Until it has been.
+    /// Until it has been healthy that long.
     #[serde(with = "duration_text")]
     pub settled: Duration,
-    /// For removing the node from the new machine again.
+    /// For removing the node from the new machine in an undo.
     #[serde(with = "duration_text")]
     pub uninstall: Duration,
 }
@@ -140,7 +141,7 @@ impl Default for MigrateLimits {
     }
 }
 
-/// The workflow.
+/// The node migration workflow.
 pub struct MigrateNode;
 
 impl Workflow for MigrateNode {
@@ -193,7 +194,7 @@ struct Run {
     flow: Flow,
     input: MigrateInput,
     undos: Undos,
-    /// The step that runs, for the failure.
+    /// The current step, for the failure.
     step: &'static str,
 }
 
@@ -217,7 +218,7 @@ impl Run {
         self.flow.activity(ReleaseSource, &moving).await
     }
 
-    /// What takes the node: a machine that others share, or a machine of its own with an agent that is connected.
+    /// Claims the target: a shared machine, or a new machine of the node's own whose agent is connected.
     async fn claim_target(&mut self, node: NodeRef) -> Result<Moving, FlowError> {
         self.undos.push("release_target", move |flow| async move {
             flow.activity(DestroyTarget, &node).await
@@ -234,7 +235,7 @@ impl Run {
     async fn make_target(&mut self, moving: Moving) -> Result<(), FlowError> {
         let (node, machine) = (moving.node, moving.target());
         self.begin("plan_machine").await?;
-        // A plan may hold a token for the machine's first start, so it is taken back from here on.
+        // The plan may contain the machine's join token, so an undo revokes it from here on.
         self.undos
             .push("revoke_enrolment_token", move |flow| async move {
                 flow.activity(RevokeEnrolmentToken, &node).await
@@ -251,7 +252,7 @@ impl Run {
         wait_for_agent(&self.flow, machine, self.input.limits.agent).await
     }
 
-    /// When this is over the old process is gone, and the new machine may have the keys.
+    /// When this returns, the old process has stopped and the new machine may have the keys.
     async fn fence(&mut self, moving: Moving) -> Result<Fenced, FlowError> {
         let limits = self.input.limits;
         self.begin("fence_source").await?;
@@ -291,7 +292,7 @@ impl Run {
             settle: limits.settle,
         };
         let flow = &self.flow;
-        let what = "a lasting healthy state of the moved node";
+        let what = "stable health of the moved node";
         until(flow, what, NODE_HEALTH, limits.settled, || async {
             let settled = flow.activity(CheckSettled, &query).await?;
             Ok(settled.is_ready.then_some(()))
@@ -299,7 +300,7 @@ impl Run {
         .await
     }
 
-    /// Shows the step. That it can't be shown is no reason to leave a node where it is.
+    /// Reports the step. A failed report must not abort a node migration.
     async fn begin(&mut self, step: &'static str) -> Result<(), FlowError> {
         self.step = step;
         let node = self.input.node;
@@ -307,7 +308,7 @@ impl Run {
         self.flow.go_on()
     }
 
-    /// Whether the node has moved although the last step's answer was lost: then there is no way back.
+    /// Whether the node has moved although the answer of the last step was lost: then there is no undo.
     async fn is_concluded(&mut self) -> bool {
         if self.step != RELEASE_SOURCE {
             return false;
@@ -350,7 +351,7 @@ impl Run {
 }
 
 fn no_agent(step: CommandAction) -> FlowError {
-    let message = "the machine that takes the node lost its agent; migrate the node again";
+    let message = "the target machine lost its agent; migrate the node again";
     FlowError::Activity {
         activity: step.as_str().to_owned(),
         error: ActivityError::permanent("no_agent", message),

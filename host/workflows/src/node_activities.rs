@@ -1,7 +1,8 @@
-//! The activities that workflows on one node share: names, inputs, outputs, limits. The shell implements them.
+//! Declares the activities that the workflows on one node share: names, inputs, outputs, limits.
 //!
-//! Every one is idempotent by [`crate::ActivityContext::key`], or by looking first; every undo tolerates that nothing
-//! was done. Inputs hold ids, never secrets. A type here never changes its meaning: a changed one is a new activity.
+//! `host-server` implements them. Each is idempotent by [`crate::ActivityContext::key`] or by checking first, and
+//! each undo tolerates that nothing was done. Inputs contain ids, never secrets. A type never changes its meaning: a
+//! changed activity gets a new name.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ macro_rules! activity {
     };
 }
 
-/// The node that is worked on, and the operation that shows it.
+/// A node and the operation that shows the work on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRef {
     /// The node.
@@ -40,20 +41,20 @@ pub struct NodeRef {
 pub(crate) use activity;
 
 activity! {
-    /// Records how far an operation is. Called with [`StepState::Started`] it also closes the step before.
+    /// Records the progress of an operation. [`StepState::Started`] also closes the previous step.
     ReportStep = "report_step": StepReport => (), Retry::STORE
 }
 
-/// How a step of an operation stands.
+/// The state of a step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
     /// The operation.
     pub operation_id: OperationId,
     /// A name of the workflow's `STEPS`, or of an undo.
     pub step: String,
-    /// How it stands.
+    /// Its state.
     pub state: StepState,
-    /// What there is to say; empty when nothing.
+    /// The message; may be empty.
     pub message: String,
 }
 
@@ -61,7 +62,7 @@ pub struct StepReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// The step began; the one before it succeeded.
+    /// The step started; the previous step succeeded.
     Started,
     /// The undo of that name ran.
     Undone,
@@ -70,11 +71,11 @@ pub enum StepState {
 }
 
 activity! {
-    /// Checks once more what was checked when the node was created: profile, inputs, plugins still there.
+    /// Validates again what was validated when the node was created: chain profile, inputs, plugins.
     ValidateInputs = "validate_inputs": NodeRef => (), Retry::STORE
 }
 
-/// The machine that a node got.
+/// The machine that a node is placed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
     /// The machine.
@@ -82,48 +83,48 @@ pub struct Reserved {
 }
 
 activity! {
-    /// Says which machine the node gets, the same one at every call. Nothing is touched or paid for yet.
+    /// Chooses the node's machine, the same one at every call, without touching or paying for it.
     ClaimMachine = "claim_machine": NodeRef => Reserved, Retry::STORE
 }
 
 activity! {
-    /// Has the provider say what it is going to do, and keeps that on the operation.
+    /// Requests a plan from the machine provider, and stores it in the operation.
     PlanMachine = "plan_machine": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
-    /// Does what was planned and nothing else: afterwards the machine is there and can be reached.
+    /// Applies exactly the plan: afterwards the machine exists and is reachable.
     CreateMachine = "create_machine": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
-    /// Puts an agent on the machine that enrols by itself; done already where one is enrolled.
+    /// Installs an agent on the machine unless one is enrolled.
     BootstrapAgent = "bootstrap_agent": MachineRef => (), Retry::PROVIDER
 }
 
 activity! {
-    /// Cuts the machine's agent off, gives the machine back to its provider and takes it away from the node. Done already
-    /// when there is none, or when nothing was done to it.
+    /// Revokes the machine's agent, releases the machine to its provider and removes it from the node. Does nothing
+    /// when there is no machine or nothing was done to it.
     DestroyMachine = "destroy_machine": NodeRef => (), Retry::PROVIDER
 }
 
 activity! {
-    /// Makes the keys that the chain's profile declares and the node does not have yet, sealed. No key is in the answer.
+    /// Generates and seals the keys that the chain profile declares and the node lacks. The answer contains no key.
     GenerateKeys = "generate_keys": NodeRef => (), Retry::STORE
 }
 
 activity! {
-    /// Deletes the node's keys at once: it never ran. Done already when there are none.
+    /// Deletes the keys of a node that never ran; does nothing when there are none.
     DeleteKeys = "delete_keys": NodeRef => (), Retry::UNDO
 }
 
 activity! {
-    /// Copies the node's keys once more to where copies are kept, whether there are copies already or not.
+    /// Copies the node's keys to the backup store, even when there are copies already.
     BackUpKeys = "back_up_keys": NodeRef => (), Retry::UNDO
 }
 
 activity! {
-    /// Says from when on the node's keys are deleted: they outlive it for the retention.
+    /// Schedules the deletion of the node's keys, which outlive the node by the retention.
     RetireKeys = "retire_keys": NodeRef => (), Retry::UNDO
 }
 
@@ -138,48 +139,48 @@ pub struct MachineRef {
 }
 
 activity! {
-    /// Makes the tokens that were issued for this node useless; done already when there are none.
+    /// Revokes the join tokens that were issued for this node; does nothing when there are none.
     RevokeEnrolmentToken = "revoke_enrolment_token": NodeRef => (), Retry::UNDO
 }
 
 activity! {
-    /// Says whether the machine's agent is enrolled and connected.
+    /// Checks whether the machine's agent is enrolled and connected.
     CheckAgent = "check_agent": MachineRef => Ready, Retry::STORE
 }
 
 activity! {
-    /// Says whether the node was once `healthy` since it was provisioned.
+    /// Checks whether the node was ever `healthy` since its provisioning.
     CheckNodeHealth = "check_node_health": NodeRef => Ready, Retry::STORE
 }
 
-/// Whether what a workflow waits for is so.
+/// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// Whether it is.
+    /// Whether it holds.
     pub is_ready: bool,
 }
 
 activity! {
-    /// Queues a command for the node's agent under the given id; one that is queued already is left as it is.
+    /// Queues a command for the node's agent under the given id, unless it is queued already.
     SendCommand = "send_command": CommandRequest => Sent, Retry::STORE
 }
 
-/// A command to the agent of a node. What the recipe says is put in by the shell.
+/// A command to the agent of a node; `host-server` adds the recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRequest {
     /// The node and the operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// The id of the command, the same at every call of the step.
+    /// The id of the command, the same in every call of the step.
     pub command_id: CommandId,
     /// What the agent does.
     pub action: CommandAction,
     /// How long the agent may take, from when the command is queued.
     #[serde(with = "duration_text")]
     pub limit: Duration,
-    /// The mailbox of the calling workflow that is told when the command ended.
+    /// The mailbox of the calling workflow for the message that the command ended.
     pub mailbox: String,
-    /// Whose agent does it; absent: that of the machine which the node is on.
+    /// The machine whose agent executes it; by default the one that the node is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<MachineId>,
 }
@@ -188,18 +189,18 @@ pub struct CommandRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandAction {
-    /// Makes the node's folder and reserves its ports.
+    /// Create the node's directory and reserve its ports.
     Prepare,
-    /// Runs the recipe.
+    /// Run the recipe.
     Install,
-    /// Stops the node's processes.
+    /// Stop the node's processes.
     Stop,
-    /// Stops the processes and removes folder, ports and packages.
+    /// Stop the processes and remove the directory, ports and packages.
     Uninstall,
 }
 
 impl CommandAction {
-    /// The name of the step and in messages.
+    /// The name of the action in steps and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",
@@ -210,18 +211,18 @@ impl CommandAction {
     }
 }
 
-/// What became of a [`SendCommand`].
+/// The result of [`SendCommand`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sent {
-    /// The command waits for the agent, or went on from there.
+    /// The command is queued, or the agent has it already.
     Queued,
-    /// The node has no machine, or its machine never had an agent: nothing of the node can be there.
+    /// The node has no machine, or its machine never had an agent, so nothing of the node is on a machine.
     NoAgent,
 }
 
 activity! {
-    /// Says how a command stands.
+    /// Reads the state of a command.
     CommandStatus = "command_status": CommandRef => CommandState, Retry::STORE
 }
 
@@ -232,7 +233,7 @@ pub struct CommandRef {
     pub command_id: CommandId,
 }
 
-/// How a command stands.
+/// The state of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum CommandState {
@@ -240,7 +241,7 @@ pub enum CommandState {
     Waiting,
     /// Done.
     Succeeded,
-    /// Failed, timed out or cancelled; the agent undid what it had done.
+    /// Failed, timed out or cancelled; the agent undid its work.
     Failed {
         /// The recipe's step that failed.
         step: String,
@@ -249,7 +250,7 @@ pub enum CommandState {
         /// The last lines that the step printed.
         output: String,
     },
-    /// Failed, and the agent could not undo what it had done.
+    /// Failed, and the agent could not undo its work.
     Stuck {
         /// The recipe's step that failed.
         step: String,
@@ -261,12 +262,12 @@ pub enum CommandState {
 }
 
 activity! {
-    /// Takes a command back that no agent has yet; leaves every other one alone.
+    /// Withdraws a command unless an agent has it.
     WithdrawCommand = "withdraw_command": CommandRef => (), Retry::STORE
 }
 
 activity! {
-    /// Moves the node to `syncing`, from which on it is observed and judged.
+    /// Moves the node to `syncing`, from which on the host observes and judges it.
     MarkSyncing = "mark_syncing": NodeRef => (), Retry::STORE
 }
 
@@ -276,13 +277,14 @@ activity! {
 }
 
 activity! {
-    /// Moves the node to `failed` from whatever state it is in (by `terminating` where the table asks for it), closes
-    /// the operation as failed with the step and its output, and raises an incident; a critical one for leftovers.
+    /// Moves the node to `failed` from any state (through `terminating` where the state machine requires it), closes
+    /// the operation as failed with the step and its output, and raises an incident, a critical one when there are
+    /// leftovers.
     MarkFailed = "mark_failed": FailedNode => (), Retry::UNDO
 }
 
 activity! {
-    /// Closes the operation as failed with the step and its output; the node stays as it is.
+    /// Closes the operation as failed with the step and its output; the node's state stays.
     FailOperation = "fail_operation": FailedNode => (), Retry::UNDO
 }
 
@@ -292,7 +294,7 @@ pub struct FailedNode {
     /// The node and the operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// How.
+    /// The failure.
     pub failure: Failure,
 }
 

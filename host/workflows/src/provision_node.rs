@@ -1,7 +1,7 @@
-//! Provisioning: from a row in the database to a node that was seen healthy.
+//! Provisions a node: from a row in the database to a healthy node.
 //!
-//! Each undo is registered before its step. A failure or a cancel anywhere unwinds, and ends with the node `failed`
-//! and nothing of it left; what could not be undone is named in the failure.
+//! The workflow registers each undo before its step. After a failure or a cancel anywhere, it undoes all steps and
+//! leaves the node `failed` with nothing of it on a machine; the failure names what could not be undone.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::undo::Undos;
 use crate::wait::until;
 use crate::workflow::Workflow;
 
-/// The steps, in their order, as an operation shows them.
+/// The steps of the operation in order.
 pub const STEPS: &[&str] = &[
     "validate_inputs",
     "claim_machine",
@@ -39,17 +39,17 @@ pub const STEPS: &[&str] = &[
     "finish",
 ];
 
-/// The mailbox that is told when the machine's agent is connected.
+/// The mailbox for messages that the machine's agent is connected.
 pub const AGENT_READY: &str = "agent_ready";
-/// The mailbox that is told when the node's state changed.
+/// The mailbox for messages that the node's state changed.
 pub const NODE_HEALTH: &str = "node_health";
 
-/// The workflow's id: a second provisioning of a node is the same one.
+/// The workflow's id: a repeated request finds the same provisioning.
 pub fn workflow_id(node_id: NodeId) -> String {
     format!("provision-{node_id}")
 }
 
-/// What a provisioning is started with.
+/// The input of a provisioning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisionInput {
     /// Version of this struct.
@@ -57,12 +57,12 @@ pub struct ProvisionInput {
     /// The node and its operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// How long each wait may take.
+    /// The time limit of each wait.
     pub limits: ProvisionLimits,
 }
 
 impl ProvisionInput {
-    /// An input of the present version.
+    /// An input of the current version.
     pub fn new(node: NodeRef, limits: ProvisionLimits) -> Self {
         Self {
             version: 1,
@@ -72,22 +72,22 @@ impl ProvisionInput {
     }
 }
 
-/// How long each wait of a provisioning may take.
+/// The time limits of a provisioning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvisionLimits {
     /// Until the agent is connected.
     #[serde(with = "duration_text")]
     pub agent: Duration,
-    /// For the folder and the ports.
+    /// For preparing the directory and the ports.
     #[serde(with = "duration_text")]
     pub prepare: Duration,
-    /// For the recipe.
+    /// For running the recipe.
     #[serde(with = "duration_text")]
     pub install: Duration,
-    /// Until the node is seen healthy.
+    /// Until the node is healthy.
     #[serde(with = "duration_text")]
     pub healthy: Duration,
-    /// For removing the node again.
+    /// For removing the node in an undo.
     #[serde(with = "duration_text")]
     pub uninstall: Duration,
 }
@@ -104,7 +104,7 @@ impl Default for ProvisionLimits {
     }
 }
 
-/// The workflow.
+/// The provisioning workflow.
 pub struct ProvisionNode;
 
 impl Workflow for ProvisionNode {
@@ -151,7 +151,7 @@ struct Run {
     flow: Flow,
     input: ProvisionInput,
     undos: Undos,
-    /// The step that runs, for the failure.
+    /// The current step, for the failure.
     step: &'static str,
 }
 
@@ -186,7 +186,7 @@ impl Run {
         let flow = &self.flow;
         until(
             flow,
-            "the node's first healthy state",
+            "the node's first `healthy` state",
             NODE_HEALTH,
             limits.healthy,
             || async {
@@ -203,7 +203,7 @@ impl Run {
         self.flow.activity(FinishOperation, &node).await
     }
 
-    /// A machine of the node's provider, with an agent that is about to enrol.
+    /// Gets a machine from the node's machine provider, with an agent that is about to enrol.
     async fn get_machine(&mut self, node: NodeRef) -> Result<MachineRef, FlowError> {
         self.begin("claim_machine").await?;
         self.undos.push("destroy_machine", move |flow| async move {
@@ -215,7 +215,7 @@ impl Run {
         self.generate_keys(node).await?;
 
         self.begin("plan_machine").await?;
-        // A plan may hold a token for the machine's first start, so it is taken back from here on.
+        // The plan may contain the machine's join token, so an undo revokes it from here on.
         self.undos
             .push("revoke_enrolment_token", move |flow| async move {
                 flow.activity(RevokeEnrolmentToken, &node).await
@@ -238,7 +238,7 @@ impl Run {
         self.flow.activity(GenerateKeys, &node).await
     }
 
-    /// Shows the step. That it can't be shown is no reason to give up a node.
+    /// Reports the step. A failed report must not abort a provisioning.
     async fn begin(&mut self, step: &'static str) -> Result<(), FlowError> {
         self.step = step;
         report(
@@ -297,7 +297,7 @@ async fn command(
     }
 }
 
-/// Comes back when the machine's agent is connected.
+/// Returns when the machine's agent is connected.
 pub(crate) async fn wait_for_agent(
     flow: &Flow,
     machine: MachineRef,
@@ -310,12 +310,12 @@ pub(crate) async fn wait_for_agent(
     .await
 }
 
-/// Records the end of a failed workflow; gives the failure back, with one more leftover when it could not.
+/// Records a failed workflow, and returns the failure, with one more leftover when the record failed.
 pub(crate) async fn mark_failed(flow: &Flow, node: NodeRef, failure: Failure) -> Failure {
     close_failed(flow, MarkFailed, node, failure).await
 }
 
-/// The same by another activity.
+/// Records a failed workflow with the given activity.
 pub(crate) async fn close_failed<A>(flow: &Flow, by: A, node: NodeRef, failure: Failure) -> Failure
 where
     A: Activity<Input = FailedNode>,
@@ -332,7 +332,7 @@ where
     failure
 }
 
-/// Shows a step of an operation, if it can.
+/// Reports a step of an operation, if possible.
 pub(crate) async fn report(
     flow: &Flow,
     node: NodeRef,
@@ -346,7 +346,7 @@ pub(crate) async fn report(
         state,
         message,
     };
-    // A progress that can't be shown must not undo a node; a cancel is seen by the next verb.
+    // A failed report must not undo a node; the next call sees a cancel.
     drop(flow.activity(ReportStep, &report).await);
 }
 

@@ -1,7 +1,7 @@
-//! How often an activity is tried, how long a try may take, and the loop that does it durably.
+//! How often an activity is attempted, how long an attempt may take, and the durable retry loop.
 //!
-//! The loop lives in the workflow, between durable timers, so the count of tries survives a crash of the process.
-//! A try that a crash interrupts is run again under the same number.
+//! The loop runs in the workflow between durable timers, so the count of attempts survives a crash of the process. An
+//! attempt that a crash interrupts runs again under the same number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::combine::{Either, select};
 use crate::error::ActivityError;
 use crate::flow::{ActivityCall, Control, Watch};
 
-/// Limits and tries of an activity (operations.md has the defaults).
+/// Time limits and attempts of an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// How long one try may take.
+    /// How long one attempt may take.
     pub per_try: Duration,
-    /// How long a try may go without a heartbeat; absent for work that is quick by nature.
+    /// How long an attempt may go without a heartbeat; absent for short work.
     pub heartbeat: Option<Duration>,
-    /// Tries in all, the first included.
+    /// The number of attempts, including the first.
     pub tries: u32,
-    /// The pause after the first failed try.
+    /// The pause after the first failed attempt.
     pub first: Duration,
-    /// How much longer each following pause is.
+    /// The factor between two consecutive pauses.
     pub factor: f64,
     /// The longest pause.
     pub max: Duration,
@@ -39,7 +39,7 @@ impl Retry {
         factor: 2.0,
         max: Duration::from_mins(1),
     };
-    /// For calls to a provider of machines.
+    /// For calls to a machine provider.
     pub const PROVIDER: Self = Self {
         per_try: Duration::from_mins(15),
         heartbeat: Some(Duration::from_mins(2)),
@@ -48,7 +48,7 @@ impl Retry {
         factor: 2.0,
         max: Duration::from_mins(2),
     };
-    /// For work on our own database: short, and worth many tries.
+    /// For work on the database: short, with many attempts.
     pub const STORE: Self = Self {
         per_try: Duration::from_secs(30),
         heartbeat: None,
@@ -57,7 +57,7 @@ impl Retry {
         factor: 2.0,
         max: Duration::from_secs(30),
     };
-    /// For undoing, which gives up last.
+    /// For undos, which must give up last.
     pub const UNDO: Self = Self {
         per_try: Duration::from_mins(10),
         heartbeat: Some(Duration::from_mins(1)),
@@ -67,8 +67,9 @@ impl Retry {
         max: Duration::from_mins(1),
     };
 
-    /// The pause after try number `attempt` (from 1) of the step `key` failed: half of it fixed, half of it spread by
-    /// the key, because a workflow can't draw a random number and many workflows must not come back together.
+    /// The pause after failed attempt number `attempt` (from 1) of the step `key`: half of it fixed, half of it
+    /// jitter derived from the key, because a workflow can't draw random numbers and many workflows must not retry at
+    /// once.
     pub fn pause(&self, key: &str, attempt: u32) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1).min(64)).unwrap_or(64);
         let full = (self.first.as_secs_f64() * self.factor.max(1.0).powi(exponent))
@@ -78,7 +79,7 @@ impl Retry {
     }
 }
 
-/// Sixteen well-mixed bits of a step and a try (FNV-1a, folded).
+/// Sixteen well-mixed bits of a step and an attempt (folded FNV-1a).
 fn spread(key: &str, attempt: u32) -> u16 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in key.bytes().chain(attempt.to_le_bytes()) {
@@ -88,7 +89,7 @@ fn spread(key: &str, attempt: u32) -> u16 {
     u16::from_le_bytes([bytes[0] ^ bytes[2], bytes[1] ^ bytes[3]])
 }
 
-/// Tries an activity until it succeeds, fails for good, has no try left or is cancelled.
+/// Attempts an activity until it succeeds, fails for good, has no attempts left or is cancelled.
 pub(crate) async fn retrying<C: Control + ?Sized>(
     control: Arc<C>,
     mut call: ActivityCall,
@@ -100,7 +101,7 @@ pub(crate) async fn retrying<C: Control + ?Sized>(
         let outcome = match select(running, watch.cancelled()).await {
             Either::First(outcome) => outcome,
             Either::Second((reason, running)) => {
-                // The step may have half succeeded: it is told, and waited for, so that undoing never races it.
+                // The step may have partly succeeded, so it is cancelled and awaited; an undo never races it.
                 control.stop_activities(&reason);
                 running.await
             }

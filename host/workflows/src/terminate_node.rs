@@ -1,8 +1,8 @@
-//! Terminating: whatever there is of a node is stopped and removed, and each step tolerates that it is gone already.
+//! Terminates a node: stops and removes whatever exists of it; each step tolerates that it is gone already.
 //!
-//! It can't be cancelled: half a termination helps nobody. It can fail, when an agent does not remove the node; then
-//! the node is `failed` with that leftover, unless `force` says that the machine is gone anyway. Keys that are to be copied
-//! once more are copied before all else: when that fails, nothing was done to the node.
+//! A termination can't be cancelled, because a partial termination has no use. It fails when an agent does not remove
+//! the node; then the node is `failed` with that leftover, unless `force` says that the machine is gone anyway. A
+//! last backup of the keys comes first, so that nothing was done to the node when the backup fails.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::node_activities::{
 use crate::provision_node::{close_failed, mark_failed, report};
 use crate::workflow::Workflow;
 
-/// The steps, in their order, as an operation shows them.
+/// The steps of the operation in order.
 pub const STEPS: &[&str] = &[
     BACK_UP_KEYS,
     "mark_terminating",
@@ -33,10 +33,10 @@ pub const STEPS: &[&str] = &[
     "mark_terminated",
 ];
 
-/// The step that is there only when it is asked for.
+/// The step that runs only on request.
 pub const BACK_UP_KEYS: &str = "back_up_keys";
 
-/// The steps of a termination that copies the node's keys before anything is removed, or does not.
+/// The steps with or without a last backup of the node's keys.
 pub fn steps(backup_keys: bool) -> Vec<&'static str> {
     let steps = STEPS.iter().copied();
     steps
@@ -44,12 +44,12 @@ pub fn steps(backup_keys: bool) -> Vec<&'static str> {
         .collect()
 }
 
-/// The workflow's id: a second termination of a node is the same one.
+/// The workflow's id: a repeated request finds the same termination.
 pub fn workflow_id(node_id: NodeId) -> String {
     format!("terminate-{node_id}")
 }
 
-/// What a termination is started with.
+/// The input of a termination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminateInput {
     /// Version of this struct.
@@ -57,20 +57,20 @@ pub struct TerminateInput {
     /// The node and its operation.
     #[serde(flatten)]
     pub node: NodeRef,
-    /// How long the processes may take to stop.
+    /// The time limit for stopping the processes.
     #[serde(with = "duration_text")]
     pub stop: Duration,
-    /// How long removing may take.
+    /// The time limit for removing the node.
     #[serde(with = "duration_text")]
     pub uninstall: Duration,
-    /// Goes on when the agent can't remove the node, because the machine is known to be gone.
+    /// Continues when the agent can't remove the node, because the machine is known to be gone.
     pub force: bool,
-    /// Copies the keys once more before anything is done to the node, which stays as it is when that fails.
+    /// Backs up the keys first; when that fails, the node stays unchanged.
     pub backup_keys: bool,
 }
 
 impl TerminateInput {
-    /// An input of the present version with the usual limits.
+    /// An input of the current version with the default limits.
     pub fn new(node: NodeRef) -> Self {
         Self {
             version: 1,
@@ -83,14 +83,14 @@ impl TerminateInput {
     }
 }
 
-/// What a termination ends with.
+/// The result of a termination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminated {
-    /// What was left behind because of `force`.
+    /// What stayed behind because of `force`.
     pub leftovers: Vec<Leftover>,
 }
 
-/// The workflow.
+/// The termination workflow.
 pub struct TerminateNode;
 
 impl Workflow for TerminateNode {
@@ -157,7 +157,7 @@ async fn remove(
     begin(flow, node, step, "mark_terminating").await;
     flow.activity(MarkTerminating, &node).await?;
 
-    // Removing stops the processes too, so a stop that fails only costs the node its clean end.
+    // Removing stops the processes too, so a failed stop only costs the node its clean shutdown.
     begin(flow, node, step, "stop").await;
     if let Err(error) = run_undo_command(flow, node, CommandAction::Stop, input.stop).await {
         report(flow, node, "stop", StepState::UndoFailed, error.to_string()).await;

@@ -1,7 +1,7 @@
-//! What a workflow will take back when it fails, newest first.
+//! What a workflow undoes when it fails, newest first.
 //!
-//! An undo is registered before the step that may half succeed, so it must tolerate that nothing was done. A failing
-//! undo does not keep the others from running: it becomes a [`Leftover`], which the failure carries to a person.
+//! A workflow registers an undo before the step that may partly succeed, so an undo must tolerate that nothing was
+//! done. A failed undo does not prevent the others: it becomes a [`Leftover`], which the failure shows to a person.
 
 use std::future::Future;
 
@@ -19,7 +19,7 @@ pub struct Undos {
 }
 
 impl Undos {
-    /// Registers an undo. It runs shielded from cancelling.
+    /// Registers an undo, which runs shielded from cancellation.
     pub fn push<F, Fut>(&mut self, name: &'static str, undo: F)
     where
         F: FnOnce(Flow) -> Fut + Send + 'static,
@@ -29,7 +29,7 @@ impl Undos {
             .push((name, Box::new(move |flow| Box::pin(undo(flow)))));
     }
 
-    /// Runs all, newest first, and tells of each how it went.
+    /// Runs all undos, newest first, and reports the result of each.
     pub async fn unwind<R, Fut>(self, flow: &Flow, mut report: R) -> Vec<Leftover>
     where
         R: FnMut(&'static str, Option<String>) -> Fut,

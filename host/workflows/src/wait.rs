@@ -1,8 +1,8 @@
-//! Waiting for the world: a message wakes the workflow up, an activity tells the truth.
+//! Waits for a condition: a message wakes the workflow up, and an activity checks the condition.
 //!
-//! A message may be lost when the host dies between its commit and its signal, may come before anybody waits, or may
-//! be a leftover. So no message is believed: each only leads to the next check, and checks come by themselves too,
-//! at growing distances. That also keeps every timer short, because engines keep losing timers until they fire.
+//! A message may be lost when the host dies between commit and signal, may arrive before anybody waits, or may be
+//! stale. So a message only triggers the next check, and the workflow also polls, at growing intervals. Short timers
+//! also matter because engines keep timers that lose a race until they fire.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use std::time::Duration;
 use crate::error::FlowError;
 use crate::flow::Flow;
 
-/// The first pause between two checks that no message asks for.
+/// The first pause between two polls.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// The pauses of a wait grow up to its limit divided by this, so that its checks stay about as few.
+/// The pause grows up to the limit divided by this, so that the number of polls stays bounded.
 const CHECKS: u32 = 240;
-/// The longest pause of a short wait: what a lost message may cost there.
+/// The longest pause of a short wait: the maximum delay after a lost message.
 const LONGEST_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// The longest pause of any wait.
 const LONGEST_PAUSE_MAX: Duration = Duration::from_mins(1);
-/// What a message costs of the limit: a flood of them ends the wait instead of filling the history.
+/// What each message deducts from the limit: a flood of messages ends the wait instead of filling the history.
 const NUDGE_COST: Duration = Duration::from_millis(100);
 
-/// Checks until there is a value, each time a message comes into `mailbox` and now and then without one.
+/// Checks until there is a value, after each message in `mailbox` and after each pause.
 pub async fn until<T, C, Fut>(
     flow: &Flow,
     what: &str,
@@ -56,7 +56,8 @@ where
     }
 }
 
-/// What a lost message may cost a wait of this limit: 10 s up to 40 minutes, 15 s of an hour, never more than a minute.
+/// The maximum delay after a lost message: 10 s for limits up to 40 minutes, 15 s for one hour, never more than a
+/// minute.
 fn longest_pause(limit: Duration) -> Duration {
     (limit / CHECKS).clamp(LONGEST_PAUSE_MIN, LONGEST_PAUSE_MAX)
 }
@@ -65,7 +66,7 @@ fn longest_pause(limit: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    /// How often a wait looks when no message ever comes.
+    /// How many polls a wait makes without any message.
     fn checks(limit: Duration) -> u32 {
         let (mut waited, mut pause, mut n) = (Duration::ZERO, FIRST_PAUSE, 1);
         while waited < limit {

@@ -1,7 +1,7 @@
-//! What a workflow is, and the registry of all of them.
+//! Defines what a workflow is, and the registry of all workflows.
 //!
-//! A running workflow goes on with the code that it began with: changed code is a new version, registered beside the
-//! old one until the old one's last workflow has ended.
+//! A running workflow continues with the code that it started with: changed code is a new version, registered beside
+//! the old one until the old version's last workflow has ended.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::flow::Flow;
 
 /// A durable workflow: an async function over the port.
 pub trait Workflow: Send + Sync + 'static {
-    /// The name in the engine and in the API.
+    /// The workflow's name in the engine and in the API.
     const KIND: &'static str;
-    /// Semantic version of the code; new workflows take the highest.
+    /// Semantic version of the code; new workflows use the highest.
     const VERSION: &'static str;
-    /// Names of the activities that it calls; an engine does not start without them.
+    /// Names of the activities that the workflow calls; an engine does not start without them.
     const ACTIVITIES: &'static [&'static str];
-    /// What it is started with: ids, never secrets.
+    /// The input: ids, never secrets.
     type Input: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// What it ends with.
+    /// The result.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Runs it.
+    /// Runs the workflow.
     fn run(
         flow: Flow,
         input: Self::Input,
@@ -66,7 +66,7 @@ impl Workflows {
             .with::<crate::migrate_node::MigrateNode>()
     }
 
-    /// Adds one.
+    /// Adds a workflow.
     #[must_use]
     pub fn with<W: Workflow>(mut self) -> Self {
         let run: Runner = Arc::new(|flow, input| {

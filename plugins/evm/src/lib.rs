@@ -1,7 +1,7 @@
 //! Measures an EVM node over JSON-RPC: height, age of the newest block, peers, sync, version.
 //!
-//! Nodes differ in what they implement: only the height is demanded, what else a node does not know is left out. A node
-//! that does not answer is a failure and not an observation; that the height grows old is what the policy judges.
+//! Nodes implement different methods: only the height is required, and other missing values are omitted. A node that
+//! does not answer causes a failure and no observation; the policy judges the age of the height.
 
 #![forbid(unsafe_code)]
 
@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 
 use rpc::{Answer, Answers, Call};
 
-/// Which node to ask, and how.
+/// The settings: which node to query, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Config {
-    /// Where the node answers: `node:` and the name of one of its ports, or a granted absolute URL.
+    /// The address of the node's JSON-RPC: `node:` and the name of one of its ports, or a granted absolute URL.
     url: String,
-    /// The chain that the node must be on; not checked when absent.
+    /// The expected chain id; not checked when absent.
     chain_id: Option<u64>,
-    /// Whether to ask everything in one request; a node that refuses batches is asked call by call anyway.
+    /// Whether to send all calls in one batch; if the node rejects batches, the collector sends them one by one.
     batch: bool,
 }
 
@@ -38,7 +38,7 @@ impl Default for Config {
     }
 }
 
-/// A block's header, as far as it counts here.
+/// The needed fields of a block's header.
 #[derive(Deserialize)]
 struct Block {
     timestamp: String,
@@ -54,18 +54,18 @@ impl Collector for Evm {
         Emits::gauge(
             "node.block_age_s",
             "s",
-            "Age of the newest block, by its own time.",
+            "Age of the newest block, by its timestamp.",
         ),
         Emits::gauge(
             "node.peers",
             "peers",
-            "Connected peers; absent when the node has no such call.",
+            "Connected peers; absent when the node does not support the call.",
         ),
         Emits::state(
             "node.syncing",
-            "Whether the node says that it is catching up.",
+            "Whether the node reports that it is syncing.",
         ),
-        Emits::state("node.version", "What the node calls itself."),
+        Emits::state("node.version", "The node's client version."),
     ];
 
     fn collect(_node: &Node, config: &Config) -> Result<Vec<Observation>, Failure> {
@@ -102,7 +102,7 @@ impl Collector for Evm {
     }
 }
 
-/// What the answers say. Pure, so that it is tested without a node.
+/// Converts answers to observations. Pure, so that tests need no node.
 fn observations(
     answers: &Answers,
     chain_id: Option<u64>,
@@ -124,7 +124,7 @@ fn observations(
         observations.push(Observation::new("node.block_age_s", age_s(now_ms, at_s)));
     }
     if let Some(syncing) = known(answers, "eth_syncing") {
-        // `false`, or an object that tells how far it is.
+        // `false`, or an object with the progress.
         observations.push(Observation::new(
             "node.syncing",
             syncing != Value::Bool(false),
@@ -146,18 +146,20 @@ fn observations(
     Ok(observations)
 }
 
-/// The answer to a call that the collector can't do without.
+/// The answer to a required call.
 fn demanded(answers: &Answers, method: &str) -> Result<Value, Failure> {
     match answers.get(method) {
         Some(Answer::Result(value)) => Ok(value.clone()),
         Some(Answer::Error { code, message }) => Err(Failure::upstream(format!(
-            "{method} failed with {code}: {message}"
+            "{method} failed with error {code}: {message}"
         ))),
-        None => Err(Failure::upstream(format!("{method} was not answered"))),
+        None => Err(Failure::upstream(format!(
+            "the node did not answer {method}"
+        ))),
     }
 }
 
-/// The answer to a call that not every node has.
+/// The answer to an optional call.
 fn known(answers: &Answers, method: &str) -> Option<Value> {
     match answers.get(method)? {
         Answer::Result(value) => Some(value.clone()),
@@ -166,13 +168,13 @@ fn known(answers: &Answers, method: &str) -> Option<Value> {
             ..
         } => None,
         Answer::Error { code, message } => {
-            log::debug(format!("{method} failed with {code}: {message}"));
+            log::debug(format!("{method} failed with error {code}: {message}"));
             None
         }
     }
 }
 
-/// A number in the form of JSON-RPC, `0x1f`.
+/// Parses a number in the form of JSON-RPC, `0x1f`.
 fn hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
@@ -186,7 +188,7 @@ fn quantity(method: &str, value: &Value) -> Result<u64, Failure> {
     })
 }
 
-/// Seconds from a block's time to now; a block from the future has no age.
+/// Seconds from a block's timestamp to now; a block from the future has no age.
 #[expect(
     clippy::cast_precision_loss,
     reason = "seconds since 1970 stay far below 2^53"

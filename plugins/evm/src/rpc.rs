@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 over HTTP: one batch, or call by call where a node takes none.
+//! JSON-RPC 2.0 over HTTP: one batch, or single calls if the node rejects batches.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bellwether_plugin_sdk::{Failure, http};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The code of a method that the node does not have.
+/// The error code of an unsupported method.
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 
 /// One call.
@@ -15,7 +15,7 @@ pub(crate) struct Call {
     pub(crate) params: Value,
 }
 
-/// What came back for one call.
+/// The answer to one call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Result(Value),
@@ -52,7 +52,7 @@ impl From<Message> for Answer {
     }
 }
 
-/// Asks everything: in one request if the node takes batches, else call by call.
+/// Sends all calls: in one batch if the node accepts batches, or else one by one.
 pub(crate) fn ask(url: &str, calls: &[Call], batch: bool) -> Result<Answers, Failure> {
     if batch {
         let requests: Vec<Value> = calls
@@ -68,7 +68,7 @@ pub(crate) fn ask(url: &str, calls: &[Call], batch: bool) -> Result<Answers, Fai
     let mut answers = Answers::new();
     for (id, call) in calls.iter().enumerate() {
         let answer = http::post(url).json(&request(id, call))?.send()?;
-        // An error comes with any status: the body decides, and the status only speaks where the body says nothing.
+        // An error may come with any status, so the body takes precedence over the status.
         let message = match serde_json::from_slice::<Message>(&answer.body) {
             Ok(message) => message,
             Err(_) => answer.ok()?.json()?,
@@ -82,7 +82,7 @@ fn request(id: usize, call: &Call) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": call.method, "params": call.params})
 }
 
-/// The answers of a batch, in whatever order they came; `None` when this is no answer to a batch.
+/// The answers of a batch in any order; `None` when the body is not a batch.
 pub(crate) fn read_batch(calls: &[Call], body: &[u8]) -> Option<Answers> {
     let messages: Vec<Message> = serde_json::from_slice(body).ok()?;
     let answers: Answers = messages

@@ -1,4 +1,4 @@
-//! Answers as real nodes give them, and the observations made of them.
+//! Tests the observations made of answers of real nodes.
 
 use super::*;
 use bellwether_plugin_sdk::Scalar;
@@ -95,7 +95,7 @@ fn a_wrong_chain_and_a_missing_height_are_failures() {
     );
     let failure = observations(&Answers::new(), None, NOW_MS).unwrap_err();
     assert!(
-        matches!(failure, Failure::Upstream(text) if text == "eth_blockNumber was not answered")
+        matches!(failure, Failure::Upstream(text) if text == "the node did not answer eth_blockNumber")
     );
 }
 

@@ -1,6 +1,6 @@
-//! Measures the machine beside a node.
+//! Measures the machine of a node.
 //!
-//! The guest has no file system: the agent hands out the numbers, and no path crosses the boundary.
+//! The plugin has no file system: the agent provides the numbers without any path.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use bellwether_plugin_sdk::{
     Capability, Collector, Emits, Failure, Node, Observation, facts, register,
 };
 
-/// Nothing to set.
+/// There are no settings.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {}

@@ -1,7 +1,7 @@
-//! Judges whether a node makes progress, over a window and not by a probe.
+//! Judges whether a node makes progress over a window of time.
 //!
-//! A process that is frozen answers nothing, one whose chain stands still answers gladly: both are the same complaint
-//! here, because to its users the node is stuck either way. The rule itself is the crate `progress-rule`, plain and native.
+//! A frozen process does not answer, and a stalled one answers with the same height. Both are the same problem here,
+//! because users can use neither node. The rule itself is the native crate `progress-rule`.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,10 @@
-//! The body that is posted. Fields are added, never changed: `version` rises when that does not suffice.
+//! The JSON body of a notification. Fields are only added; an incompatible change needs a new `version`.
 
 use bellwether_plugin_sdk::notifier::{Incident, IncidentState, Notification, Severity, Status};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The version of the body's form.
+/// The version of the body's format.
 const VERSION: &str = "1";
 
 /// One notification.

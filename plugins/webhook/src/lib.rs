@@ -1,7 +1,7 @@
 //! Posts incidents as JSON to an HTTP endpoint.
 //!
-//! The body is versioned and documented in docs/chain-author.md. The notification's id goes along as `Idempotency-Key`,
-//! the same in every attempt, so that the receiver can drop repeats.
+//! The body is versioned and documented in docs/chain-author.md. The header `Idempotency-Key` is the notification's
+//! id, the same in every attempt, so that the receiver can drop repeats.
 
 #![forbid(unsafe_code)]
 
@@ -16,23 +16,23 @@ use serde::Deserialize;
 
 use body::Body;
 
-/// How much of the endpoint's answer goes into the delivery log.
+/// How much of the endpoint's response the delivery log contains.
 const DETAIL_CHARS_MAX: usize = 200;
 
-/// Where and how to post.
+/// The settings: where and how to post.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The endpoint: an absolute URL that is granted.
+    /// The endpoint: a granted absolute URL.
     url: String,
-    /// Headers that go along.
+    /// Additional headers.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// A header whose value is a secret; the host fills it in.
+    /// A header with a secret as its value, which the host inserts.
     secret_header: Option<SecretHeader>,
 }
 
-/// A header whose value is a secret.
+/// A header with a secret as its value.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SecretHeader {
@@ -66,7 +66,7 @@ impl Notifier for Webhook {
         }
         Err(BadField {
             path: "/url".into(),
-            reason: "must begin with https:// or http://".into(),
+            reason: "must start with https:// or http://".into(),
         })
     }
 
@@ -98,7 +98,7 @@ impl Notifier for Webhook {
     }
 }
 
-/// What an answer means: delivered, worth another attempt, or not.
+/// The meaning of a response: delivered, retry, or failed.
 fn receipt(status: u16, text: &str, reference: Option<&str>) -> Result<Receipt, Failure> {
     let excerpt: String = text.chars().take(DETAIL_CHARS_MAX).collect();
     let detail = format!("{status} {excerpt}").trim_end().to_owned();
@@ -108,17 +108,15 @@ fn receipt(status: u16, text: &str, reference: Option<&str>) -> Result<Receipt, 
             detail,
         }),
         408 | 429 => Err(Failure::upstream(format!(
-            "the endpoint asks to try later: {detail}"
+            "the endpoint requests a retry later: {detail}"
         ))),
         400..500 => Err(Failure::other(format!(
-            "the endpoint refuses the notification: {detail}"
+            "the endpoint rejects the notification: {detail}"
         ))),
         300..400 => Err(Failure::other(format!(
-            "the endpoint redirects, which is not followed: {detail}"
+            "the endpoint redirects, which the plugin does not follow: {detail}"
         ))),
-        _ => Err(Failure::upstream(format!(
-            "the endpoint is in trouble: {detail}"
-        ))),
+        _ => Err(Failure::upstream(format!("the endpoint failed: {detail}"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Handing the stream's events to the consumers of this host, each through a durable consumer that the servers keep.
+//! Delivers the stream's events to the consumers of this host, each through a durable JetStream consumer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use futures_util::StreamExt;
 use super::stream::{Stream, held};
 use crate::{ANSWER_MAX, Consumer};
 
-/// An event that is not answered for in this time is offered again, also to another host.
+/// An event without an acknowledgement in this time is redelivered, possibly to another host.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-/// Events that may be offered and not answered for yet.
+/// The maximum of delivered events without an acknowledgement.
 const OFFERED_MAX: i64 = 1_000;
-/// Events that are asked for at once.
+/// How many events one request fetches.
 const BATCH: usize = 200;
-/// Servers that have nothing to offer say so this often.
+/// How often servers without events send a heartbeat.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// The longest pause before an event that a consumer could not take is offered to it again.
+/// The longest pause before an event that a consumer rejected is redelivered.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
-/// The servers are asked this often how far consumers are behind.
+/// How often the host queries the lag of consumers.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
 impl Stream {
@@ -36,7 +36,7 @@ impl Stream {
         behind.iter().map(|(name, n)| (*name, *n)).collect()
     }
 
-    /// Finds a durable consumer, or makes it. One that is in order is left alone, as the stream is.
+    /// Finds a durable consumer or creates it. A consumer with the right settings stays unchanged, like the stream.
     pub(super) async fn make_consumer(&self, name: &str) -> anyhow::Result<PullConsumer> {
         let wished = Config {
             durable_name: Some(name.to_owned()),
@@ -44,7 +44,7 @@ impl Stream {
             ack_policy: AckPolicy::Explicit,
             ack_wait: ANSWERED_WITHIN,
             max_ack_pending: OFFERED_MAX,
-            // An event is offered until it is taken; how far a consumer is behind shows one that never is.
+            // Redelivery never ends; the lag metric shows a consumer that never accepts an event.
             max_deliver: -1,
             ..Config::default()
         };
@@ -57,15 +57,15 @@ impl Stream {
         }
         let made = self.jetstream.create_consumer_on_stream(wished, &self.name);
         made.await
-            .with_context(|| format!("the consumer `{name}` of the event bus can't be made"))
+            .with_context(|| format!("the consumer `{name}` of the event bus can't be created"))
     }
 
-    /// Hands over events for as long as there is a client.
+    /// Delivers events until the client is closed.
     pub(super) async fn consume(&self, name: &'static str, consumer: Arc<dyn Consumer>) {
         let mut link = self.link.subscribe();
         while link.wait_for(Option::is_some).await.is_ok() {
             let Err(error) = self.take_all(name, &*consumer).await;
-            tracing::debug!(consumer = name, "events are asked for anew: {error:#}");
+            tracing::debug!(consumer = name, "the host fetches events again: {error:#}");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
@@ -81,12 +81,12 @@ impl Stream {
             let message = messages
                 .next()
                 .await
-                .context("the servers offer no more")??;
+                .context("the servers closed the delivery of events")??;
             take(name, consumer, &message).await?;
         }
     }
 
-    /// Keeps the figures of how far each consumer is behind.
+    /// Updates the lag metric of each consumer.
     pub(super) async fn measure(&self) {
         loop {
             tokio::time::sleep(MEASURED_EVERY).await;
@@ -108,7 +108,7 @@ impl Stream {
     }
 }
 
-/// Whether a consumer is as this version wishes it; what servers fill in beside that is theirs.
+/// Whether a consumer has this version's settings; defaults that servers fill in are ignored.
 fn is_as(found: &consumer::Config, wished: &Config) -> bool {
     found.ack_policy == wished.ack_policy
         && found.ack_wait == wished.ack_wait
@@ -116,14 +116,18 @@ fn is_as(found: &consumer::Config, wished: &Config) -> bool {
         && found.max_deliver == wished.max_deliver
 }
 
-/// Offers one event until it is taken, and says so to the servers. Those behind it wait, so that a node's stay in order.
+/// Delivers one event until the consumer accepts it, then acknowledges it. Later events wait, so that a node's events
+/// stay in order.
 async fn take(name: &str, consumer: &dyn Consumer, message: &Message) -> anyhow::Result<()> {
     let event = match serde_json::from_slice(&message.payload) {
         Ok(event) => event,
         Err(error) => {
-            // Of a host of another version, or of somebody else: no repeat makes it readable.
+            // An event of another version or another program: no retry makes it readable.
             crate::metrics::unreadable();
-            tracing::warn!(consumer = name, "an event can't be read: {error}");
+            tracing::warn!(
+                consumer = name,
+                "the host drops an event that it can't parse: {error}"
+            );
             return answer(message, AckKind::Term).await;
         }
     };
@@ -131,7 +135,7 @@ async fn take(name: &str, consumer: &dyn Consumer, message: &Message) -> anyhow:
     let mut is_told = false;
     while let Err(error) = consumer.take(&event).await {
         if !std::mem::replace(&mut is_told, true) {
-            tracing::warn!(consumer = name, event.id = %event.id, "an event is offered until it is taken: {error:#}");
+            tracing::warn!(consumer = name, event.id = %event.id, "the consumer rejected an event; the host retries until the consumer accepts it: {error:#}");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MAX);
@@ -142,6 +146,6 @@ async fn take(name: &str, consumer: &dyn Consumer, message: &Message) -> anyhow:
 
 async fn answer(message: &Message, kind: AckKind) -> anyhow::Result<()> {
     let sent = tokio::time::timeout(ANSWER_MAX, message.ack_with(kind)).await;
-    sent.context("the servers can't be told")?
+    sent.context("the acknowledgement of an event can't be sent to the servers")?
         .map_err(|error| anyhow::anyhow!(error))
 }

@@ -1,14 +1,15 @@
-//! The stream of transitions: made by the host itself, filled in order, each event once.
+//! The JetStream stream of transitions: created by the host, filled in order, each event once.
 //!
-//! An event's id is its message's id, so that within [`SAME_WITHIN`] a repeat is not stored again. A server answers before its
-//! disk has a message (it syncs every two minutes by default, and 2.9 even flushes later), so what was taken is kept for
-//! [`KEPT`] by the caller and given again over each new connection. Messages are sent many at once, but of a node one at a
-//! time: whatever of them is lost with a connection, no event of a node is stored before the one that it follows.
-//!
+//! The event id is the message id, so within [`SAME_WITHIN`] the servers store a repeat only once. A server
+//! acknowledges a message before its disk has it (it syncs every two minutes by default, and 2.9 flushes even later),
+//! so the caller keeps accepted events for [`KEPT`] and publishes them again over each new connection. Many messages
+//! are in flight at once, but only one per node: whatever a lost connection drops, the stream stores no event of a
+//! node before its predecessor.
 //! A stream of one copy may also lose what it has answered for. There each message asks to follow the one before it
-//! (`Nats-Expected-Last-Msg-Id`), so that behind the gap nothing is stored. One of several copies loses no such message, and
-//! must not be asked: on servers from 2.14 on a message behind a gap ends it for good (seen with 2.15.1: `critical write
-//! error: last msgid mismatch`).
+//! A stream with one replica may also lose acknowledged messages. There each message names its predecessor
+//! (`Nats-Expected-Last-Msg-Id`), so that the stream stores nothing behind a gap. A stream with several replicas
+//! loses no acknowledged message and must not use that header: from 2.14 on, a message behind a gap breaks the stream
+//! for good (seen with 2.15.1: `critical write error: last msgid mismatch`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,35 +32,35 @@ use tokio::sync::{Notify, watch};
 use super::{Connection, PAUSE_MAX};
 use crate::{ANSWER_MAX, BusError, Consumer, Given};
 
-/// How long what was taken is kept to be given again: longer than servers wait before they sync.
+/// How long accepted events are kept for another publication: longer than servers wait before they sync.
 pub(crate) const KEPT: Duration = Duration::from_mins(3);
-/// Within this time a message with the same id is not stored again: longer than it is kept.
+/// Within this time the servers drop a message with a known id: longer than [`KEPT`].
 const SAME_WITHIN: Duration = Duration::from_mins(10);
-/// How long a transition stays, for consumers that are behind.
+/// The retention of transitions, for consumers that lag.
 const AGE_MAX: Duration = Duration::from_hours(7 * 24);
-/// What the stream may take on disk; beyond it the oldest go.
+/// The maximum size on disk; beyond it the servers drop the oldest events.
 const BYTES_MAX: i64 = 512 << 20;
-/// Consumers that a stream may have.
+/// The maximum of consumers of the stream.
 const CONSUMERS_MAX: i32 = 64;
-/// Copies where there are servers for them; otherwise one.
+/// Replicas where there are enough servers; otherwise one.
 const REPLICAS: usize = 3;
-/// Messages whose answers are waited for at once.
+/// The maximum of messages in flight.
 const IN_FLIGHT_MAX: usize = 500;
-/// Until the stream is made or found.
+/// The reason before the stream is created or found.
 const NOT_YET: &str = "the stream of transitions is not set up yet";
 
-/// The stream, and who consumes it here.
+/// The stream and its consumers on this host.
 pub(super) struct Stream {
     pub(super) jetstream: Context,
     pub(super) name: String,
     prefix: String,
     connection: watch::Sender<Connection>,
-    /// Counts the times that the stream was found in order.
+    /// Counts how many times the stream was verified.
     pub(super) link: watch::Sender<Option<u64>>,
     trouble: watch::Sender<Option<String>>,
-    /// Something went wrong that setting up anew may mend.
+    /// Signals that the stream may need another setup.
     suspect: Notify,
-    /// Copies of the stream, as it was found or made last.
+    /// The number of replicas that the last setup found or created.
     n_copies: AtomicUsize,
     pub(super) consumers: Mutex<Vec<(&'static str, Arc<dyn Consumer>)>>,
     pub(super) behind: Mutex<BTreeMap<&'static str, u64>>,
@@ -87,7 +88,7 @@ impl Stream {
         }
     }
 
-    /// What keeps events from being taken, while there is a connection.
+    /// Why the bus accepts no events although there is a connection.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
     }
@@ -97,7 +98,7 @@ impl Stream {
         *self.link.borrow()
     }
 
-    /// Keeps the stream in order and hands its events to consumers, for as long as there is a client.
+    /// Keeps the stream set up and delivers its events to consumers until the client is closed.
     pub(super) async fn run(&self) {
         let consumers = held(&self.consumers).clone();
         let consuming = consumers
@@ -106,7 +107,7 @@ impl Stream {
         tokio::join!(self.keep(), join_all(consuming), self.measure());
     }
 
-    /// Sets the stream up over each new connection, and when it is suspected.
+    /// Sets the stream up over each new connection, and after an error.
     async fn keep(&self) {
         let mut connection = self.connection.subscribe();
         let mut n_links = 0;
@@ -151,9 +152,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Makes the stream, or brings it in order: with three copies where there are servers for them. Copies that are there are
-    /// not given up because a server is away. A stream that is in order is left alone: servers of which one is away read, but
-    /// may not answer to a change for long.
+    /// Creates the stream or corrects its settings, with three replicas where there are enough servers. An
+    /// unavailable server does not reduce existing replicas. A stream with the right settings stays unchanged,
+    /// because servers that lost a member serve reads but may not answer an update for long.
     async fn make_stream(&self) -> anyhow::Result<()> {
         let found = self.find_stream().await?;
         let is_as = |wished: &Config| found.as_ref() == Some(wished);
@@ -167,7 +168,7 @@ impl Stream {
                 Ok(_) => break,
                 Err(error) if replicas > 1 && has_no_place(&error) => {}
                 Err(error) => {
-                    let what = format!("the stream `{}` can't be made", self.name);
+                    let what = format!("the stream `{}` can't be created", self.name);
                     return Err(anyhow::Error::new(error).context(what));
                 }
             }
@@ -184,12 +185,13 @@ impl Stream {
                 {
                     Ok(None)
                 }
-                _ => Err(error).context("JetStream does not answer; is it enabled?"),
+                _ => Err(error)
+                    .context("JetStream does not answer; check that it is enabled on the servers"),
             },
         }
     }
 
-    /// What the stream should be; what people set beside this, and further copies, stay as they are.
+    /// The desired settings; settings that people added and additional replicas stay.
     fn config(&self, replicas: usize, found: Option<&Config>) -> Config {
         let found = found.cloned().unwrap_or_default();
         Config {
@@ -210,7 +212,7 @@ impl Stream {
         }
     }
 
-    /// Gives events to the servers and waits for their answers, which come in the order of the events.
+    /// Publishes events and waits for their acknowledgements in order.
     pub(super) async fn publish(&self, events: &[HealthTransitionEvent]) -> Given {
         let link = self.link();
         let mut n_taken = 0_usize;
@@ -228,7 +230,7 @@ impl Stream {
         }
     }
 
-    /// How many were taken before the first that was not; what came behind that one may be stored all the same.
+    /// How many were acknowledged before the first failure; the stream may also hold some after it.
     async fn publish_wave(
         &self,
         events: &[HealthTransitionEvent],
@@ -287,21 +289,23 @@ impl Stream {
         Ok(self.jetstream.send_publish(subject, message).await?)
     }
 
-    /// Says once what is wrong, and once that nothing is any more.
+    /// Logs once when the bus stops accepting events, and once when it accepts them again.
     fn tell(&self, trouble: Option<String>) {
         let was_told = self.trouble.send_replace(trouble.clone());
         match (was_told, trouble) {
-            (None, Some(why)) => tracing::warn!("the event bus takes no events, they wait: {why}"),
-            (Some(known), Some(why)) if known == NOT_YET => {
-                tracing::warn!("the event bus takes no events, they wait: {why}");
+            (None, Some(why)) => {
+                tracing::warn!("the event bus accepts no events; they wait: {why}")
             }
-            (Some(_), None) => tracing::info!("the event bus takes events"),
+            (Some(known), Some(why)) if known == NOT_YET => {
+                tracing::warn!("the event bus accepts no events; they wait: {why}");
+            }
+            (Some(_), None) => tracing::info!("the event bus accepts events again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
     }
 }
 
-/// Whether there are no servers, or not the room, for so many copies; one that only does not answer now is asked again.
+/// Whether the servers lack members or space for so many replicas. A server that only does not answer is retried.
 fn has_no_place(error: &CreateStreamError) -> bool {
     let CreateStreamErrorKind::JetStream(error) = error.kind() else {
         return false;
@@ -317,7 +321,7 @@ fn has_no_place(error: &CreateStreamError) -> bool {
     .contains(&error.error_code())
 }
 
-/// Parts of a list, in its order, none with a node twice and none longer than may be in flight.
+/// Splits a list in order into parts with at most one event per node and at most the number of messages in flight.
 fn waves(events: &[HealthTransitionEvent]) -> Vec<&[HealthTransitionEvent]> {
     let mut nodes = BTreeSet::new();
     let mut waves = Vec::new();
@@ -336,7 +340,7 @@ fn waves(events: &[HealthTransitionEvent]) -> Vec<&[HealthTransitionEvent]> {
     waves
 }
 
-/// What is behind a lock that is never held over a wait.
+/// Locks a mutex that is never held across an await.
 pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

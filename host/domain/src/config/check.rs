@@ -1,6 +1,6 @@
-//! Checks across the files of a folder: every name that one file uses exists in the file that declares it.
+//! Checks names across the files of a folder: every name that one file uses must exist in the file that declares it.
 //!
-//! A part that could not be read takes part in no check, so that one mistake does not make ten.
+//! An unreadable file takes part in no check, so that one mistake does not cause ten reports.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::render_fields::stays_inside;
 use super::{check_chain, check_notifications, check_recipe};
 use crate::time::{format_duration, parse_duration};
 
-/// Adds everything that is wrong across files.
+/// Adds every mistake across files.
 pub(super) fn folder(folder: &mut Folder, context: &Context<'_>) {
     let mut found = Vec::new();
     for (chain, files) in &folder.chains {
@@ -27,14 +27,14 @@ pub(super) fn folder(folder: &mut Folder, context: &Context<'_>) {
     folder.mistakes.extend(found);
 }
 
-/// What checks know beside the files.
+/// What the checks know besides the files.
 pub(super) struct Context<'a> {
     pub(super) options: ValidateOptions,
     pub(super) digest_of: &'a dyn Fn(&str) -> Option<String>,
     pub(super) missing_secret: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A chain has all its files, and a recipe for each node type.
+/// Checks that a chain has all its files and a recipe for each node type.
 fn complete(chain: &str, files: &ChainFiles, found: &mut Vec<Diagnostic>) {
     let folder = format!("chains/{chain}");
     let parts = [
@@ -48,7 +48,7 @@ fn complete(chain: &str, files: &ChainFiles, found: &mut Vec<Diagnostic>) {
         for doc in files.recipes.values() {
             found.push(Diagnostic::of_file(
                 &doc.source.file,
-                format!("a recipe of chain `{chain}`, which has no profile"),
+                format!("the recipe belongs to chain `{chain}`, which has no profile"),
                 format!(
                     "add `{folder}/profile.yaml`, or rename the recipe's folder to the chain's id"
                 ),
@@ -65,7 +65,7 @@ fn complete(chain: &str, files: &ChainFiles, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A name that appears in paths, labels and tables.
+/// Checks a name that appears in paths, labels and tables.
 pub(super) fn name<T>(
     doc: &Doc<T>,
     path: &Path,
@@ -79,16 +79,15 @@ pub(super) fn name<T>(
         && name.len() <= 63;
     if !is_right {
         let message = format!(
-            "`{}` is no name of a {what}",
+            "`{}` is not a valid name of a {what}",
             super::schema_words::short(name)
         );
-        let mend =
-            "use lower-case letters, digits, `-` and `_`, beginning with a letter, 63 at most";
+        let mend = "use at most 63 lowercase letters, digits, `-` and `_`, starting with a letter";
         found.push(doc.at(path, message, mend));
     }
 }
 
-/// A name that templates write with dots.
+/// Checks a name that templates write with dots.
 pub(super) fn template_name<T>(doc: &Doc<T>, path: &Path, name: &str, found: &mut Vec<Diagnostic>) {
     let mut chars = name.chars();
     let is_right = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
@@ -96,15 +95,15 @@ pub(super) fn template_name<T>(doc: &Doc<T>, path: &Path, name: &str, found: &mu
         && name.len() <= 63;
     if !is_right {
         let message = format!(
-            "`{}` can't be named in a template",
+            "`{}` is not a valid name in a template",
             super::schema_words::short(name)
         );
-        let mend = "use letters, digits and `_`, beginning with a letter, 63 at most";
+        let mend = "use at most 63 letters, digits and `_`, starting with a letter";
         found.push(doc.at_key(path, message, mend));
     }
 }
 
-/// No name is there twice in a list.
+/// Checks that a list contains no name twice.
 pub(super) fn unique<'a, T>(
     doc: &Doc<T>,
     list: &str,
@@ -116,13 +115,13 @@ pub(super) fn unique<'a, T>(
         let path = Path::default().at(list).at(index).at("name");
         self::name(doc, &path, name, "entry", found);
         if !seen.insert(name) {
-            let message = format!("the name `{name}` is there twice in `{list}`");
-            found.push(doc.at(&path, message, "give each entry a name of its own"));
+            let message = format!("the name `{name}` occurs twice in `{list}`");
+            found.push(doc.at(&path, message, "give each entry a unique name"));
         }
     }
 }
 
-/// A key that is a term, such as `30d`.
+/// Checks a key that is a term, such as `30d`.
 pub(super) fn term<T>(doc: &Doc<T>, path: &Path, key: &str, found: &mut Vec<Diagnostic>) {
     if let Err(bad) = parse_duration(key) {
         found.push(doc.at_key(
@@ -133,7 +132,7 @@ pub(super) fn term<T>(doc: &Doc<T>, path: &Path, key: &str, found: &mut Vec<Diag
     }
 }
 
-/// A duration within bounds.
+/// Checks that a duration is within bounds.
 pub(super) fn within<T>(
     doc: &Doc<T>,
     path: &Path,
@@ -152,20 +151,20 @@ pub(super) fn within<T>(
     }
 }
 
-/// Where a plugin is declared.
-pub(super) struct Declared<'a, T> {
+/// The place of a plugin's declaration.
+pub(super) struct PluginPlace<'a, T> {
     pub(super) doc: &'a Doc<T>,
     pub(super) name: &'a str,
     pub(super) plugin: &'a PluginUse,
-    /// Names of the chain's ports; `None` outside a chain, and when they could not be read.
+    /// Names of the chain's ports; `None` outside a chain, and when they are unreadable.
     pub(super) ports: Option<Vec<&'a str>>,
     /// Whether `node:` targets have a meaning here.
     pub(super) has_node: bool,
 }
 
-/// One plugin's declaration.
+/// Checks one plugin's declaration.
 pub(super) fn plugin<T>(
-    declared: &Declared<'_, T>,
+    declared: &PluginPlace<'_, T>,
     context: &Context<'_>,
     found: &mut Vec<Diagnostic>,
 ) {
@@ -185,16 +184,16 @@ pub(super) fn plugin<T>(
         && cpu > wall
     {
         let path = path.at("limits").at("cpu");
-        let mend = "raise `wall`, which holds for the whole call, or lower `cpu`";
+        let mend = "raise `wall`, the limit of the whole call, or lower `cpu`";
         found.push(doc.at(
             &path,
-            "more computing time than time for the whole call",
+            "`cpu` is longer than `wall`, the limit of the whole call",
             mend,
         ));
     }
 }
 
-/// Every granted secret has a value.
+/// Checks that every granted secret has a value.
 fn secrets<T>(
     declared: &Declared<'_, T>,
     context: &Context<'_>,
@@ -213,9 +212,9 @@ fn secrets<T>(
     }
 }
 
-/// The component is there, and is the one that is meant.
+/// Checks that the component exists and has the declared digest.
 fn component<T>(
-    declared: &Declared<'_, T>,
+    declared: &PluginPlace<'_, T>,
     context: &Context<'_>,
     path: &Path,
     found: &mut Vec<Diagnostic>,
@@ -225,7 +224,7 @@ fn component<T>(
     let of_component = path.at("component");
     if !stays_inside(component) || component.contains("://") {
         let message = format!(
-            "`{}` is not a path within this folder",
+            "`{}` is not a path below the folder of chain configurations",
             super::schema_words::short(component)
         );
         let mend = "copy the component into `components/` and write `components/<name>.wasm`";
@@ -233,42 +232,52 @@ fn component<T>(
         return;
     }
     let Some(actual) = (context.digest_of)(component) else {
-        let message = format!("there is no file `{component}`");
-        let mend = "build it with `bellwether plugin build`, or correct the path (it begins at the folder of chain configurations)";
+        let message = format!("the file `{component}` does not exist");
+        let mend = "build it with `bellwether plugin build`, or correct the path, which is relative to the folder of chain configurations";
         found.push(doc.at(&of_component, message, mend));
         return;
     };
     match &plugin.digest {
         Some(digest) if digest.as_str() != actual => {
-            let message = format!("`{component}` has another digest");
-            let mend = format!("look at what changed; when it is right, write `{actual}`");
+            let message = format!("`{component}` has a different digest");
+            let mend = format!("review the change; if it is correct, write `{actual}`");
             found.push(doc.at(&path.at("digest"), message, mend));
         }
         None if !context.options.dev => {
-            let mend = format!("add `digest: {actual}`; only development (`--dev`) goes without");
+            let mend = format!(
+                "add `digest: {actual}`; only development mode (`--dev`) accepts a component without one"
+            );
             found.push(doc.at_key(path, "`digest` is missing", mend));
         }
         Some(_) | None => {}
     }
 }
 
-/// A target of HTTP requests.
-fn target<T>(declared: &Declared<'_, T>, target: &str, path: &Path, found: &mut Vec<Diagnostic>) {
+/// Checks a target of HTTP requests.
+fn target<T>(
+    declared: &PluginPlace<'_, T>,
+    target: &str,
+    path: &Path,
+    found: &mut Vec<Diagnostic>,
+) {
     let doc = declared.doc;
     let Some(port) = target.strip_prefix("node:") else {
         let is_web = Url::parse(target)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !is_web {
-            let message = format!("`{}` is no target", super::schema_words::short(target));
+            let message = format!(
+                "`{}` is not a valid target",
+                super::schema_words::short(target)
+            );
             let mend =
-                "write `node:<port>` or a whole URL that begins with `https://` or `http://`";
+                "write `node:<port>` or a complete URL that starts with `https://` or `http://`";
             found.push(doc.at(path, message, mend));
         }
         return;
     };
     if !declared.has_node {
-        let mend = "write a whole URL: a notifier belongs to no node";
-        found.push(doc.at(path, "there is no node to reach from here", mend));
+        let mend = "write a complete URL: a notifier belongs to no node";
+        found.push(doc.at(path, "`node:` targets are not available here", mend));
     } else if let Some(ports) = &declared.ports
         && !ports.contains(&port)
     {
@@ -281,7 +290,7 @@ fn target<T>(declared: &Declared<'_, T>, target: &str, path: &Path, found: &mut 
     }
 }
 
-/// Says which plugins of observation.yaml are used as what.
+/// Checks that the plugins of observation.yaml are used in their kinds.
 pub(super) fn uses(
     observation: &ObservationConfig,
 ) -> impl Iterator<Item = (&str, &'static str, usize)> {
@@ -292,14 +301,14 @@ pub(super) fn uses(
         .chain(policies.map(|(index, used)| (used.plugin.as_str(), "policies", index)))
 }
 
-/// A plugin that nothing uses would never be loaded.
+/// Reports a plugin that nothing uses, because the host would never load it.
 pub(super) fn unused<T>(doc: &Doc<T>, name: &str, by: &str, found: &mut Vec<Diagnostic>) {
     let path = Path::default().at("plugins").at(name);
     let mend = format!("name it in {by}, or delete it");
     found.push(doc.at_key(&path, format!("nothing uses the plugin `{name}`"), mend));
 }
 
-/// A name that must be one of others.
+/// Checks that a name is one of the declared names.
 pub(super) fn exists<T>(
     doc: &Doc<T>,
     path: &Path,
@@ -311,7 +320,10 @@ pub(super) fn exists<T>(
         let mend = did_you_mean(name, what, names.iter().copied());
         found.push(doc.at(
             path,
-            format!("there is no {what} `{}`", super::schema_words::short(name)),
+            format!(
+                "the {what} `{}` does not exist",
+                super::schema_words::short(name)
+            ),
             mend,
         ));
     }

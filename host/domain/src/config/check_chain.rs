@@ -1,4 +1,4 @@
-//! Checks of a chain's profile, runtime and observation.
+//! Checks a chain's profile, runtime and observation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::check::{
-    Context, Declared, exists, name, plugin, template_name, term, unique, unused, uses, within,
+    Context, PluginPlace, exists, name, plugin, template_name, term, unique, unused, uses, within,
 };
 use super::diagnostics::{Diagnostic, Path};
 use super::load::{ChainFiles, Doc};
@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Everything about one chain but its recipes.
+/// Checks everything about one chain except its recipes.
 pub(super) fn chain(
     chain: &str,
     files: &ChainFiles,
@@ -41,7 +41,7 @@ pub(super) fn chain(
         for (name, used) in &model.plugins {
             let ports = ports.clone();
             plugin(
-                &Declared {
+                &PluginPlace {
                     doc,
                     name,
                     plugin: used,
@@ -51,7 +51,7 @@ pub(super) fn chain(
                 context,
                 found,
             );
-            // With an unknown name among the uses, the use of this plugin may only be misspelt.
+            // An unknown name among the uses may be a misspelling of this plugin.
             let is_unused = |o: &ObservationConfig| {
                 uses(o).all(|(used, _, _)| used != name && model.plugins.contains_key(used))
             };
@@ -90,7 +90,10 @@ fn profile(
     let top = Path::default();
     name(doc, &top.at("chain_id"), &model.chain_id, "chain", found);
     if model.chain_id != chain {
-        let message = format!("`{}` is not the name of the chain's folder", model.chain_id);
+        let message = format!(
+            "`{}` differs from the name of the chain's folder",
+            model.chain_id
+        );
         found.push(doc.at(
             &top.at("chain_id"),
             message,
@@ -99,7 +102,7 @@ fn profile(
     }
     if model.node_types.is_empty() {
         let mend = "declare at least one, such as `full`";
-        found.push(doc.at_key(&top.at("node_types"), "there is no node type", mend));
+        found.push(doc.at_key(&top.at("node_types"), "`node_types` is empty", mend));
     }
     for (kind, node_type) in &model.node_types {
         let path = top.at("node_types").at(kind);
@@ -117,7 +120,7 @@ fn profile(
             let kinds = model.node_types.keys().map(String::as_str);
             let mend = super::diagnostics::did_you_mean(kind, "node type", kinds);
             let message =
-                format!("a recipe for node type `{kind}`, which the profile does not have");
+                format!("the recipe is for node type `{kind}`, which the profile does not declare");
             found.push(Diagnostic::of_file(file, message, mend));
         }
     }
@@ -132,12 +135,12 @@ fn keys(doc: &Doc<Profile>, model: &Profile, found: &mut Vec<Diagnostic>) {
         name(doc, &at, key, "key", found);
         let at = at.at("path");
         if !stays_inside(&used.path) || used.path.contains("{{") {
-            let message = format!("`{}` is no file within the node's folder", used.path);
+            let message = format!("`{}` is not a file below the node's folder", used.path);
             let mend = "write a relative path without `..` and without a template";
             found.push(doc.at(&at, message, mend));
         } else if let Some(other) = paths.insert(used.path.as_str(), key) {
-            let message = format!("key `{other}` is written there already");
-            found.push(doc.at(&at, message, "give each key a path of its own"));
+            let message = format!("key `{other}` uses the same path");
+            found.push(doc.at(&at, message, "give each key a unique path"));
         }
     }
 }
@@ -187,8 +190,8 @@ fn binaries_and_inputs(doc: &Doc<Profile>, model: &Profile, found: &mut Vec<Diag
             found.push(doc.at_part(&path.at("url_template"), &needle, fault.message, fault.mend));
         }
         if binary.checksum.is_none() {
-            let mend = "add `checksum: sha256:…` of the file that the URL gives";
-            found.push(doc.at_key(&path, "a download without its `checksum`", mend));
+            let mend = "add `checksum: sha256:…` of the file at the URL";
+            found.push(doc.at_key(&path, "the download has no `checksum`", mend));
         }
     }
     for (key, input) in &model.inputs {
@@ -198,11 +201,11 @@ fn binaries_and_inputs(doc: &Doc<Profile>, model: &Profile, found: &mut Vec<Diag
             && Regex::new(pattern).is_err()
         {
             let message = format!(
-                "`{}` is no regular expression",
+                "`{}` is not a valid regular expression",
                 super::schema_words::short(pattern)
             );
             let mend =
-                "check brackets and backslashes; look-around and back-references don't exist here";
+                "check brackets and backslashes; look-around and back-references are not supported";
             found.push(doc.at(&path.at("pattern"), message, mend));
         }
     }
@@ -221,7 +224,7 @@ fn runtime(doc: &Doc<Runtime>, model: &Runtime, found: &mut Vec<Diagnostic>) {
     for (key, path) in paths {
         if !stays_inside(path) {
             let message = format!(
-                "`{}` leads out of the node's folder",
+                "`{}` leads outside the node's folder",
                 super::schema_words::short(path)
             );
             found.push(doc.at(
@@ -236,7 +239,7 @@ fn runtime(doc: &Doc<Runtime>, model: &Runtime, found: &mut Vec<Diagnostic>) {
     if restart.backoff > restart.backoff_max {
         let mend = "raise `backoff_max`, the longest pause, or lower `backoff`, the first one";
         let path = process.at("restart").at("backoff");
-        found.push(doc.at(&path, "the first pause is longer than the longest", mend));
+        found.push(doc.at(&path, "`backoff` is longer than `backoff_max`", mend));
     }
     let bounds = (Duration::ZERO, HOUR);
     within(
@@ -264,10 +267,10 @@ fn observation(
             });
         if !is_right {
             let message = format!(
-                "`{}` is no name of an observation",
+                "`{}` is not a valid name of an observation",
                 super::schema_words::short(key)
             );
-            let mend = "write it with dots, in lower case, such as `node.height`";
+            let mend = "write a dotted lowercase name, such as `node.height`";
             found.push(doc.at_key(&top.at("observations").at(key), message, mend));
         }
     }
@@ -295,10 +298,11 @@ fn observation(
         if let Some(timeout) = collector.timeout
             && (timeout > collector.every || timeout.is_zero())
         {
-            let mend = "write at most the time of `every`: runs of one collector never overlap";
+            let mend =
+                "write at most the value of `every`, because runs of one collector never overlap";
             found.push(doc.at(
                 &path.at("timeout"),
-                "the timeout does not fit between two runs",
+                "`timeout` is longer than `every`",
                 mend,
             ));
         }
@@ -315,17 +319,14 @@ fn observation(
         );
         within(doc, &path.at("window"), policy.window, (SECOND, DAY), found);
         if policy.window < policy.every {
-            let mend = "make `window` at least as long as `every`: what lies between would be seen by nobody";
-            found.push(doc.at(
-                &path.at("window"),
-                "the window is shorter than the pause",
-                mend,
-            ));
+            let mend =
+                "make `window` at least as long as `every`; otherwise the policy misses samples";
+            found.push(doc.at(&path.at("window"), "`window` is shorter than `every`", mend));
         }
     }
 }
 
-/// Collectors and policies name plugins of the profile, each in one role.
+/// Checks that collectors and policies name plugins of the profile, each in one role.
 fn plugin_references(
     doc: &Doc<ObservationConfig>,
     model: &ObservationConfig,
@@ -337,7 +338,7 @@ fn plugin_references(
         let path = Path::default().at(list).at(index).at("plugin");
         exists(doc, &path, used, ("plugin", &plugins), found);
         if list == "policies" && model.collectors.iter().any(|c| c.plugin == used) {
-            let message = format!("`{used}` is used as a collector too");
+            let message = format!("`{used}` is also used as a collector");
             let mend = "name a health-policy plugin: a component has one kind";
             found.push(doc.at(&path, message, mend));
         }

@@ -1,14 +1,14 @@
-//! Checks of `notifications/`: its files are one whole, so names count across them.
+//! Checks `notifications/`, whose files share one set of names.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::check::{Context, Declared, exists, plugin, unique, unused, within};
+use super::check::{Context, PluginPlace, exists, plugin, unique, unused, within};
 use super::diagnostics::{Diagnostic, Path};
 use super::load::Doc;
 use super::notifications::NotificationsFile;
 
-/// All notification files as one whole.
+/// Checks all notification files together.
 pub(super) fn notifications(
     docs: &[Doc<NotificationsFile>],
     context: &Context<'_>,
@@ -35,7 +35,7 @@ pub(super) fn notifications(
             found,
         );
         for (name, used) in &file.plugins {
-            let declared = Declared {
+            let declared = PluginPlace {
                 doc,
                 name,
                 plugin: used,
@@ -49,13 +49,13 @@ pub(super) fn notifications(
             .chain(file.routes.iter().map(|r| ("routes", &r.name)));
         let own: BTreeSet<(&str, &String)> = names.collect();
         for (list, name) in own.iter().filter(|entry| seen.contains(*entry)) {
-            let message = format!("another notification file has `{name}` in its `{list}` too");
-            let mend = "give it a name of its own: all files of the folder are one whole";
+            let message = format!("another notification file also has `{name}` in its `{list}`");
+            let mend = "give it a unique name, because all files of the folder are merged";
             found.push(doc.at_key(&Path::default().at(*list), message, mend));
         }
         seen.extend(own);
     }
-    // A name that is missing may stand in the file that could not be read.
+    // An unreadable file may declare the missing name.
     if all_read {
         references(&files().collect::<Vec<_>>(), found);
     }
@@ -118,7 +118,7 @@ fn references(
                 .flat_map(|(_, f)| f.receivers.iter().map(|r| r.plugin.as_str()))
         };
         for name in file.plugins.keys() {
-            // With an unknown name among the uses, the use of this plugin may only be misspelt.
+            // An unknown name among the uses may be a misspelling of this plugin.
             if used().all(|used| used != name && plugins.contains(&used)) {
                 unused(doc, name, "a receiver", found);
             }

@@ -1,4 +1,4 @@
-//! Checks of recipes: every template is filled in once with sample values, and every result must be what a step may be.
+//! Checks recipes: renders every template with sample values, and validates every result as a field of its step.
 
 use super::check::{name, unique};
 use super::diagnostics::{Diagnostic, Path};
@@ -12,7 +12,7 @@ use super::runtime::Runtime;
 use super::step::TemplateValues;
 use super::tree::{Kind, Node};
 
-/// All recipes of a chain.
+/// Checks all recipes of a chain.
 pub(super) fn recipes(files: &ChainFiles, found: &mut Vec<Diagnostic>) {
     for doc in files.recipes.values() {
         if let Some(recipe) = &doc.model {
@@ -51,8 +51,8 @@ pub(super) fn recipes(files: &ChainFiles, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// One step: first each template by itself, then the step as a whole, whatever its `when` says. `runtime` is left out when
-/// something is wrong with it.
+/// Checks one step: first each template by itself, then the whole step, regardless of its `when`. `runtime` is `None`
+/// when runtime.yaml has a mistake.
 fn step(
     doc: &Doc<Recipe>,
     runtime: Option<&Doc<Runtime>>,
@@ -81,7 +81,7 @@ fn step(
     {
         let mistake = match (in_runtime, runtime) {
             (true, Some(runtime)) => runtime.at(&inner, message, mend),
-            // What is wrong with the runtime is said there already.
+            // The mistake in the runtime is reported there already.
             (true, None) => return,
             (false, _) => {
                 let parts = inner.segments().iter();
@@ -89,14 +89,14 @@ fn step(
                 doc.at(&whole, message, mend)
             }
         };
-        // A process of runtime.yaml is looked at once for each recipe.
+        // Each recipe checks the process of runtime.yaml again.
         if !found.contains(&mistake) {
             found.push(mistake);
         }
     }
 }
 
-/// Every text below a path that is a template.
+/// Checks every text below a path that is a template.
 fn templates<T>(doc: &Doc<T>, path: &Path, renderer: &Renderer<'_>, found: &mut Vec<Diagnostic>) {
     let Some(node) = doc.tree.node_at(path) else {
         return;
@@ -133,7 +133,7 @@ fn templates<T>(doc: &Doc<T>, path: &Path, renderer: &Renderer<'_>, found: &mut 
     }
 }
 
-/// Names that are no templates.
+/// Checks names that must not be templates.
 fn literal_names(doc: &Doc<Recipe>, recipe: &Recipe, found: &mut Vec<Diagnostic>) {
     let mut processes = Vec::new();
     for (index, step) in recipe.steps.iter().enumerate() {
@@ -149,8 +149,8 @@ fn literal_names(doc: &Doc<Recipe>, recipe: &Recipe, found: &mut Vec<Diagnostic>
                 let path = with.at("name");
                 name(doc, &path, &process.name, "process", found);
                 if processes.contains(&&process.name) {
-                    let message = format!("a process `{}` is there already", process.name);
-                    found.push(doc.at(&path, message, "give each process a name of its own"));
+                    let message = format!("the process name `{}` occurs twice", process.name);
+                    found.push(doc.at(&path, message, "give each process a unique name"));
                 }
                 processes.push(&process.name);
             }
@@ -167,7 +167,7 @@ fn literal_names(doc: &Doc<Recipe>, recipe: &Recipe, found: &mut Vec<Diagnostic>
 fn file_name(doc: &Doc<Recipe>, path: &Path, name: &str, found: &mut Vec<Diagnostic>) {
     let is_right = stays_inside(name) && name != "." && !name.contains(['/', '{', '}']);
     if !is_right {
-        let message = format!("`{}` is no file name", super::schema_words::short(name));
+        let message = format!("`{}` is not a file name", super::schema_words::short(name));
         found.push(doc.at_key(
             path,
             message,
@@ -176,7 +176,7 @@ fn file_name(doc: &Doc<Recipe>, path: &Path, name: &str, found: &mut Vec<Diagnos
     }
 }
 
-/// Values of the right types for a node that does not exist.
+/// Sample values of the right types for a node that does not exist.
 fn sample(profile: &Profile, runtime: &Runtime) -> TemplateValues {
     let inputs = profile.inputs.iter().map(|(name, input)| {
         let value = match input.kind {

@@ -1,7 +1,7 @@
-//! What is wrong with a file, where, and what would be right.
+//! Diagnostics: what is wrong in which place of a file, and how to fix it.
 //!
-//! A person reads these in a terminal, an editor or an incident, so each stands alone: file, line, column, path, the line
-//! itself and the mend.
+//! People read these in a terminal, an editor or an incident, so each is complete: file, line, column, path, the line
+//! itself and the fix.
 
 use std::fmt;
 
@@ -12,24 +12,24 @@ use super::tree::Place;
 pub struct Diagnostic {
     /// The file, relative to the folder of chain configurations.
     pub file: String,
-    /// Line, from 1; 0 when the file as a whole is meant.
+    /// Line, from 1; 0 when the diagnostic concerns the whole file.
     pub line: usize,
-    /// Column in characters, from 1; 0 when the file as a whole is meant.
+    /// Column in characters, from 1; 0 when the diagnostic concerns the whole file.
     pub column: usize,
-    /// Where in the document, such as `steps[1].with.url`; empty for the whole.
+    /// The path in the document, such as `steps[1].with.url`; empty for the whole document.
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What would be right.
+    /// How to fix it.
     pub mend: String,
-    /// The line's text; empty when the file as a whole is meant.
+    /// The line's text; empty when the diagnostic concerns the whole file.
     pub excerpt: String,
-    /// How many characters of the line are meant.
+    /// How many characters of the line are marked.
     pub width: usize,
 }
 
 impl Diagnostic {
-    /// A mistake of a file as a whole.
+    /// A mistake that concerns the whole file.
     pub fn of_file(file: &str, message: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
@@ -67,7 +67,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with a folder: in order of file, line and column, and never empty.
+/// All mistakes of a folder, ordered by file, line and column, and never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
@@ -88,11 +88,11 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-/// More of a line than this is not shown.
+/// The maximum length of an excerpt.
 const EXCERPT_CHARS_MAX: usize = 160;
 
 impl Source {
-    /// A mistake at a place of this file.
+    /// A mistake at a place in this file.
     pub(super) fn mistake(
         &self,
         place: Place,
@@ -119,7 +119,7 @@ impl Source {
         }
     }
 
-    /// The place of `needle` within `place`, or `place` itself when it is not there as written.
+    /// The place of `needle` within `place`, or `place` itself when the file writes it differently.
     pub(super) fn narrow(&self, place: Place, needle: &str) -> Place {
         let within: String = self
             .text
@@ -146,7 +146,7 @@ impl Source {
     }
 }
 
-/// Control characters would garble a terminal, and a tab would move the caret.
+/// Replaces control characters, which would garble a terminal, and tabs, which would move the caret.
 fn plain(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -155,7 +155,7 @@ fn plain(c: char) -> char {
     }
 }
 
-/// Where in a document: `steps[1].with.url`.
+/// A path in a document: `steps[1].with.url`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Path(Vec<Segment>);
 
@@ -185,7 +185,7 @@ impl From<usize> for Segment {
 }
 
 impl Path {
-    /// This path and one part more.
+    /// This path with one more part.
     pub(super) fn at(&self, segment: impl Into<Segment>) -> Self {
         let mut longer = self.0.clone();
         longer.push(segment.into());
@@ -213,7 +213,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// The name that was probably meant.
+/// The name with the smallest edit distance, if it is close enough.
 pub(super) fn nearest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
     let near = names
         .iter()
@@ -223,7 +223,7 @@ pub(super) fn nearest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
     near.map(|(_, name)| name)
 }
 
-/// Says which of the names was probably meant, or lists them all.
+/// Suggests the closest name, or lists all names.
 pub(super) fn did_you_mean<'a>(
     written: &str,
     what: &str,
@@ -234,7 +234,7 @@ pub(super) fn did_you_mean<'a>(
         return format!("did you mean `{name}`?");
     }
     match names.as_slice() {
-        [] => format!("there is no {what} yet: declare one first"),
+        [] => format!("no {what} is declared; declare one first"),
         names => {
             let list: Vec<String> = names
                 .iter()
@@ -247,8 +247,8 @@ pub(super) fn did_you_mean<'a>(
     }
 }
 
-/// Edits that make one text of the other: a character added, dropped, replaced, or two neighbours swapped. Long texts count
-/// as far apart.
+/// The edit distance: characters added, dropped or replaced, or two neighbours swapped. Long texts count as far
+/// apart.
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
@@ -291,7 +291,7 @@ mod tests {
         );
         assert_eq!(
             did_you_mean("x", "port", [].into_iter()),
-            "there is no port yet: declare one first"
+            "no port is declared; declare one first"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! From the files of a folder to a [`ChainSet`], or to everything that is wrong with them.
+//! Loads the files of a folder into a [`ChainSet`], or reports everything that is wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,9 @@ use super::runtime::Runtime;
 use super::tree::{Node, Place};
 use super::{ChainConfig, ChainSet, schemas, shape, yaml};
 
-/// Bytes of one file.
+/// The maximum size of one file.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
-/// Mistakes that are reported at once.
+/// The maximum number of mistakes in one report.
 const MISTAKES_MAX: usize = 500;
 
 /// One file of the folder.
@@ -32,11 +32,12 @@ pub struct ConfigFile {
 /// How strict the loader is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValidateOptions {
-    /// Development: components need no digest, since they are built again all the time.
+    /// Development mode: components need no digest, because they are rebuilt often.
     pub dev: bool,
 }
 
-/// Reads a folder. `digest_of` gives the digest of a component by its path in the folder, or `None` when there is no such file.
+/// Loads a folder. `digest_of` returns the digest of a component by its path in the folder, or `None` for a missing
+/// file.
 pub fn load(
     files: &[ConfigFile],
     options: ValidateOptions,
@@ -74,7 +75,7 @@ pub fn load_with_secrets(
     Err(Diagnostics(mistakes))
 }
 
-/// One file that is YAML: its model is there when its shape is right.
+/// One YAML file; `model` is present when its shape is right.
 #[derive(Debug)]
 pub(super) struct Doc<T> {
     pub(super) source: Source,
@@ -83,7 +84,7 @@ pub(super) struct Doc<T> {
 }
 
 impl<T> Doc<T> {
-    /// A mistake of the value at a path.
+    /// A mistake in the value at a path.
     pub(super) fn at(
         &self,
         path: &Path,
@@ -94,7 +95,7 @@ impl<T> Doc<T> {
             .mistake(self.tree.place_of(path), path, message, mend)
     }
 
-    /// A mistake of the key at a path.
+    /// A mistake in the key at a path.
     pub(super) fn at_key(
         &self,
         path: &Path,
@@ -105,7 +106,7 @@ impl<T> Doc<T> {
             .mistake(self.tree.key_place_of(path), path, message, mend)
     }
 
-    /// A mistake of a part of the value at a path.
+    /// A mistake in a part of the value at a path.
     pub(super) fn at_part(
         &self,
         path: &Path,
@@ -118,7 +119,7 @@ impl<T> Doc<T> {
     }
 }
 
-/// The files of one chain. A file that is there and is no YAML is named in `broken`.
+/// The files of one chain. `broken` names files that exist but are not YAML.
 #[derive(Debug, Default)]
 pub(super) struct ChainFiles {
     pub(super) profile: Option<Doc<Profile>>,
@@ -128,7 +129,7 @@ pub(super) struct ChainFiles {
     pub(super) broken: BTreeSet<String>,
 }
 
-/// Everything in a folder so far.
+/// The content of a folder so far.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     pub(super) chains: BTreeMap<String, ChainFiles>,
@@ -144,7 +145,7 @@ impl Folder {
             (["schema" | "components", ..], _) => {}
             (_, Some("yml")) => self.mistakes.push(Diagnostic::of_file(
                 &file.path,
-                "files end in `.yaml` here",
+                "the file name must end in `.yaml`",
                 format!("rename it to `{}yaml`", file.path.trim_end_matches("yml")),
             )),
             (["chains", chain, name], Some("yaml")) => self.add_chain_file(file, chain, name),
@@ -163,7 +164,7 @@ impl Folder {
             }
             (_, Some("yaml")) => self.mistakes.push(Diagnostic::of_file(
                 &file.path,
-                "nothing reads this file",
+                "the host does not read this file",
                 "move it to `chains/<chain>/{profile,runtime,observation}.yaml`, `recipes/<chain>/<node type>.yaml` or `notifications/<name>.yaml`, or delete it",
             )),
             _ => {}
@@ -190,7 +191,7 @@ impl Folder {
             _ => {
                 self.mistakes.push(Diagnostic::of_file(
                     &file.path,
-                    "a chain has no such file",
+                    "a chain has no file of this name",
                     "name it `profile.yaml`, `runtime.yaml` or `observation.yaml`, or delete it",
                 ));
                 true
@@ -205,7 +206,7 @@ impl Folder {
         self.chains.entry(chain.to_owned()).or_default()
     }
 
-    /// Reads one file as far as it goes.
+    /// Loads one file as far as possible.
     fn read<T: DeserializeOwned>(&mut self, file: &ConfigFile, schema: &Value) -> Option<Doc<T>> {
         let source = match text_of(file) {
             Ok(text) => Source {
@@ -240,7 +241,7 @@ impl Folder {
         Some(doc)
     }
 
-    /// The model; only called when there are no mistakes, so that every part is there.
+    /// The model. Only called without mistakes, so every part exists.
     fn into_set(self) -> ChainSet {
         let mut set = ChainSet::default();
         for (id, files) in self.chains {
@@ -280,13 +281,13 @@ impl Folder {
 fn text_of(file: &ConfigFile) -> Result<String, Box<Diagnostic>> {
     if file.content.len() > FILE_BYTES_MAX {
         let message = format!(
-            "the file has {} bytes; 1 MiB is the most",
+            "the file has {} bytes; the maximum is 1 MiB",
             file.content.len()
         );
         return Err(Box::new(Diagnostic::of_file(
             &file.path,
             message,
-            "split it, or fetch large data in a recipe",
+            "split the file, or download large data in a recipe",
         )));
     }
     let text = match std::str::from_utf8(&file.content) {
@@ -305,7 +306,7 @@ fn text_of(file: &ConfigFile) -> Result<String, Box<Diagnostic>> {
                 start: 0,
                 end: 1,
             };
-            let message = "a byte that is not UTF-8";
+            let message = "the file contains a byte that is not UTF-8";
             return Err(Box::new(source.mistake(
                 place,
                 &Path::default(),
@@ -317,7 +318,7 @@ fn text_of(file: &ConfigFile) -> Result<String, Box<Diagnostic>> {
     Ok(text.to_owned())
 }
 
-/// What the shape let through and a type refused, such as a duration that overflows.
+/// A value that the schema accepts and the type rejects, such as a duration that overflows.
 fn of_serde<T>(doc: &Doc<T>, error: &serde_path_to_error::Error<serde_json::Error>) -> Diagnostic {
     use serde_path_to_error::Segment;
     let path = error

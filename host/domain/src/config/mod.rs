@@ -1,11 +1,11 @@
-//! Chain configuration: the YAML formats, read as one whole (design: chain-configs.md).
+//! Chain configuration: the YAML formats, loaded and validated together.
 //!
-//! [`load()`] takes the text of every file and gives a [`ChainSet`] or everything that is wrong with it. It reads nothing
-//! by itself: the shell hands it the files and looks up components.
+//! [`load()`] takes the text of every file and returns a [`ChainSet`] or everything that is wrong with it. It
+//! performs no I/O: the caller provides the files and looks up components.
 //!
-//! A file goes through four steps, and each reports all it finds with file, line and column: `tree` parses YAML into
-//! values that know their place, `shape` holds them against the published JSON Schema of their kind, serde makes the
-//! types of this module of them, and `check` looks at names across files.
+//! A file passes four steps, and each reports all its findings with file, line and column: `tree` parses YAML into
+//! values that know their place, `shape` validates them by the published JSON Schema of their kind, serde converts
+//! them to the types of this module, and `check` checks names across files.
 
 mod check;
 mod check_chain;
@@ -48,7 +48,7 @@ use runtime::Runtime;
 pub struct ChainSet {
     /// Chains by id.
     pub chains: BTreeMap<String, ChainConfig>,
-    /// Who is told of incidents.
+    /// Who is notified of incidents.
     pub notifications: Notifications,
 }
 
@@ -66,7 +66,7 @@ pub struct ChainConfig {
 }
 
 impl ChainConfig {
-    /// The plugins of this chain with the kind that their use asks for.
+    /// The plugins of this chain with the kind that each use requires.
     pub fn plugin_uses(&self) -> impl Iterator<Item = (&str, PluginKind, &PluginUse)> {
         self.profile.plugins.iter().filter_map(|(name, plugin)| {
             let policy = self

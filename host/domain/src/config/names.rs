@@ -1,4 +1,4 @@
-//! The names that templates see: `.Ports`, `.Paths`, `.SyncData`, `.Inputs`, `.Node`, `.Binaries` and `.Version`.
+//! The names that templates can use: `.Ports`, `.Paths`, `.SyncData`, `.Inputs`, `.Node`, `.Binaries` and `.Version`.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::runtime::Runtime;
 use super::step::TemplateValues;
 use super::template::{TemplateFault, Templates};
 
-/// Everything that templates see, as mappings by their first names.
+/// All names, as mappings by their first part.
 pub(super) fn names(
     profile: &Profile,
     runtime: &Runtime,
@@ -66,14 +66,14 @@ pub(super) fn names(
         },
         "Binaries": binaries,
     });
-    // With more than one binary, "the version" would be a guess.
+    // With several binaries, `.Version` would be ambiguous.
     if let [binary] = profile.binaries.values().collect::<Vec<_>>().as_slice() {
         names["Version"] = json!(binary.version);
     }
     names
 }
 
-/// A binary as templates see it; what the profile does not say does not exist.
+/// A binary's names; values that the profile omits do not exist.
 fn binary_names(binary: &BinarySource) -> Value {
     let mut names = json!({ "version": binary.version });
     if let Some(url) = binary
@@ -89,7 +89,7 @@ fn binary_names(binary: &BinarySource) -> Value {
     names
 }
 
-/// A binary's URL; its template sees nothing but `.Version`.
+/// A binary's URL; its template may use only `.Version`.
 pub(super) fn binary_url(template: &str, version: &str) -> Result<String, TemplateFault> {
     Templates::new(json!({ "Version": version })).render(template)
 }

@@ -1,6 +1,6 @@
-//! `notifications/*.yaml`: who is told of an incident, through which notifier, how often, and when not.
+//! `notifications/*.yaml`: who is notified of an incident, by which notifier, how often, and when not.
 //!
-//! A notifier belongs to no chain, so these files declare their own plugins. All files of the folder are one whole.
+//! A notifier belongs to no chain, so these files declare their own plugins. The host merges all files of the folder.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,31 +22,31 @@ pub struct NotificationsFile {
     /// Notifier components.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub plugins: BTreeMap<String, PluginUse>,
-    /// Whom a message can go to.
+    /// Who can receive notifications.
     #[serde(default)]
     pub receivers: Vec<Receiver>,
-    /// Which incidents go to whom; every route that matches sends.
+    /// Which incidents go to whom; every matching route sends.
     #[serde(default)]
     pub routes: Vec<Route>,
-    /// Incidents that nobody is told of for a time.
+    /// Incidents that cause no notifications for a time.
     #[serde(default)]
     pub silences: Vec<Silence>,
 }
 
-/// All of `notifications/` together.
+/// All files of `notifications/`, merged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Notifications {
     /// Notifier components.
     pub plugins: BTreeMap<String, PluginUse>,
-    /// Whom a message can go to.
+    /// Who can receive notifications.
     pub receivers: Vec<Receiver>,
     /// Which incidents go to whom.
     pub routes: Vec<Route>,
-    /// Incidents that nobody is told of for a time.
+    /// Incidents that cause no notifications for a time.
     pub silences: Vec<Silence>,
 }
 
-/// Whom a message can go to: a notifier with its configuration.
+/// A receiver of notifications: a notifier with its configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receiver {
@@ -54,31 +54,31 @@ pub struct Receiver {
     pub name: String,
     /// A plugin of `plugins`.
     pub plugin: String,
-    /// Configuration for this receiver, over the plugin's `config`.
+    /// Configuration for this receiver, which overrides the plugin's `config`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
 }
 
-/// Sends incidents that match to a receiver.
+/// Sends matching incidents to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Its name; rate limits and attempts are kept under it.
+    /// Its name, which rate limits and delivery attempts refer to.
     pub name: String,
-    /// What an incident must be; everything when left out.
+    /// Which incidents match; all when absent.
     #[serde(rename = "match", default)]
     pub matches: LabelMatch,
-    /// To whom.
+    /// The receiver.
     pub receiver: String,
-    /// How long incidents are gathered before the first message.
+    /// How long incidents are collected before the first notification.
     #[serde(default = "default_group_wait", with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub group_wait: Duration,
-    /// Pause before an unresolved incident is sent again.
+    /// Pause before the notification about an unresolved incident is repeated.
     #[serde(default = "default_repeat_interval", with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub repeat_interval: Duration,
-    /// The most messages in a time.
+    /// The maximum of notifications in a time.
     #[serde(default)]
     pub rate_limit: RateLimit,
 }
@@ -91,7 +91,7 @@ fn default_repeat_interval() -> Duration {
     Duration::from_hours(4)
 }
 
-/// What an incident must be. An empty list matches everything; a list matches any of its entries.
+/// Which incidents match. An empty list matches everything; a list matches any of its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LabelMatch {
@@ -109,16 +109,16 @@ pub struct LabelMatch {
     pub category: Vec<String>,
 }
 
-/// The severities, as routes name them.
+/// The severities, as routes write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum SeverityName {
-    /// Good to know.
+    /// Worth knowing.
     Info,
-    /// Look at it today.
+    /// Needs attention today.
     Warning,
-    /// Look at it now.
+    /// Needs attention now.
     Critical,
 }
 
@@ -133,14 +133,14 @@ impl SeverityName {
     }
 }
 
-/// A token bucket: at most `burst` messages at once, filled again evenly over `per`.
+/// A token bucket: at most `burst` notifications at once, refilled evenly over `per`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// Messages.
+    /// The number of notifications.
     #[schemars(range(min = 1))]
     pub burst: u32,
-    /// Time.
+    /// The time to refill the bucket.
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub per: Duration,
@@ -155,18 +155,18 @@ impl Default for RateLimit {
     }
 }
 
-/// Keeps incidents that match quiet until its end.
+/// Suppresses notifications about matching incidents until its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
     /// Its name.
     pub name: String,
-    /// What an incident must be.
+    /// Which incidents match; all when absent.
     #[serde(rename = "match", default)]
     pub matches: LabelMatch,
-    /// When it ends; every silence does.
+    /// When it ends.
     pub until: Instant,
-    /// Why, for people.
+    /// The reason, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
 }

@@ -1,4 +1,4 @@
-//! `chains/{chain}/observation.yaml`: which collectors measure a node, and which policies judge what they bring.
+//! `chains/{chain}/observation.yaml`: which collectors measure a node, and which policies judge the observations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::time::duration_text;
 pub struct ObservationConfig {
     /// Version of the file format.
     pub schema_version: SchemaVersion,
-    /// The catalogue: what the names mean, for people.
+    /// The catalogue: the meaning of each observation, for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub observations: BTreeMap<String, ObservationMeaning>,
-    /// What measures a node.
+    /// Collectors, which measure a node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collectors: Vec<CollectorUse>,
-    /// What judges it.
+    /// Policies, which judge it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyUse>,
 }
 
-/// What an observation's name means.
+/// The meaning of an observation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObservationMeaning {
-    /// How values relate over time.
+    /// How values change over time.
     pub kind: ObservationKind,
     /// Unit; empty for flags and labels.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -42,7 +42,7 @@ pub struct ObservationMeaning {
     pub summary: String,
 }
 
-/// A collector at work.
+/// A use of a collector plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CollectorUse {
@@ -54,7 +54,7 @@ pub struct CollectorUse {
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub every: Duration,
-    /// Time for one run; the plugin's limit when left out.
+    /// The time limit of one run; the plugin's limit when absent.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -62,12 +62,12 @@ pub struct CollectorUse {
     )]
     #[schemars(with = "Option<DurationText>")]
     pub timeout: Option<Duration>,
-    /// Configuration for this use, over the plugin's `config`.
+    /// Configuration for this use, which overrides the plugin's `config`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
 }
 
-/// A policy at work.
+/// A use of a policy plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyUse {
@@ -75,7 +75,7 @@ pub struct PolicyUse {
     pub name: String,
     /// A plugin of the profile.
     pub plugin: String,
-    /// How far back its columns reach.
+    /// The time window of its columns.
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub window: Duration,
@@ -83,11 +83,11 @@ pub struct PolicyUse {
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub every: Duration,
-    /// How long a verdict must hold before it counts.
+    /// How long a verdict must hold before it takes effect.
     #[serde(rename = "for", default, with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub hold_for: Duration,
-    /// Configuration for this use, over the plugin's `config`.
+    /// Configuration for this use, which overrides the plugin's `config`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub with: Map<String, Value>,
 }

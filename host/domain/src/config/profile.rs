@@ -1,6 +1,6 @@
-//! `chains/{chain}/profile.yaml`: what a chain is, where its nodes may run and which plugins know it.
+//! `chains/{chain}/profile.yaml`: what a chain is, where its nodes may run and which plugins it uses.
 //!
-//! Only what this host acts on is a field; everything else is an unknown key, so that no file promises what nothing does.
+//! Fields exist only for what this host implements; every other key is an error, so that no file promises more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Profile {
     pub chain_id: String,
     /// The chain's name for people.
     pub display_name: String,
-    /// What the network is worth.
+    /// Whether the network has real value.
     pub network_type: NetworkType,
     /// The family of chains that it belongs to, such as `evm`; a label for people and routes.
     pub chain_type: String,
@@ -35,7 +35,7 @@ pub struct Profile {
     /// Keys that each node has; recipes write them by `key` steps.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub keys: BTreeMap<String, KeyUse>,
-    /// What a person is asked for before a node is provisioned.
+    /// Values that a person must enter before a node is provisioned.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Input>,
     /// Components that observe and judge this chain's nodes.
@@ -43,16 +43,16 @@ pub struct Profile {
     pub plugins: BTreeMap<String, PluginUse>,
 }
 
-/// What a network is worth.
+/// Whether a network has real value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum NetworkType {
     /// Real value.
     Mainnet,
-    /// A public rehearsal.
+    /// A public test network.
     Testnet,
-    /// A private toy.
+    /// A private development network.
     Devnet,
 }
 
@@ -73,11 +73,11 @@ impl NetworkType {
 pub struct NodeType {
     /// What a node needs.
     pub resources: Resources,
-    /// Providers to choose from when none is named, in order of preference.
+    /// The machine providers to choose from by default, in order of preference.
     pub default_providers: Vec<String>,
-    /// Where such a node can run.
+    /// The machine providers that such a node can run on.
     pub providers: BTreeMap<String, Provider>,
-    /// Free values for recipes: `{{.SyncData.<key>}}`.
+    /// Additional values for recipes: `{{.SyncData.<key>}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sync_data: BTreeMap<String, String>,
     /// Price by term, such as `30d`.
@@ -85,7 +85,7 @@ pub struct NodeType {
     pub price: BTreeMap<String, Price>,
 }
 
-/// What a node needs of a machine.
+/// What a node needs from its machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -117,30 +117,30 @@ pub enum DiskType {
     Nvme,
 }
 
-/// One place where a node type can run.
+/// A machine provider for a node type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// The provider's name for the machine.
+    /// The provider's instance type.
     pub instance_type: String,
-    /// The region when none is named; one of `regions`.
+    /// The default region; one of `regions`.
     pub default_region: String,
-    /// The regions to choose from.
+    /// The available regions.
     pub regions: Vec<String>,
-    /// Another machine for a term, such as `365d`.
+    /// Another instance type for a term, such as `365d`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_duration: BTreeMap<String, TermMachine>,
 }
 
-/// The machine for one term of subscription.
+/// The instance type for one subscription term.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TermMachine {
-    /// The provider's name for the machine.
+    /// The provider's instance type.
     pub instance_type: String,
 }
 
-/// A price in integer minor units, never a fraction.
+/// A price in integer minor units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -150,13 +150,13 @@ pub struct Price {
     pub currency: String,
 }
 
-/// Where a binary comes from.
+/// The source of a binary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BinarySource {
     /// Its version.
     pub version: String,
-    /// Where it is downloaded from; `{{.Version}}` is its version.
+    /// Its download URL; `{{.Version}}` is its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_template: Option<String>,
     /// Digest of the download.
@@ -168,34 +168,34 @@ pub struct BinarySource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyUse {
-    /// Where it comes from.
+    /// Its source.
     #[serde(default)]
     pub source: KeySource,
-    /// What it is.
+    /// Its algorithm.
     pub algorithm: KeyAlgorithm,
-    /// The file of the node's folder that a `key` step writes; no template.
+    /// The file in the node's folder that a `key` step writes; not a template.
     pub path: String,
-    /// How the file holds it.
+    /// The encoding of the file.
     #[serde(default)]
     pub encoding: KeyEncoding,
-    /// Whether it may leave the host, sealed to a person who may export keys.
+    /// Whether it may leave the host, encrypted for a person who may export keys.
     #[serde(default)]
     pub exportable: bool,
 }
 
-/// Where a key comes from.
+/// The source of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum KeySource {
-    /// The host makes it when the node is provisioned.
+    /// The host generates it when the node is provisioned.
     #[default]
     Generated,
-    /// A person brings it; the node's installation waits for it at its `key` step.
+    /// A person uploads it; the node's installation waits for it at its `key` step.
     User,
 }
 
-/// How a file holds the 32 bytes of a key.
+/// How a file encodes the 32 bytes of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -205,21 +205,21 @@ pub enum KeyEncoding {
     Hex,
     /// Base64 with padding.
     Base64,
-    /// The bytes themselves.
+    /// The raw bytes.
     Raw,
 }
 
-/// Something that a person is asked for.
+/// A value that a person enters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// When it is asked for.
+    /// When it is required.
     #[serde(default)]
     pub phase: InputPhase,
-    /// What it is.
+    /// Its type.
     #[serde(rename = "type", default)]
     pub kind: InputType,
-    /// Whether a node can't be created without it. An optional input that was not given is empty text.
+    /// Whether a node requires it. An optional input without a value is the empty text.
     #[serde(default)]
     pub required: bool,
     /// Regular expression that the whole value must match.
@@ -228,7 +228,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Holds a value that a person gave against what the input is; the error says what would be right.
+    /// Validates a value; the error says which values are valid.
     pub fn check(&self, value: &str) -> Result<(), String> {
         let has_type = match self.kind {
             InputType::String => true,
@@ -246,18 +246,18 @@ impl Input {
         let Some(pattern) = &self.pattern else {
             return Ok(());
         };
-        // Validation refuses a pattern that does not compile; one that slipped through matches nothing.
+        // Loading rejects an invalid pattern; if one passes, it matches nothing.
         let is_match =
             regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|whole| whole.is_match(value));
         if is_match {
             Ok(())
         } else {
-            Err(format!("must match `{pattern}` as a whole"))
+            Err(format!("must match the pattern `{pattern}` completely"))
         }
     }
 }
 
-/// When an input is asked for.
+/// When an input is required.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -267,7 +267,7 @@ pub enum InputPhase {
     PreProvision,
 }
 
-/// What an input is.
+/// The type of an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -281,7 +281,7 @@ pub enum InputType {
     Boolean,
 }
 
-/// A component under a name, with what it may touch and what bounds it.
+/// A component under a name, with its grants and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginUse {
@@ -290,18 +290,18 @@ pub struct PluginUse {
     /// Digest of the component; required outside development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Sha256>,
-    /// Configuration, checked against the schema that the plugin exports.
+    /// Configuration, validated by the schema that the plugin exports.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
-    /// What it may touch; nothing unless listed.
+    /// What it may access; nothing by default.
     #[serde(default)]
     pub grants: Grants,
-    /// Limits that differ from those of its kind.
+    /// Limits that differ from the defaults of its kind.
     #[serde(default)]
     pub limits: LimitsOverride,
 }
 
-/// Limits of a plugin that differ from those of its kind; what is left out stays.
+/// Limits of a plugin that differ from the defaults of its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsOverride {
@@ -309,7 +309,7 @@ pub struct LimitsOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub memory_mib: Option<u32>,
-    /// Time that the guest may compute.
+    /// The time limit for the guest's computing.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -317,7 +317,7 @@ pub struct LimitsOverride {
     )]
     #[schemars(with = "Option<DurationText>")]
     pub cpu: Option<Duration>,
-    /// Time for the whole call, waits on the host included.
+    /// The time limit of the whole call, including waits for the host.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -325,20 +325,20 @@ pub struct LimitsOverride {
     )]
     #[schemars(with = "Option<DurationText>")]
     pub wall: Option<Duration>,
-    /// Bytes of one HTTP request or answer body, in KiB.
+    /// The maximum size of one HTTP request or response body, in KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub http_body_kib: Option<u32>,
-    /// Calls into the host in one call of the guest.
+    /// The maximum number of host calls in one call of the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_calls: Option<u32>,
-    /// Log lines in one call of the guest.
+    /// The maximum number of log lines in one call of the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_lines: Option<u32>,
 }
 
 impl LimitsOverride {
-    /// The limits of a kind with these in place of some.
+    /// The limits of a kind with these overrides.
     pub fn over(&self, base: &Limits) -> Limits {
         Limits {
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),

@@ -1,7 +1,7 @@
-//! `recipes/{chain}/{node_type}.yaml`: the steps that make a node out of an empty folder.
+//! `recipes/{chain}/{node_type}.yaml`: the steps that install a node into an empty folder.
 //!
-//! A step says its `type` and gives the type's own block under `with`. The agent undoes finished steps by itself, in
-//! reverse, so a recipe says nothing about undoing.
+//! A step has a `type` and the type's own block under `with`. The agent undoes finished steps in reverse order by
+//! itself, so a recipe contains no undos.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Recipe {
     /// About the recipe, for people.
     #[serde(default)]
     pub metadata: RecipeMetadata,
-    /// What is done, in order.
+    /// The steps, in order.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
 }
@@ -47,11 +47,11 @@ pub struct Step {
     /// The step is done when this path of the node exists; a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creates: Option<String>,
-    /// Time for one try.
+    /// The time limit of one attempt.
     #[serde(default = "default_timeout", with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
-    /// Tries.
+    /// How often it is attempted.
     #[serde(default)]
     pub retry: Retry,
     /// What it does.
@@ -63,14 +63,14 @@ fn default_timeout() -> Duration {
     Duration::from_mins(5)
 }
 
-/// How often a step is tried.
+/// How often a step is attempted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Tries in all, the first included.
+    /// The number of attempts, including the first.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: u32,
-    /// Pause before the second try; it doubles.
+    /// Pause before the second attempt; it doubles.
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub backoff: Duration,
@@ -85,28 +85,28 @@ impl Default for Retry {
     }
 }
 
-/// What a step does. Texts are templates unless a field says otherwise.
+/// The action of a step. Texts are templates unless a field says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "with", rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum StepAction {
-    /// Installs a package by its manager's own client, into the node's folder.
+    /// Installs a package into the node's folder with the client of its package manager.
     Package(PackageStep),
-    /// Makes a folder.
+    /// Creates a folder.
     Directory(DirectoryStep),
     /// Writes a file.
     File(FileStep),
-    /// Fetches a file.
+    /// Downloads a file.
     Download(DownloadStep),
     /// Unpacks an archive.
     Extract(ExtractStep),
-    /// Puts a program under `bin/`.
+    /// Links a program under `bin/`.
     Binary(BinaryStep),
     /// Registers and starts the process of runtime.yaml.
     Process(ProcessStep),
     /// Writes a key of the profile.
     Key(KeyStep),
-    /// Waits until something answers.
+    /// Waits until a target answers.
     WaitFor(WaitForStep),
 }
 
@@ -114,7 +114,7 @@ pub enum StepAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackageStep {
-    /// Whose client installs it.
+    /// The package manager.
     pub manager: PackageManager,
     /// The package's name.
     pub name: String,
@@ -122,12 +122,12 @@ pub struct PackageStep {
     pub version: String,
     /// npm: `sha512-<base64>`; pip and apt: `sha256:<hex>` of the wheel or the .deb.
     pub integrity: String,
-    /// Names under `bin/` of the node's folder, and the file inside the package that each is a link to.
+    /// Links under `bin/` of the node's folder, each with its target file inside the package.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binaries: BTreeMap<String, String>,
 }
 
-/// Clients of package registries.
+/// Package managers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -140,7 +140,7 @@ pub enum PackageManager {
     Apt,
 }
 
-/// Makes a folder.
+/// Creates a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirectoryStep {
@@ -162,7 +162,7 @@ fn default_directory_mode() -> String {
 pub struct FileStep {
     /// Within the node's folder.
     pub path: String,
-    /// What it holds.
+    /// Its content.
     pub content: String,
     /// Permissions, as four octal digits in quotes.
     #[serde(default = "default_file_mode")]
@@ -174,15 +174,15 @@ fn default_file_mode() -> String {
     "0640".to_owned()
 }
 
-/// Fetches a file.
+/// Downloads a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DownloadStep {
-    /// From where: http or https.
+    /// The URL: http or https.
     pub url: String,
-    /// To where, within the node's folder.
+    /// The destination within the node's folder.
     pub path: String,
-    /// What it must be; `sha256:<hex>`, or a template such as `{{.Binaries.node.checksum}}`.
+    /// Its checksum: `sha256:<hex>`, or a template such as `{{.Binaries.node.checksum}}`.
     pub checksum: String,
 }
 
@@ -192,7 +192,7 @@ pub struct DownloadStep {
 pub struct ExtractStep {
     /// The archive, within the node's folder.
     pub archive: String,
-    /// To where, within the node's folder.
+    /// The destination within the node's folder.
     pub path: String,
     /// Leading path parts to drop.
     #[serde(default)]
@@ -200,11 +200,11 @@ pub struct ExtractStep {
     pub strip: u32,
 }
 
-/// Puts a program under `bin/` by an atomic switch of a link.
+/// Links a program under `bin/`, replacing an existing link atomically.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BinaryStep {
-    /// Its name under `bin/`; no template.
+    /// Its name under `bin/`; not a template.
     pub name: String,
     /// The file, within the node's folder.
     pub source: String,
@@ -212,19 +212,19 @@ pub struct BinaryStep {
     pub version: String,
 }
 
-/// Writes a key of the profile to its path, for the node's user only.
+/// Writes a key of the profile to its path, readable only by the node's user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyStep {
-    /// The key's name in the profile; no template.
+    /// The key's name in the profile; not a template.
     pub name: String,
 }
 
-/// Starts the process of runtime.yaml. What is given here replaces what stands there.
+/// Starts the process of runtime.yaml. Values here replace those of runtime.yaml.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessStep {
-    /// The process's name; no template.
+    /// The process's name; not a template.
     pub name: String,
     /// Program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -237,7 +237,7 @@ pub struct ProcessStep {
     pub env: BTreeMap<String, String>,
 }
 
-/// Waits until one target answers; exactly one of `tcp`, `http` and `path` is given.
+/// Waits until one target answers; exactly one of `tcp`, `http` and `path` is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitForStep {
@@ -250,7 +250,7 @@ pub struct WaitForStep {
     /// Path within the node's folder that exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Pause between two looks.
+    /// Pause between two polls.
     #[serde(default = "default_interval", with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub interval: Duration,

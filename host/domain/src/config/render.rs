@@ -1,7 +1,7 @@
-//! Fills a recipe's templates in for one node and holds the results against what a step may be.
+//! Renders a recipe's templates for one node and validates the results as fields of their steps.
 //!
-//! The same code runs at validation with sample values and at provisioning with real ones, so a recipe that loads can fail
-//! only by what a person gave as input.
+//! The same code runs at validation with sample values and at provisioning with real ones, so a loaded recipe can
+//! fail only because of a person's input.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ use super::schema_words::short;
 use super::step::{RenderedAction, RenderedProcess, RenderedStep, TemplateValues, WaitTarget};
 use super::template::{TemplateFault, Templates, is_template};
 
-/// A recipe that can't be filled in for a node.
+/// A recipe that can't be rendered for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// The chain has no such node type.
     #[error(
-        "chain `{chain}` has no recipe for node type `{node_type}`; choose one of its profile's"
+        "chain `{chain}` has no recipe for node type `{node_type}`; choose a node type of its profile"
     )]
     NoRecipe {
         /// The chain.
@@ -34,7 +34,7 @@ pub enum RenderError {
         /// The node type.
         node_type: String,
     },
-    /// A step can't be filled in.
+    /// A step can't be rendered.
     #[error("step `{step}`, {field}: {message}; {mend}")]
     Step {
         /// The step's name.
@@ -43,12 +43,12 @@ pub enum RenderError {
         field: String,
         /// What is wrong.
         message: String,
-        /// What would be right.
+        /// How to fix it.
         mend: String,
     },
 }
 
-/// The steps that make a node of a type, without those whose `when` says no.
+/// The steps that install a node of a type, without those whose `when` is false.
 pub fn render_recipe(
     chain: &ChainConfig,
     node_type: &str,
@@ -77,18 +77,18 @@ pub fn render_recipe(
     Ok(steps)
 }
 
-/// What is wrong with one field.
+/// A mistake in one field.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    /// The field is one of runtime.yaml, not of the step.
+    /// Whether the field is in runtime.yaml instead of the step.
     pub(super) in_runtime: bool,
-    /// Within the step, or within runtime.yaml.
+    /// The path in the step or in runtime.yaml.
     pub(super) path: Path,
     pub(super) message: String,
     pub(super) mend: String,
 }
 
-/// Fills steps in for one node.
+/// Renders steps for one node.
 pub(super) struct Renderer<'a> {
     pub(super) templates: Templates,
     pub(super) root: String,
@@ -111,12 +111,12 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// One text on its own.
+    /// Renders one text.
     pub(super) fn template(&self, text: &str) -> Result<String, TemplateFault> {
         self.templates.render(text)
     }
 
-    /// The step, or nothing when its `when` says no.
+    /// Renders a step, or returns `None` when its `when` is false.
     pub(super) fn step(&self, step: &Step) -> Result<Option<RenderedStep>, Fault> {
         let top = Path::default();
         if let Some(when) = &step.when {
@@ -185,11 +185,14 @@ impl<'a> Renderer<'a> {
             ),
             PackageManager::Pip | PackageManager::Apt => (
                 integrity.parse::<Sha256>().is_ok(),
-                "write `sha256:` and the 64 lower-case hexadecimal digits of the wheel or .deb",
+                "write `sha256:` and the 64 lowercase hexadecimal digits of the wheel or .deb",
             ),
         };
         if !is_right {
-            let message = format!("`{}` is no integrity of this manager", short(&integrity));
+            let message = format!(
+                "`{}` is not a valid integrity for this package manager",
+                short(&integrity)
+            );
             return Err(fault(&at("integrity"), message, mend));
         }
         let mut binaries = BTreeMap::new();
@@ -208,7 +211,7 @@ impl<'a> Renderer<'a> {
 
     fn key(&self, step: &KeyStep) -> Result<RenderedAction, Fault> {
         let Some(key) = self.keys.get(&step.name) else {
-            let message = format!("`{}` is no key of the profile", short(&step.name));
+            let message = format!("`{}` is not a key of the profile", short(&step.name));
             let mend = did_you_mean(&step.name, "key", self.keys.keys().map(String::as_str));
             let at = Path::default().at("with").at("name");
             return Err(fault(&at, message, &mend));
@@ -252,7 +255,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// An argument whose template renders to nothing is left out, so that one can depend on a condition.
+    /// Omits an argument whose template renders to nothing, so that an argument can depend on a condition.
     fn args(&self, args: &[String], at: &Path) -> Result<Vec<String>, Fault> {
         let mut rendered = Vec::with_capacity(args.len());
         for (index, arg) in args.iter().enumerate() {
@@ -276,7 +279,10 @@ impl<'a> Renderer<'a> {
                 && !name.is_empty()
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !is_name {
-                let message = format!("`{}` is no name of an environment variable", short(name));
+                let message = format!(
+                    "`{}` is not a valid name of an environment variable",
+                    short(name)
+                );
                 return Err(fault(&at, message, "use letters, digits and `_`"));
             }
             rendered.insert(name.clone(), self.text(value, &at)?);
@@ -291,11 +297,11 @@ impl<'a> Renderer<'a> {
             (None, Some(http), None) => Ok(WaitTarget::Http(self.url(http, &with.at("http"))?)),
             (None, None, Some(path)) => Ok(WaitTarget::Path(self.path(path, &with.at("path"))?)),
             _ => {
-                let message = "a wait needs one target".to_owned();
+                let message = "the step needs exactly one target".to_owned();
                 Err(fault(
                     &with,
                     message,
-                    "give exactly one of `tcp`, `http` and `path`",
+                    "set exactly one of `tcp`, `http` and `path`",
                 ))
             }
         }
@@ -311,7 +317,7 @@ impl Fault {
     }
 }
 
-/// A mistake of a field of the step.
+/// A mistake in a field of the step.
 pub(super) fn fault(path: &Path, message: String, mend: &str) -> Fault {
     Fault {
         in_runtime: false,

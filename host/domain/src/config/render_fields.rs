@@ -1,4 +1,4 @@
-//! What a field of a step may be once its template is filled in.
+//! Validates each field of a step after its template is rendered.
 
 use url::Url;
 
@@ -8,32 +8,36 @@ use super::scalars::Sha256;
 use super::schema_words::short;
 
 impl Renderer<'_> {
-    /// The text, filled in.
+    /// Renders a text.
     pub(super) fn text(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self
             .templates
             .render(text)
             .map_err(|f| fault(at, f.message, &f.mend))?;
         if rendered.contains('\0') {
-            return Err(fault(at, "a NUL character".to_owned(), "delete it"));
+            return Err(fault(
+                at,
+                "the value contains a NUL character".to_owned(),
+                "delete the character",
+            ));
         }
         Ok(rendered)
     }
 
-    /// The text, filled in and not empty.
+    /// Renders a text that must not be empty.
     pub(super) fn filled(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self.text(text, at)?;
         if rendered.trim().is_empty() {
             return Err(fault(
                 at,
-                "it renders to nothing".to_owned(),
+                "the value is empty after rendering".to_owned(),
                 "write a value",
             ));
         }
         Ok(rendered)
     }
 
-    /// A path within the node's folder, relative to it.
+    /// Renders a path within the node's folder, relative to it.
     pub(super) fn path(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self.filled(text, at)?;
         let inner = match rendered.strip_prefix(&self.root) {
@@ -44,7 +48,7 @@ impl Renderer<'_> {
         stays_inside(inner)
             .then(|| inner.to_owned())
             .ok_or_else(|| {
-                let message = format!("`{}` leads out of the node's folder", short(&rendered));
+                let message = format!("`{}` leads outside the node's folder", short(&rendered));
                 fault(
                     at,
                     message,
@@ -53,24 +57,24 @@ impl Renderer<'_> {
             })
     }
 
-    /// A whole web address.
+    /// Renders a complete URL.
     pub(super) fn url(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self.filled(text, at)?;
         let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
         match Url::parse(&rendered) {
             Ok(url) if is_http(&url) => Ok(rendered),
             Ok(_) | Err(_) => {
-                let message = format!("`{}` is not a web address", short(&rendered));
+                let message = format!("`{}` is not a URL", short(&rendered));
                 Err(fault(
                     at,
                     message,
-                    "write a whole URL that begins with `https://` or `http://`",
+                    "write a complete URL that starts with `https://` or `http://`",
                 ))
             }
         }
     }
 
-    /// `host:port`.
+    /// Renders `host:port`.
     pub(super) fn address(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self.filled(text, at)?;
         let port = rendered
@@ -87,7 +91,7 @@ impl Renderer<'_> {
         ))
     }
 
-    /// `sha256:` and its digits.
+    /// Renders `sha256:` and its digits.
     pub(super) fn checksum(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let rendered = self.filled(text, at)?;
         match rendered.parse::<Sha256>() {
@@ -99,7 +103,7 @@ impl Renderer<'_> {
         }
     }
 
-    /// One version, not a range.
+    /// Renders one version, not a range.
     pub(super) fn exact_version(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let version = self.filled(text, at)?;
         let exact = version.starts_with(|c: char| c.is_ascii_digit())
@@ -107,7 +111,7 @@ impl Renderer<'_> {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || ".-+~:_".contains(c));
         if !exact {
-            let message = format!("`{}` is no exact version", short(&version));
+            let message = format!("`{}` is not an exact version", short(&version));
             return Err(fault(
                 at,
                 message,
@@ -117,7 +121,7 @@ impl Renderer<'_> {
         Ok(version)
     }
 
-    /// The package's name; one that begins with a dash would be an option to the manager's client.
+    /// Renders a package name; the client would read a leading dash as an option.
     pub(super) fn package_name(&self, text: &str, at: &Path) -> Result<String, Fault> {
         let name = self.filled(text, at)?;
         let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '@')
@@ -125,7 +129,7 @@ impl Renderer<'_> {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "@/._+-".contains(c));
         if !is_name {
-            let message = format!("`{}` is no name of a package", short(&name));
+            let message = format!("`{}` is not a valid package name", short(&name));
             return Err(fault(
                 at,
                 message,
@@ -136,7 +140,7 @@ impl Renderer<'_> {
     }
 }
 
-/// Whether a relative path can't leave the folder that it begins in.
+/// Whether a relative path can't leave the folder that it starts in.
 pub(super) fn stays_inside(path: &str) -> bool {
     !path.is_empty()
         && !path.starts_with('/')
@@ -145,7 +149,7 @@ pub(super) fn stays_inside(path: &str) -> bool {
         && path.split('/').all(|part| part != "..")
 }
 
-/// Whether it is `sha512-` and the base64 of a SHA-512.
+/// Whether the text is `sha512-` and the base64 of a SHA-512.
 pub(super) fn is_sha512(text: &str) -> bool {
     let digest = text.strip_prefix("sha512-").unwrap_or_default();
     digest.len() == 88
@@ -155,12 +159,12 @@ pub(super) fn is_sha512(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
 }
 
-/// Permissions from octal digits.
+/// Parses octal permissions.
 pub(super) fn mode(text: &str, at: &Path) -> Result<u32, Fault> {
     u32::from_str_radix(text, 8).map_err(|_| {
         fault(
             at,
-            format!("`{}` are no permissions", short(text)),
+            format!("`{}` are not permissions", short(text)),
             "write for example `\"0750\"`",
         )
     })

@@ -1,4 +1,4 @@
-//! `chains/{chain}/runtime.yaml`: ports, folders and how a node's process runs, whatever the node type.
+//! `chains/{chain}/runtime.yaml`: ports, folders and the process of a node, for every node type.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Runtime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
-    /// The port that a node would like; another one when it is taken, and any when 0.
+    /// The preferred port; the agent chooses another one when it is taken, and any when 0.
     pub default: u16,
 }
 
@@ -55,29 +55,29 @@ impl Default for Paths {
     }
 }
 
-/// How a node's process runs.
+/// The process of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
-    /// What runs it.
+    /// The runtime adapter.
     #[serde(default)]
     pub adapter: Adapter,
     /// Program, relative to the node's folder, or absolute; a template.
     pub command: String,
-    /// Arguments, one template each; a shell never sees them.
+    /// Arguments, one template each; no shell interprets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment; values are templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// What happens when it exits by itself.
+    /// What happens when the process exits.
     #[serde(default)]
     pub restart: Restart,
     /// Time between SIGTERM and SIGKILL.
     #[serde(default = "default_stop_grace", with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub stop_grace: Duration,
-    /// How its output is kept.
+    /// The log files of its output.
     #[serde(default)]
     pub log: ProcessLog,
 }
@@ -86,21 +86,21 @@ fn default_stop_grace() -> Duration {
     Duration::from_secs(30)
 }
 
-/// What runs a process.
+/// Runtime adapters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Adapter {
-    /// The agent itself.
+    /// A child process of the agent.
     #[default]
     Process,
 }
 
-/// What happens when a process exits by itself.
+/// What happens when a process exits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Restart {
-    /// When it is started again.
+    /// When it is restarted.
     pub policy: RestartPolicy,
     /// Pause before the first restart; it doubles.
     #[serde(with = "duration_text")]
@@ -110,7 +110,7 @@ pub struct Restart {
     #[serde(with = "duration_text")]
     #[schemars(with = "DurationText")]
     pub backoff_max: Duration,
-    /// Restarts within ten minutes after which it is given up; 0 means never.
+    /// Restarts within ten minutes after which the agent gives up; 0 means never.
     pub max_restarts: u32,
 }
 
@@ -125,27 +125,27 @@ impl Default for Restart {
     }
 }
 
-/// When a process is started again.
+/// When a process is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum RestartPolicy {
-    /// Whatever its exit status was.
+    /// After every exit.
     Always,
-    /// When it failed or was killed.
+    /// After a failure or a signal.
     #[default]
     OnFailure,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// How a process's output is kept.
+/// The log files of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProcessLog {
-    /// Size of one file.
+    /// The maximum size of one file.
     pub max_size: ByteSize,
-    /// Files that are kept.
+    /// The number of files.
     #[schemars(range(min = 1, max = 100))]
     pub files: u32,
 }

@@ -1,7 +1,7 @@
-//! Values that YAML writes as text: durations, sizes, digests, instants.
+//! Types of values that YAML writes as text: durations, sizes, digests, instants.
 //!
-//! Each has one Rust type and one JSON Schema with a pattern, so that editors, the loader and the published schema say
-//! the same. `x-expects` is what the loader tells a person who wrote something else.
+//! Each has one Rust type and one JSON Schema with a pattern, so that editors, the loader and the published schema
+//! agree. The loader shows `x-expects` for any other value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,7 +39,7 @@ macro_rules! text_schema {
     };
 }
 
-/// The schema of a [`std::time::Duration`] that is written as `30s`.
+/// The schema of a [`std::time::Duration`], which is written as `30s`.
 pub struct DurationText;
 text_schema!(
     DurationText,
@@ -47,7 +47,7 @@ text_schema!(
     "a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`"
 );
 
-/// `#[serde(with = "optional_duration")]`: a duration that may be left out.
+/// `#[serde(with = "optional_duration")]`: an optional duration.
 pub mod optional_duration {
     use std::time::Duration;
 
@@ -88,7 +88,7 @@ const SIZE_UNITS: [(u64, &str); 5] = [
     (1, "B"),
 ];
 
-/// A value of text that could not be read.
+/// A text that is not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
 pub struct BadText {
@@ -126,17 +126,17 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// The digest of a file or component: `sha256:` and 64 lower-case hexadecimal digits.
+/// The digest of a file or component: `sha256:` and 64 lowercase hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256(String);
 text_schema!(
     Sha256,
     "^sha256:[0-9a-f]{64}$",
-    "`sha256:` and 64 lower-case hexadecimal digits"
+    "`sha256:` and 64 lowercase hexadecimal digits"
 );
 
 impl Sha256 {
-    /// The digest as it is written.
+    /// The digest as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -152,7 +152,7 @@ impl FromStr for Sha256 {
         }
         Err(BadText {
             text: text.to_owned(),
-            expected: "`sha256:` and 64 lower-case hexadecimal digits",
+            expected: "`sha256:` and 64 lowercase hexadecimal digits",
         })
     }
 }
@@ -228,7 +228,7 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970-01-01 in the proleptic Gregorian calendar; years begin in March so that a leap day is the last one.
+/// Days since 1970-01-01 in the proleptic Gregorian calendar; years start in March, so that a leap day comes last.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);

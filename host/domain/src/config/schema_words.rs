@@ -1,10 +1,10 @@
-//! Reads what a generated JSON Schema says, and says it in words.
+//! Describes the rules of a generated JSON Schema in words.
 
 use serde_json::{Map, Value};
 
 use super::tree::{Kind, Node};
 
-/// Whether keys that are not listed are mistakes.
+/// Whether unlisted keys are errors.
 pub(super) fn is_closed(rules: &Map<String, Value>) -> bool {
     ["additionalProperties", "unevaluatedProperties"]
         .iter()
@@ -30,7 +30,7 @@ pub(super) fn optional_inner(rules: &Map<String, Value>) -> Option<&Value> {
         .find(|schema| schema.get("type").and_then(Value::as_str) != Some("null"))
 }
 
-/// The texts of an enum, written as `enum`, `const` or a `oneOf` of constants.
+/// The values of an enum, written as `enum`, `const` or a `oneOf` of constants.
 pub(super) fn allowed_texts(rules: &Map<String, Value>) -> Option<Vec<&str>> {
     if let Some(values) = rules.get("enum").and_then(Value::as_array) {
         return Some(values.iter().filter_map(Value::as_str).collect());
@@ -45,7 +45,7 @@ pub(super) fn allowed_texts(rules: &Map<String, Value>) -> Option<Vec<&str>> {
         .collect()
 }
 
-/// The type, apart from null.
+/// The type, ignoring null.
 pub(super) fn type_of(rules: &Map<String, Value>) -> Option<&str> {
     match rules.get("type")? {
         Value::String(name) => Some(name),
@@ -57,7 +57,7 @@ pub(super) fn type_of(rules: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-/// What a schema asks for, in words.
+/// What a schema expects, in words.
 pub(super) fn expects(rules: &Map<String, Value>) -> String {
     if let Some(text) = rules.get("x-expects").and_then(Value::as_str) {
         return text.to_owned();
@@ -78,7 +78,7 @@ pub(super) fn expects(rules: &Map<String, Value>) -> String {
     }
 }
 
-/// What stands in the file, in words.
+/// What the file contains, in words.
 pub(super) fn found(node: &Node) -> String {
     match &node.kind {
         Kind::Null => "nothing".to_owned(),
@@ -90,7 +90,7 @@ pub(super) fn found(node: &Node) -> String {
     }
 }
 
-/// A text in a message: not longer than a line.
+/// A text for a message, shortened to one line.
 pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()

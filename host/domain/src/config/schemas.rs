@@ -1,4 +1,4 @@
-//! The JSON Schemas of the formats: what the loader checks with, and what is published for editors.
+//! The JSON Schemas of the formats, which the loader validates with and editors use.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use super::profile::Profile;
 use super::recipe::Recipe;
 use super::runtime::Runtime;
 
-/// Each format's name, which is also that of its file under `chain-configs/schema/`, and its schema.
+/// Each format's name, which is also the name of its file under `chain-configs/schema/`, and its schema.
 pub fn published() -> [(&'static str, &'static Value); 5] {
     [
         ("profile", &PROFILE),

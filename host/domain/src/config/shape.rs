@@ -1,8 +1,8 @@
-//! Holds a document against the JSON Schema of its kind and reports everything that differs.
+//! Validates a document by the JSON Schema of its kind and reports every difference.
 //!
-//! The schema is the published one, generated from the types, so editors and the loader agree by construction. Deserialising
-//! alone would stop at the first mistake and, inside a tagged step, not know its place. Only what schemars writes for our
-//! types is understood; a test reads every schema and fails on a keyword that is not.
+//! The schema is the published one, generated from the types, so editors and the loader agree. Deserialising alone
+//! would stop at the first mistake and would not know its place inside a tagged step. This supports only the keywords
+//! that schemars writes for our types; a test fails on any other keyword.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::schema_words::{
 };
 use super::tree::{Entry, Kind, Node, Place};
 
-/// Keys that a reader of the design may expect, and what to do as long as nothing acts on them.
+/// Keys that people may expect although this host does not implement them, and what to do instead.
 const NOT_YET: [(&str, &str); 11] = [
     (
         "node_status",
@@ -27,7 +27,7 @@ const NOT_YET: [(&str, &str); 11] = [
     ),
     (
         "emit",
-        "delete it: a collector names what it emits by itself",
+        "delete it: a collector declares its own observations",
     ),
     (
         "use",
@@ -39,7 +39,7 @@ const NOT_YET: [(&str, &str); 11] = [
     ),
     (
         "secret",
-        "delete it: this version of the host takes no secrets as inputs",
+        "delete it: this host accepts no secrets as inputs",
     ),
     ("signed_by", "delete it and pin the component by `digest`"),
     ("signature", "delete it and pin the download by `checksum`"),
@@ -47,11 +47,11 @@ const NOT_YET: [(&str, &str); 11] = [
     ("unit", "delete it and write `command` and `args`"),
     (
         "<<",
-        "merge keys have no meaning here: write the keys out, or use an alias for a whole value",
+        "merge keys are not supported: write the keys out, or use an alias for a whole value",
     ),
 ];
 
-/// Everything in `node` that the schema does not allow.
+/// Reports everything in `node` that the schema does not allow.
 pub(super) fn check(source: &Source, node: &Node, schema: &Value) -> Vec<Diagnostic> {
     let mut walk = Walk {
         source,
@@ -79,7 +79,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `key_place` is where a value that is missing or goes over many lines is pointed at.
+    /// `key_place` is the place to report when a value is missing or spans lines.
     fn value(&mut self, node: &Node, schema: &'a Value, path: &Path, key_place: Place) {
         let schema = self.resolve(schema);
         let Some(rules) = schema.as_object() else {
@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
 
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         let mut schema = schema;
-        // References of generated schemas never go in circles through references alone.
+        // References of generated schemas contain no cycles.
         for _ in 0..8 {
             let name = schema
                 .get("$ref")
@@ -254,7 +254,7 @@ impl<'a> Walk<'a> {
             .filter_map(|layer| layer.get("required")?.as_array())
             .flatten();
         for key in required.filter_map(Value::as_str) {
-            // A key that is only misspelt is not missing too.
+            // A misspelt key is not missing as well.
             if !entries.iter().any(|entry| entry.key == key) && !meant.contains(&key) {
                 let schema = known
                     .iter()
@@ -266,7 +266,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The branch of a tagged enum that the document's `type` chooses.
+    /// The branch of a tagged enum that the document's `type` selects.
     fn variant(&self, entries: &[Entry], rules: &'a Map<String, Value>) -> Variant<'a> {
         let Some(branches) = rules.get("oneOf").and_then(Value::as_array) else {
             return Variant::None;
@@ -300,7 +300,7 @@ impl<'a> Walk<'a> {
         self.report(at, path, "`type` is missing".to_owned(), mend);
     }
 
-    /// Reports a key that nothing reads; gives the key that was probably meant.
+    /// Reports an unknown key; returns the key that was probably meant.
     fn unknown_key(
         &mut self,
         entry: &Entry,
@@ -332,11 +332,11 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What a tagged enum's `type` says.
+/// What the `type` of a tagged enum selects.
 enum Variant<'a> {
     /// Not a tagged enum.
     None,
     Chosen(&'a Map<String, Value>),
-    /// No such variant; these exist.
+    /// An unknown variant; the list has the existing ones.
     Unknown(Vec<&'a str>),
 }

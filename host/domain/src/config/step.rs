@@ -1,6 +1,6 @@
-//! A recipe's steps with every template filled in: what an agent is told to do, free of YAML and of protobuf.
+//! A recipe's rendered steps: what an agent executes, independent of YAML and protobuf.
 //!
-//! Paths are relative to the node's folder and stay within it; rendering has checked that.
+//! Paths are relative to the node's folder and stay within it; rendering has verified that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::profile::KeyEncoding;
 use super::recipe::{PackageManager, Retry};
 use super::runtime::{Adapter, ProcessLog, Restart};
 
-/// One step, ready to be sent.
+/// One rendered step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RenderedStep {
     /// Its name within the recipe.
     pub name: String,
     /// The step is done when this path exists.
     pub creates: Option<String>,
-    /// Time for one try.
+    /// The time limit of one attempt.
     pub timeout: Duration,
-    /// Tries.
+    /// How often it is attempted.
     pub retry: Retry,
     /// What it does.
     pub action: RenderedAction,
@@ -29,7 +29,7 @@ pub struct RenderedStep {
 pub enum RenderedAction {
     /// Installs a package into the node's folder.
     Package {
-        /// Whose client installs it.
+        /// The package manager.
         manager: PackageManager,
         /// The package's name.
         name: String,
@@ -37,30 +37,30 @@ pub enum RenderedAction {
         version: String,
         /// npm: `sha512-<base64>`; pip and apt: `sha256:<hex>`.
         integrity: String,
-        /// Names under `bin/`, and the file inside the package that each is a link to.
+        /// Links under `bin/`, each with its target file inside the package.
         binaries: BTreeMap<String, String>,
     },
-    /// Makes a folder.
+    /// Creates a folder.
     Directory {
-        /// Where.
+        /// Its path.
         path: String,
         /// Permissions.
         mode: u32,
     },
     /// Writes a file.
     File {
-        /// Where.
+        /// Its path.
         path: String,
-        /// What it holds.
+        /// Its content.
         content: String,
         /// Permissions.
         mode: u32,
     },
-    /// Fetches a file.
+    /// Downloads a file.
     Download {
-        /// From where.
+        /// The URL.
         url: String,
-        /// To where.
+        /// The destination.
         path: String,
         /// `sha256:<hex>`.
         checksum: String,
@@ -69,12 +69,12 @@ pub enum RenderedAction {
     Extract {
         /// The archive.
         archive: String,
-        /// To where.
+        /// The destination.
         path: String,
         /// Leading path parts to drop.
         strip: u32,
     },
-    /// Puts a program under `bin/`.
+    /// Links a program under `bin/`.
     Binary {
         /// Its name under `bin/`.
         name: String,
@@ -83,27 +83,27 @@ pub enum RenderedAction {
         /// Its version.
         version: String,
     },
-    /// Writes a key; the agent asks for the material when it comes to it, so that no command holds it.
+    /// Writes a key. The agent requests the material when it executes the step, so that no command contains it.
     Key {
         /// The key's name in the profile.
         name: String,
-        /// To where.
+        /// The destination.
         path: String,
-        /// How the file holds it.
+        /// The encoding of the file.
         encoding: KeyEncoding,
     },
     /// Registers and starts a process.
     Process(RenderedProcess),
-    /// Waits until something answers.
+    /// Waits until a target answers.
     WaitFor {
-        /// What answers.
+        /// The target.
         target: WaitTarget,
-        /// Pause between two looks.
+        /// Pause between two polls.
         interval: Duration,
     },
 }
 
-/// A process, ready to be started.
+/// One rendered process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RenderedProcess {
     /// Its name.
@@ -116,11 +116,11 @@ pub struct RenderedProcess {
     pub args: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
-    /// What happens when it exits by itself.
+    /// What happens when it exits.
     pub restart: Restart,
     /// Time between SIGTERM and SIGKILL.
     pub stop_grace: Duration,
-    /// How its output is kept.
+    /// The log files of its output.
     pub log: ProcessLog,
 }
 
@@ -135,14 +135,14 @@ pub enum WaitTarget {
     Path(String),
 }
 
-/// What templates see of one node.
+/// The values that templates use for one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateValues {
     /// Absolute path of the node's folder on its machine.
     pub root: String,
-    /// The ports that the machine gave, by their names in runtime.yaml.
+    /// The ports that the agent reserved, by their names in runtime.yaml.
     pub ports: BTreeMap<String, u16>,
-    /// What a person gave for the profile's inputs.
+    /// The values of the profile's inputs.
     pub inputs: BTreeMap<String, String>,
     /// The node: `.Node.id`.
     pub node_id: String,

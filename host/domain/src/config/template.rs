@@ -1,7 +1,7 @@
-//! Templates in the form `{{.SyncData.snapshot_url}}`, filled in by minijinja without its power.
+//! Templates such as `{{.SyncData.snapshot_url}}`, rendered by a restricted minijinja.
 //!
-//! A recipe may come from a stranger, so there are no macros, no assignments and no loading of others, steps are counted and
-//! the result is bounded. A name that does not exist is an error, also in a branch that is not taken.
+//! A recipe may be untrusted, so there are no macros, assignments or includes, and steps and output are limited. A
+//! name that does not exist is an error, even in a branch that is not taken.
 
 use std::io;
 
@@ -12,17 +12,17 @@ use serde_json::Value;
 use super::diagnostics::did_you_mean;
 use super::schema_words::short;
 
-/// Steps of minijinja for one template.
+/// The maximum of minijinja steps for one template.
 const FUEL: u64 = 50_000;
-/// Bytes of a template, and of what it renders to.
+/// The maximum size of a template and of its output.
 const BYTES_MAX: usize = 256 << 10;
 /// The statements that a template may use.
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
-/// What is wrong with a template.
+/// A mistake in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TemplateFault {
-    /// The part that is meant, as it is written.
+    /// The faulty part as written.
     pub(super) needle: Option<String>,
     pub(super) message: String,
     pub(super) mend: String,
@@ -38,20 +38,20 @@ impl TemplateFault {
     }
 }
 
-/// Fills in templates with the values of one node.
+/// Renders templates with the values of one node.
 pub(super) struct Templates {
     environment: Environment<'static>,
     names: Value,
 }
 
 impl Templates {
-    /// Templates that see `names`, a mapping of mappings.
+    /// Templates with `names`, a mapping of mappings.
     pub(super) fn new(names: Value) -> Self {
         let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(32);
-        // Building fails only for delimiters that contradict each other, and these are the usual ones.
+        // Building fails only for contradictory delimiters, and these are the defaults.
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
             environment.set_syntax(syntax);
         }
@@ -62,15 +62,15 @@ impl Templates {
         Self { environment, names }
     }
 
-    /// The text with its placeholders filled in.
+    /// Renders the text.
     pub(super) fn render(&self, text: &str) -> Result<String, TemplateFault> {
         if !is_template(text) {
             return Ok(text.to_owned());
         }
         if text.len() > BYTES_MAX {
             return Err(TemplateFault::new(
-                "the template is over 256 KiB",
-                "split it",
+                "the template exceeds 256 KiB",
+                "split the template",
             ));
         }
         let plain = without_leading_dots(text)?;
@@ -103,7 +103,7 @@ impl Templates {
                     names.keys().map(|key| format!("{walked}.{key}")).collect();
                 let written = format!("{walked}.{part}");
                 let mend = match known.as_slice() {
-                    [] => format!("declare it first: {}", declared_in(&walked)),
+                    [] => format!("declare the name first: {}", declared_in(&walked)),
                     known => did_you_mean(&written, "name", known.iter().map(String::as_str)),
                 };
                 return Err(TemplateFault {
@@ -119,18 +119,18 @@ impl Templates {
     }
 }
 
-/// Where the names below a first name come from.
+/// Where names below a first part are declared.
 fn declared_in(scope: &str) -> &'static str {
     match scope {
         ".Ports" => "`ports` of runtime.yaml",
         ".Inputs" => "`inputs` of profile.yaml",
         ".SyncData" => "`sync_data` of the node type in profile.yaml",
         ".Binaries" => "`binaries` of profile.yaml",
-        _ => "nothing is declared here",
+        _ => "no name can be declared here",
     }
 }
 
-/// Whether there is anything to fill in.
+/// Whether the text contains a placeholder.
 pub(super) fn is_template(text: &str) -> bool {
     ["{{", "{%", "{#"]
         .iter()
@@ -146,18 +146,18 @@ fn bad_template(error: &minijinja::Error) -> TemplateFault {
         .map(|line| format!(" (line {line} of the template)"))
         .unwrap_or_default();
     TemplateFault::new(
-        format!("bad template: {}{at}", short(&detail)),
+        format!("invalid template: {}{at}", short(&detail)),
         "write values as `{{.Ports.rpc}}` and conditions as `{% if .SyncData.url %}…{% endif %}`",
     )
 }
 
-/// A writer that ends at the bound.
+/// A writer that fails beyond the limit.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > BYTES_MAX {
-            return Err(io::Error::other("renders to more than 256 KiB"));
+            return Err(io::Error::other("the output exceeds 256 KiB"));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -168,7 +168,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// Turns `{{ .Ports.rpc }}` into `{{ Ports.rpc }}`, and refuses statements that templates may not use.
+/// Turns `{{ .Ports.rpc }}` into `{{ Ports.rpc }}`, and rejects statements that templates may not use.
 fn without_leading_dots(text: &str) -> Result<String, TemplateFault> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -188,7 +188,7 @@ fn without_leading_dots(text: &str) -> Result<String, TemplateFault> {
     Ok(out)
 }
 
-/// Bytes up to the closing mark, which does not count within quotes.
+/// The length up to the closing mark, which does not count within quotes.
 fn inside_length(text: &str, closing: &str) -> usize {
     let mut quote = None;
     for (at, c) in text.char_indices() {
@@ -214,12 +214,12 @@ fn check_statement(inside: &str) -> Result<(), TemplateFault> {
     }
     Err(TemplateFault {
         needle: Some(format!("{{%{inside}")),
-        message: format!("`{}` is no statement of a template", short(&word)),
+        message: format!("`{}` is not a supported template statement", short(&word)),
         mend: format!("use only `{}`", STATEMENTS.join("`, `")),
     })
 }
 
-/// Copies code, leaving out each dot that begins a name.
+/// Copies code without the dot that starts each name.
 fn push_without_dots(out: &mut String, code: &str) {
     let mut quote = None;
     let mut before = ' ';

@@ -1,13 +1,13 @@
-//! YAML as values that know their place.
+//! YAML values with their places in the file.
 //!
-//! One parser decides both what a value is and where it stands, so that an error can't point beside it.
+//! One parser determines both a value and its place, so that an error always points at the right place.
 
 use saphyr_parser::Span;
 use serde_json::{Map, Number, Value};
 
 use super::diagnostics::{Path, Segment};
 
-/// Where a value stands: line and column from 1, and the range in characters.
+/// The place of a value: line and column from 1, and the range in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) line: usize,
@@ -89,7 +89,7 @@ impl Node {
             })
     }
 
-    /// The place of the value at a path; that of its nearest ancestor when there is none.
+    /// The place of the value at a path, or of its nearest ancestor.
     pub(super) fn place_of(&self, path: &Path) -> Place {
         self.walk(path).1
     }
@@ -114,7 +114,7 @@ impl Node {
             let Some((inner, place)) = next else { break };
             (node, key_place) = (inner, place);
         }
-        // A list or mapping is pointed at by its key: its own range goes over many lines.
+        // A report on a list or mapping points at its key, because the value spans many lines.
         match node.kind {
             Kind::List(_) | Kind::Map(_) | Kind::Null => (key_place, key_place),
             Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => (key_place, node.place),
@@ -138,7 +138,7 @@ impl Node {
         }
     }
 
-    /// Values in this one, itself included.
+    /// The number of values in this one, including itself.
     pub(super) fn size(&self) -> usize {
         match &self.kind {
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),

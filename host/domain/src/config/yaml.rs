@@ -1,7 +1,6 @@
-//! From the text of a file to its tree.
+//! Parses the text of a file into its tree.
 //!
-//! The subset of YAML is that of configuration: text keys, one document, no tags; anchors work within a budget that alias
-//! bombs exceed.
+//! Only the YAML that configuration needs: text keys, one document, no tags; a budget for anchors stops alias bombs.
 
 use std::collections::HashMap;
 
@@ -11,12 +10,12 @@ use serde_json::Number;
 use super::diagnostics::{Diagnostic, Path, Source};
 use super::tree::{Entry, Kind, Node, Place};
 
-/// Values in one file, those of aliases counted where they are used.
+/// The maximum of values in one file; aliases count where they are used.
 const VALUES_MAX: usize = 50_000;
-/// Lists and mappings within each other.
+/// The maximum nesting of lists and mappings.
 const DEPTH_MAX: usize = 64;
 
-/// Reads a document. A text that is no YAML gives one mistake; repeated keys give one each beside the tree.
+/// Parses a document. A text that is not YAML gives one mistake; repeated keys give one each besides the tree.
 pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Diagnostic>), Box<Diagnostic>> {
     let mut builder = Builder::new(source);
     for event in Parser::new_from_str(&source.text) {
@@ -30,7 +29,7 @@ pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Diagnostic>), Box<Diag
 }
 
 fn empty(source: &Source) -> Diagnostic {
-    let mend = "begin with `schema_version: \"1.0\"`, or delete the file";
+    let mend = "start with `schema_version: \"1.0\"`, or delete the file";
     source.mistake(Place::START, &Path::default(), "the file is empty", mend)
 }
 
@@ -42,7 +41,7 @@ fn not_yaml(source: &Source, error: &ScanError) -> Diagnostic {
         start: mark.index(),
         end: mark.index() + 1,
     };
-    // The scanner may notice a tab only on the line after it.
+    // The scanner may notice a tab only on the next line.
     let tabbed = [place.line, place.line - 1].into_iter().find_map(|number| {
         let line = source.text.lines().nth(number.checked_sub(1)?)?;
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
@@ -56,13 +55,8 @@ fn not_yaml(source: &Source, error: &ScanError) -> Diagnostic {
     });
     match tabbed {
         Some(place) => {
-            let message = "a tab in the indentation, which YAML doesn't allow";
-            source.mistake(
-                place,
-                &Path::default(),
-                message,
-                "indent with two spaces instead",
-            )
+            let message = "the indentation contains a tab, which YAML does not allow";
+            source.mistake(place, &Path::default(), message, "indent with two spaces")
         }
         None => source.mistake(
             place,
@@ -73,7 +67,7 @@ fn not_yaml(source: &Source, error: &ScanError) -> Diagnostic {
     }
 }
 
-/// A list or mapping that is not closed yet.
+/// A list or mapping that is still open.
 enum Open {
     List {
         place: Place,
@@ -162,8 +156,8 @@ impl<'a> Builder<'a> {
     fn begin_document(&mut self, place: Place) -> Result<(), Box<Diagnostic>> {
         self.documents += 1;
         if self.documents > 1 {
-            let mend = "put each document into a file of its own and delete the `---`";
-            return Err(self.stop(place, "a second document in one file", mend));
+            let mend = "put each document into its own file and delete the `---`";
+            return Err(self.stop(place, "the file contains a second document", mend));
         }
         Ok(())
     }
@@ -171,15 +165,16 @@ impl<'a> Builder<'a> {
     fn refuse_tag(&self, tagged: bool, place: Place) -> Result<(), Box<Diagnostic>> {
         if tagged {
             let mend = "delete the tag; put a text that looks like a number in quotes";
-            return Err(self.stop(place, "a YAML tag (`!…`) has no meaning here", mend));
+            return Err(self.stop(place, "YAML tags (`!…`) are not supported", mend));
         }
         Ok(())
     }
 
     fn enter(&mut self, open: Open, place: Place) -> Result<(), Box<Diagnostic>> {
         if self.open.len() >= DEPTH_MAX {
-            let message = format!("more than {DEPTH_MAX} levels within each other");
-            return Err(self.stop(place, &message, "write it flatter"));
+            let message =
+                format!("lists and mappings are nested more than {DEPTH_MAX} levels deep");
+            return Err(self.stop(place, &message, "reduce the nesting"));
         }
         self.open.push(open);
         Ok(())
@@ -216,8 +211,8 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Box<Diagnostic>> {
         let Some(node) = self.anchors.get(&anchor) else {
-            let mend = "write the value out; an anchor can't be used within itself";
-            return Err(self.stop(place, "an alias without its anchor", mend));
+            let mend = "write the value out; an anchor can't contain itself";
+            return Err(self.stop(place, "the alias has no anchor", mend));
         };
         let size = node.size();
         if self.values + size > VALUES_MAX {
@@ -229,7 +224,8 @@ impl<'a> Builder<'a> {
     }
 
     fn too_many(&self, place: Place) -> Box<Diagnostic> {
-        let message = format!("more than {VALUES_MAX} values, those of aliases included");
+        let message =
+            format!("the file has more than {VALUES_MAX} values, including those of aliases");
         self.stop(place, &message, "use fewer aliases, or split the file")
     }
 
@@ -254,7 +250,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Takes keys and values in turn.
+    /// Adds keys and values alternately.
     fn add_to_map(&mut self, node: Node) -> Result<(), Box<Diagnostic>> {
         let path = self.path();
         let Some(Open::Map { entries, key, .. }) = self.open.last_mut() else {
@@ -263,9 +259,9 @@ impl<'a> Builder<'a> {
         if let Some((key, key_place)) = key.take() {
             let earlier = entries.iter().find(|entry| entry.key == key);
             if let Some(earlier) = earlier {
-                let message = format!("`{key}` is there twice");
+                let message = format!("`{key}` occurs twice");
                 let mend = format!(
-                    "delete one; the first is on line {}",
+                    "delete one of them; the first is on line {}",
                     earlier.key_place.line
                 );
                 let path = path.at(&key);
@@ -288,7 +284,7 @@ impl<'a> Builder<'a> {
             Kind::Null => "null".to_owned(),
             Kind::List(_) | Kind::Map(_) => {
                 let mend = "use a plain word as the key, or put a text with brackets in quotes";
-                return Err(self.stop(place, "a list or mapping as a key", mend));
+                return Err(self.stop(place, "a key must not be a list or mapping", mend));
             }
         };
         *key = Some((text, place));
@@ -311,7 +307,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// What a plain scalar is, by the core schema of YAML 1.2; numbers that JSON can't hold stay text.
+/// Resolves a plain scalar by the core schema of YAML 1.2; numbers that JSON can't represent stay text.
 fn resolve(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,

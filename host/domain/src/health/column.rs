@@ -1,6 +1,6 @@
 //! The columns that policies read: `node.height@unchanged_s_5m` is a name, an aggregate and a window.
 //!
-//! They are computed here, natively and once, because the boundary to a component is what costs (design: toolchain.md).
+//! The host computes them natively and once, because calls into a component are expensive.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,7 +55,7 @@ pub struct Column {
     pub window: Option<Duration>,
 }
 
-/// A column that could not be read.
+/// A text that is not a column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a column; write an observation's name, `@`, one of {names}, and an optional window such as `_5m`",
@@ -102,7 +102,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// One observation of a name at a time.
+/// One value of an observation at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// When it was measured.
@@ -111,7 +111,7 @@ pub struct Sample {
     pub value: Scalar,
 }
 
-/// The two largest newest values of a chain's nodes: enough to tell each node the largest of the others.
+/// The two largest newest values of a chain's nodes: enough to compute for each node the largest value of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SiblingValues {
     largest: Option<f64>,
@@ -119,7 +119,7 @@ pub struct SiblingValues {
 }
 
 impl SiblingValues {
-    /// Counts one node's newest value in.
+    /// Adds one node's newest value.
     pub fn add(&mut self, value: f64) {
         if self.largest.is_none_or(|largest| value > largest) {
             self.second = self.largest;
@@ -129,7 +129,7 @@ impl SiblingValues {
         }
     }
 
-    /// The largest value of the nodes other than the one whose own value is `own`.
+    /// The largest value of the nodes other than the one with the value `own`.
     fn max_of_others(&self, own: Option<f64>) -> Option<f64> {
         if self.largest == own {
             self.second
@@ -142,9 +142,9 @@ impl SiblingValues {
 impl Column {
     /// Computes the column from the samples of its observation, ordered by time.
     ///
-    /// `last` and `age_s` speak of the newest sample however old it is, so give it along: a node that fell silent before the window
-    /// must not look like one that never spoke. Everything else counts within the window. Without samples a column is absent,
-    /// but for `count`.
+    /// `last` and `age_s` use the newest sample however old it is, so include it: a node that fell silent before the
+    /// window must not look like one without any sample. All other aggregates use the window only. Without samples a
+    /// column is absent, except for `count`.
     pub fn compute(
         &self,
         samples: &[Sample],

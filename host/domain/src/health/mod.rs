@@ -1,4 +1,4 @@
-//! Health: missed beats, verdicts of policies, and the windows that policies look at.
+//! Health: missed heartbeats, verdicts of policies, and the columns that policies read.
 
 mod column;
 mod heartbeat;

@@ -1,7 +1,7 @@
-//! Incidents that a policy raises itself, beside those that follow from a node's health.
+//! Incidents that a policy raises itself, besides those that follow from a node's health.
 //!
-//! What holds is kept with the node's health and not in the evaluator, so that neither a restart nor a reload resolves or
-//! repeats one: only a policy that has judged the node and names it, or names it no more, changes anything.
+//! They are stored with the node's health and not in the evaluator, so that neither a restart nor a reload resolves
+//! or repeats one. Only a policy that judged the node can raise or resolve its incidents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use crate::incident::Severity;
 use crate::time::Millis;
 
-/// An incident that a policy names for a node.
+/// An incident that a policy reports for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnIncident {
     /// The plugin, as the chain calls it.
     pub plugin: String,
     /// From [`own_category`].
     pub category: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// One line for people.
     pub title: String,
 }
 
-/// The category of a plugin's own incident: `x-<plugin>-<name>`, by the name that the chain gives the plugin.
-/// A plugin may say the prefix itself, with that name or with its own.
+/// The category of a plugin's own incident: `x-<plugin>-<name>`, with the name that the chain gives the plugin. A
+/// plugin may write the prefix itself, with that name or with its own.
 pub fn own_category(plugin: &str, own_name: &str, said: &str) -> String {
     let stripped = [plugin, own_name]
         .iter()
@@ -40,23 +40,24 @@ pub struct OwnIncidents(BTreeMap<String, Held>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
     plugin: String,
-    /// What was raised; `None` before the first time.
+    /// The raised severity; `None` before the incident is raised.
     severity: Option<Severity>,
-    /// Since when the policy says otherwise without a break.
+    /// Since when the policy has reported a different state without interruption.
     since: Option<Millis>,
 }
 
 /// What to do about an own incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnChange {
-    /// It holds from now on, or with another severity.
+    /// The incident is new or has another severity.
     Raise(OwnIncident),
-    /// The category is over.
+    /// The incident of this category is over.
     Resolve(String),
 }
 
 impl OwnIncidents {
-    /// Takes what the policies name. Only plugins in `judged` can end anything; a change counts once it has held for `hold`.
+    /// Applies what the policies report. Only plugins in `judged` can end an incident; a change takes effect after
+    /// `hold`.
     pub fn take(
         &mut self,
         named: &[OwnIncident],
@@ -104,7 +105,7 @@ impl Held {
     }
 }
 
-/// Two uses of a plugin may name the same: the worse one counts.
+/// When two uses of a plugin report the same category, the worse one counts.
 fn worst(named: &[OwnIncident]) -> BTreeMap<&str, &OwnIncident> {
     let mut worst: BTreeMap<&str, &OwnIncident> = BTreeMap::new();
     for incident in named {
@@ -144,7 +145,7 @@ mod tests {
         for said in ["fork", "x-heights-fork", "x-progress-fork"] {
             assert_eq!(own_category("heights", "progress", said), "x-heights-fork");
         }
-        // What the host raises itself is not the plugin's to raise.
+        // A plugin can't raise the host's own categories.
         assert_eq!(own_category("p", "p", "node_down"), "x-p-node_down");
     }
 
@@ -194,7 +195,11 @@ mod tests {
         assert_eq!(own.take(&said, &judged, at(6), hold), []);
         assert_eq!(own.take(&said, &judged, at(16), hold).len(), 1);
         assert_eq!(own.take(&[], &judged, at(17), hold), []);
-        assert_eq!(own.take(&said, &judged, at(18), hold), [], "back in time");
+        assert_eq!(
+            own.take(&said, &judged, at(18), hold),
+            [],
+            "reported again in time"
+        );
         assert_eq!(own.take(&[], &judged, at(20), hold), []);
         assert_eq!(own.take(&[], &judged, at(30), hold), resolved());
     }

@@ -1,4 +1,4 @@
-//! What becomes of a policy's verdict: a change must hold for a while, and a flapping node is held at its worst.
+//! Applies a policy's verdicts: a change must hold for a while, and a flapping node keeps its worst health.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::OwnIncidents;
 use crate::node::{ApplicationHealth, Reason, SyncStatus};
 use crate::time::Millis;
 
-/// More changes than this within [`FLAP_WINDOW`] is flapping (design: domain.md, Health).
+/// More changes than this within [`FLAP_WINDOW`] count as flapping.
 pub const FLAP_CHANGES_MAX: usize = 6;
 /// The window in which changes count as flapping.
 pub const FLAP_WINDOW: Duration = Duration::from_mins(10);
 
-/// What policies say of a node at one tick.
+/// The verdict of policies about a node at one tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The application's health.
@@ -25,7 +25,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The verdict when no policy could say, with the reason.
+    /// The verdict when no policy can judge, with the reason.
     pub fn unknown(reason: Reason) -> Self {
         Self {
             health: ApplicationHealth::Unknown,
@@ -34,8 +34,8 @@ impl Verdict {
         }
     }
 
-    /// Joins the verdicts of several policies: the worst health, the least sync, all reasons.
-    /// A policy that can't say counts only when none can.
+    /// Combines the verdicts of several policies: the worst health, the least sync, all reasons. A policy that can't
+    /// judge counts only when none can.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let sync = match (self.sync, other.sync) {
@@ -53,18 +53,18 @@ impl Verdict {
     }
 }
 
-/// A node's application health over time: what counts now, and what would count if it held.
+/// A node's application health over time: the effective health and the pending one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthTrack {
-    /// What counts.
+    /// The effective health.
     pub health: ApplicationHealth,
-    /// What counts for sync.
+    /// The effective sync status.
     pub sync: SyncStatus,
-    /// Another health and since when it is seen without a break.
+    /// A different health and since when policies have reported it without interruption.
     pub pending: Option<(ApplicationHealth, Millis)>,
-    /// When health last changed, newest last; bounded by [`FLAP_CHANGES_MAX`] + 1.
+    /// The times of the last health changes, newest last; at most [`FLAP_CHANGES_MAX`] + 1.
     pub changes: Vec<Millis>,
-    /// Set while the node is held at its worst value.
+    /// Whether the node is flapping and keeps its worst health.
     pub flapping: bool,
     /// Incidents that policies raise themselves.
     pub own: OwnIncidents,
@@ -83,19 +83,19 @@ impl Default for HealthTrack {
     }
 }
 
-/// What a verdict changed.
+/// The changes that a verdict caused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealthChange {
-    /// The health from now on, when it changed.
+    /// The new health, when it changed.
     pub health: Option<ApplicationHealth>,
-    /// The sync status from now on, when it changed.
+    /// The new sync status, when it changed.
     pub sync: Option<SyncStatus>,
-    /// Whether the node began (`Some(true)`) or ceased (`Some(false)`) to flap.
+    /// Whether the node started (`Some(true)`) or stopped (`Some(false)`) flapping.
     pub flapping: Option<bool>,
 }
 
 impl HealthTrack {
-    /// Takes a verdict; a health that differs counts once it has held for `hold`.
+    /// Applies a verdict; a different health takes effect after `hold`.
     pub fn take(&mut self, verdict: &Verdict, now: Millis, hold: Duration) -> HealthChange {
         let mut change = HealthChange::default();
         self.changes.retain(|at| now.since(*at) < FLAP_WINDOW);

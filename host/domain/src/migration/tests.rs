@@ -1,4 +1,4 @@
-//! Tables for each reason to wait, and properties of what is chosen.
+//! Tables for each reason to wait, and properties of the chosen nodes.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -48,7 +48,7 @@ fn each_reason_to_leave_a_node_where_it_is() {
         (down(1, 5), health(10, 4), 0, Err(Held::Breaker)),
         (down(1, 5), health(9, 3), 0, Err(Held::Breaker)),
         (down(1, 5), health(2, 2), 0, Err(Held::Breaker)),
-        // One node alone is no outage, however few there are.
+        // A single node is never an outage.
         (down(1, 5), health(1, 1), 0, Ok(())),
         (down(1, 5), health(9, 1), 2, Ok(())),
         (down(1, 5), health(9, 1), 3, Err(Held::Concurrency)),
@@ -106,7 +106,7 @@ proptest! {
             prop_assert!(candidate.last_triggered_at.is_none_or(|at| NOW.since(at) >= config.cooldown));
             prop_assert!(!regions[&candidate.region].is_outage(config.breaker_percent));
         }
-        // What could have been moved and was not, had no room.
+        // A node that could move but was not chosen exceeds the limit.
         let may = |candidate: &&Candidate| may_move(candidate, regions[&candidate.region], n_active, NOW, &config).is_ok();
         let n_able = u32::try_from(candidates.iter().filter(may).count()).unwrap();
         let room = config.max_concurrent.saturating_sub(n_active);

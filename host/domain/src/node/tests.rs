@@ -1,4 +1,4 @@
-//! The whole state × event matrix as a table that a person can read, and the properties that hold for any sequence.
+//! The whole state × event matrix as a readable table, and properties of every sequence.
 
 use proptest::prelude::*;
 

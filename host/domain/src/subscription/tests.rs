@@ -1,5 +1,4 @@
-//! The whole state × event matrix as a table that a person can read, the hours and days of the clock, and the properties that
-//! hold for any sequence.
+//! The whole state × event matrix as a readable table, the effects of time, and properties of every sequence.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -73,7 +72,7 @@ fn the_clock_asks_for_what_is_over() {
 #[test]
 fn grace_counts_from_when_it_became_past_due() {
     let active = subscription(S::Active, Some(30), Some(30 * DAY));
-    // The host was away for a week: nobody could renew meanwhile.
+    // The host was unavailable for a week, so nobody could renew.
     let (past_due, effect) = active.after(E::TermEnded, Millis(37 * DAY)).unwrap();
     assert_eq!((past_due.state, effect), (S::PastDue, None));
     assert_eq!(due(&past_due, 40 * DAY - 1), None);
@@ -182,7 +181,7 @@ proptest! {
                 one = after;
             }
         }
-        // Whoever looks only now and then finds the same end.
+        // Rare polls find the same end.
         for _ in 0..3 {
             now += 10_000 * DAY;
             if let Some(event) = due(&one, now) {

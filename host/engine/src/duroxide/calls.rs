@@ -1,4 +1,4 @@
-//! The calls of duroxide's `Provider`: what writes takes its turn, what reads goes straight through.
+//! The calls of duroxide's `Provider`: writing calls queue for their turn, reading calls pass through.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,9 @@ use duroxide::{Event, EventKind, SystemStats};
 
 use super::provider::SerialProvider;
 
-/// How long a fetch of workflow messages waits for a wake-up; timers come due without one.
+/// How long a fetch of workflow messages waits for a wake-up; due timers send none.
 const TURN_IDLE: Duration = Duration::from_millis(100);
-/// How long a fetch of activities waits for a wake-up; only given-up locks come due without one.
+/// How long a fetch of activities waits for a wake-up; released locks send none.
 const WORK_IDLE: Duration = Duration::from_secs(1);
 
 #[async_trait]
@@ -240,7 +240,7 @@ impl Provider for SerialProvider {
     }
 
     fn as_management_capability(&self) -> Option<&dyn ProviderAdmin> {
-        // Its writing calls are made under `in_turn` by the engine.
+        // The engine makes its writing calls under `in_turn`.
         self.inner.as_management_capability()
     }
 

@@ -1,7 +1,7 @@
-//! A running workflow as duroxide provides it.
+//! Implements the workflow port for a workflow that duroxide runs.
 //!
-//! Cancelling is a message like any other: the workflow takes it, notes it where its running activities look, and
-//! undoes what it did. Duroxide's own cancel would end the workflow without a chance to undo.
+//! A cancel is an ordinary message: the workflow receives it, records it for its running activities, and undoes its
+//! work. Duroxide's own cancel would end the workflow without an undo.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use duroxide::OrchestrationContext;
 use futures_util::future::BoxFuture;
 use host_workflows::{ActivityCall, ActivityError, Control, Failure, TryFailed};
 
-/// The mailbox of cancels; no other message can name it.
+/// The mailbox of cancels; no other message can use its name.
 pub(super) const CANCEL_MAILBOX: &str = "bellwether.cancel";
-/// The workflow's note that it was cancelled, for its running activities.
+/// The record of a cancellation that running activities poll.
 pub(super) const CANCELLED_KEY: &str = "bellwether.cancelled";
 
 /// One running workflow.
@@ -21,7 +21,7 @@ pub(super) struct DuroxideControl {
 }
 
 impl DuroxideControl {
-    /// The control of a workflow that begins, or begins to be replayed.
+    /// The control of a workflow that starts or is replayed.
     pub(super) fn new(ctx: OrchestrationContext) -> Self {
         Self { ctx }
     }
@@ -78,7 +78,7 @@ impl Control for DuroxideControl {
     }
 
     fn again(&self, input: String) -> BoxFuture<'static, Infallible> {
-        // Asking is enough; the runtime takes the workflow away at its next pause, which is at once.
+        // The future never resolves; the runtime drops the workflow at its next await, immediately.
         drop(self.ctx.continue_as_new(input));
         Box::pin(std::future::pending())
     }
@@ -88,22 +88,22 @@ impl Control for DuroxideControl {
     }
 }
 
-/// A failure as the text that travels through the engine.
+/// A failure as the text that passes through the engine.
 pub(super) fn failure_text(failure: &Failure) -> String {
     serde_json::to_string(failure).unwrap_or_else(|_| failure.to_string())
 }
 
-/// A failure from the text that travelled, or from duroxide's own words.
+/// A failure from such a text, or from duroxide's own error message.
 pub(super) fn failure(text: &str) -> Failure {
     serde_json::from_str(text).unwrap_or_else(|_| Failure::engine(text))
 }
 
-/// Text that is not ours comes from duroxide: the process or the task died, and another try may live.
+/// Any other text comes from duroxide: the process or the task died, and a retry may succeed.
 fn try_failed(text: &str) -> TryFailed {
     serde_json::from_str(text).unwrap_or_else(|_| ActivityError::retryable("engine", text).into())
 }
 
-/// What a failed try looks like on its way.
+/// A failed attempt as the text that passes through the engine.
 pub(super) fn try_failed_text(failed: &TryFailed) -> String {
     serde_json::to_string(failed).unwrap_or_else(|_| failed.error.to_string())
 }

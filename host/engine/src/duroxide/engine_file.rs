@@ -1,17 +1,18 @@
-//! The workflow engine's own file, before the engine opens it.
+//! Prepares duroxide's SQLite file before duroxide opens it.
 //!
-//! It belongs to duroxide, which has no way to say "nobody else is there": locks of a killed host would be waited for.
+//! Duroxide can't know that it is the only process, so it would wait for the locks of a killed host to expire.
 
 use std::path::Path;
 
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-/// Lifts the locks that a killed host left in a duroxide 0.1.32 file. Only for who holds the file alone.
+/// Releases the locks that a killed host left in a file of duroxide 0.1.32. Only the holder of the file's lock may
+/// call this.
 pub(super) async fn lift_locks(path: &Path) -> Result<(), sqlx::Error> {
     const TABLES: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table'
                           AND name IN ('worker_queue', 'orchestrator_queue', 'instance_locks')";
-    // The last two are how duroxide itself gives a message back.
+    // Duroxide itself releases a message with the last two statements.
     const LIFT: [&str; 3] = [
         "DELETE FROM instance_locks",
         "UPDATE worker_queue SET lock_token = NULL, locked_until = NULL WHERE lock_token IS NOT NULL",

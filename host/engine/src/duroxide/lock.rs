@@ -1,20 +1,21 @@
-//! The lock that keeps a second host away from an engine file.
+//! The lock that prevents a second host from opening the same engine file.
 //!
-//! Two hosts on one file would both run every workflow. The lock is the system's, so a killed host gives it back.
+//! Two hosts on one file would both run every workflow. The operating system holds the lock, so it releases it when a
+//! host is killed.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::StartError;
 
-/// The held lock of an engine file; dropping it lets go.
+/// The lock of an engine file, held until it is dropped.
 pub struct EngineLock {
     engine: PathBuf,
     _file: File,
 }
 
 impl EngineLock {
-    /// Takes the lock beside `engine`, or says who has it.
+    /// Takes the lock beside `engine`; the error names the lock file when another host holds it.
     pub fn take(engine: &Path) -> Result<Self, StartError> {
         let mut name = engine.as_os_str().to_owned();
         name.push(".lock");

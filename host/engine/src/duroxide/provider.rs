@@ -1,9 +1,9 @@
 //! Duroxide's SQLite store with one writer at a time.
 //!
-//! Its transactions begin deferred on five connections: two that read and then write lock each other out, and a commit
-//! that fails so can fail a child workflow for good and hang its parent. Here every writing call waits for its turn and
-//! is repeated when the trouble may pass. The fetches also wait for work instead of asking twenty times a second: they
-//! are woken by whatever queues something.
+//! Duroxide starts deferred transactions on five connections: two that read and then write deadlock, and a commit
+//! that fails can fail a child workflow for good and hang its parent. Here every writing call waits for its turn and
+//! is retried after a transient error. Fetches also wait for a wake-up from whatever queues work instead of polling
+//! twenty times a second.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ use host_workflows::Status;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex, Notify, watch};
 
-/// Repeats of a call that met trouble which may pass.
+/// How many times a call is retried after a transient error.
 const REPEATS_MAX: u32 = 10;
-/// The pause before the first repeat; it doubles.
+/// The pause before the first retry; it doubles.
 const REPEAT_PAUSE: Duration = Duration::from_millis(5);
 /// The store that the engine runs on.
 pub(super) struct SerialProvider {
@@ -31,13 +31,13 @@ pub(super) struct SerialProvider {
     pub(super) turns: Notify,
     /// Activities were queued.
     pub(super) work: Notify,
-    /// A workflow ended.
+    /// Notifies that a workflow ended.
     ended: Notify,
     /// Workflows that were started and have no history yet.
     starting: StdMutex<HashMap<String, Status>>,
-    /// Fetched workflow messages that are not acknowledged yet.
+    /// How many fetched workflow messages are not acknowledged yet.
     pub(super) unacknowledged: AtomicUsize,
-    /// Whether there was a moment without unlooked-at messages since the start.
+    /// Whether every message queued before startup was fetched once.
     pub(super) is_settled: watch::Sender<bool>,
 }
 
@@ -57,7 +57,7 @@ impl SerialProvider {
         }
     }
 
-    /// Runs a writing call when its turn comes, and again when its trouble may pass.
+    /// Runs a writing call when its turn comes, and retries it after a transient error.
     pub(super) async fn in_turn<'a, T, E: Passing>(
         &self,
         call: impl Fn() -> BoxFuture<'a, Result<T, E>> + Send + Sync,
@@ -83,20 +83,20 @@ impl SerialProvider {
         }
     }
 
-    /// How often a call met trouble that may pass.
+    /// How many calls met a transient error.
     pub(super) fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)
     }
 
-    /// Comes at the next end of a workflow.
+    /// Resolves when the next workflow ends.
     pub(super) fn ended(&self) -> Notified<'_> {
         self.ended.notified()
     }
 
-    /// Waits until everything that was queued before the start was looked at once.
+    /// Waits until every message that was queued before startup was fetched once.
     pub(super) async fn settled(&self, limit: Duration) {
         let mut settled = self.is_settled.subscribe();
-        // Too many messages to look at all of them in time is no reason not to start.
+        // A long queue must not prevent startup.
         drop(tokio::time::timeout(limit, settled.wait_for(|is_settled| *is_settled)).await);
     }
 
@@ -105,17 +105,17 @@ impl SerialProvider {
         self.starting().get(id).cloned()
     }
 
-    /// Notes that a workflow is being started.
+    /// Records that a workflow is being started.
     pub(super) fn note_starting(&self, status: Status) {
         self.starting().insert(status.id.clone(), status);
     }
 
-    /// Takes the note back.
+    /// Removes that record.
     pub(super) fn forget_starting(&self, id: &str) {
         self.starting().remove(id);
     }
 
-    /// Past executions of a workflow, the present one included.
+    /// The executions of a workflow, including the current one.
     pub(super) async fn list_executions(&self, id: &str) -> Result<Vec<u64>, ProviderError> {
         self.inner.list_executions(id).await
     }
@@ -134,25 +134,25 @@ impl SerialProvider {
     }
 
     fn starting(&self) -> MutexGuard<'_, HashMap<String, Status>> {
-        // Nothing panics while holding it.
+        // No holder panics.
         self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a fetched message as done with.
+    /// Counts a fetched message as acknowledged.
     pub(super) fn acknowledged(&self) {
         let less = |count: usize| Some(count.saturating_sub(1));
-        // The closure always gives a value, so this can't fail.
+        // The closure always returns `Some`, so this can't fail.
         let _ = self
             .unacknowledged
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// Wakes whoever waits for what an acknowledged turn queued.
+    /// Wakes the fetches that wait for what an acknowledged turn queued.
     pub(super) fn wake_after_turn(&self, n_activities: usize, n_messages: usize, has_ended: bool) {
         for _ in 0..n_activities {
             self.work.notify_one();
         }
-        // One more than the queued ones: messages for this workflow itself may have come meanwhile.
+        // One more than the queued messages: the workflow itself may have received some meanwhile.
         for _ in 0..=n_messages {
             self.turns.notify_one();
         }
@@ -162,15 +162,15 @@ impl SerialProvider {
     }
 }
 
-/// Errors that tell whether a repeat may help.
+/// Errors that say whether a retry may help.
 pub(super) trait Passing {
-    /// Whether it may.
+    /// Whether the error is transient.
     fn may_pass(&self) -> bool;
 }
 
 impl Passing for ProviderError {
     fn may_pass(&self) -> bool {
-        // Some locked databases are reported as permanent.
+        // Duroxide reports some locked databases as permanent errors.
         self.is_retryable() || self.message.contains("database is locked")
     }
 }

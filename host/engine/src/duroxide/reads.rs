@@ -1,6 +1,6 @@
-//! What can be read about workflows, in the port's words.
+//! Reads workflows from duroxide in the types of the workflow port.
 //!
-//! Duroxide keeps the times of a workflow as text that its own reader takes for 0, so they come from the history.
+//! Times come from the history, because duroxide stores a workflow's times as text that its own reader reads as 0.
 
 use duroxide::providers::{Provider, ProviderError};
 use duroxide::{Event, EventKind};
@@ -10,10 +10,10 @@ use host_workflows::{HistoryEntry, Outcome, Page, PageRequest, Status, StatusKin
 use super::control::failure;
 use super::provider::SerialProvider;
 
-/// The largest page.
+/// The maximum page size.
 const PAGE_MAX: usize = 500;
 
-/// How a workflow stands.
+/// The status of a workflow.
 pub(super) async fn status(
     provider: &SerialProvider,
     id: &str,
@@ -50,7 +50,7 @@ pub(super) async fn status(
     }))
 }
 
-/// How a workflow ended, if it did; `None` when there is none of that id.
+/// How a workflow ended, if it ended; `None` when the id is unknown.
 pub(super) async fn outcome(
     provider: &SerialProvider,
     id: &str,
@@ -89,7 +89,7 @@ pub(super) async fn list(
     Ok(Page { items, next })
 }
 
-/// What happened, all executions.
+/// The history of all executions.
 pub(super) async fn history(
     provider: &SerialProvider,
     id: &str,

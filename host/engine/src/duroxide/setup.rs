@@ -1,4 +1,4 @@
-//! What the engine is started with: options, workflows and activities in duroxide's form, and the opened file.
+//! Prepares duroxide: options, workflows and activities in its types, and the opened file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::work;
 use crate::given::missing_activity;
 use host_system::SystemClock;
 
-/// How the engine works.
+/// The options of the engine.
 #[derive(Clone)]
 pub struct DuroxideOptions {
-    /// How many activities run at once.
+    /// The maximum of activities that run at once.
     pub worker_concurrency: usize,
-    /// How often a running activity looks whether its workflow was cancelled.
+    /// How often a running activity polls whether its workflow was cancelled.
     pub cancel_poll: Duration,
-    /// Where the start of a workflow takes its time from.
+    /// The clock for the start times of workflows.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -41,7 +41,7 @@ impl Default for DuroxideOptions {
 pub enum StartError {
     /// Another host runs on the same file.
     #[error(
-        "another host holds {}; stop it first, or give this one another data folder",
+        "another host holds the lock {}; stop that host, or set another `state_dir` for this one",
         path.display()
     )]
     Held {
@@ -49,15 +49,15 @@ pub enum StartError {
         path: PathBuf,
     },
     /// A file could not be used.
-    #[error("could not open {}; check that the data folder exists and can be written", path.display())]
+    #[error("the host can't open {}; check that the directory exists and is writable", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: anyhow::Error,
     },
-    /// A workflow calls something that nobody implements.
+    /// A workflow calls an activity that this host does not implement.
     #[error("the workflow `{kind}` calls `{activity}`, which no activity of this host implements")]
     MissingActivity {
         /// The workflow.
@@ -67,7 +67,7 @@ pub enum StartError {
     },
 }
 
-/// Refuses workflows whose activities nobody implements.
+/// Rejects workflows whose activities are not implemented.
 pub(super) fn check_activities(
     workflows: &Workflows,
     activities: &Activities,
@@ -81,7 +81,7 @@ pub(super) fn check_activities(
     }
 }
 
-/// Opens the engine's file, freed from the locks of the dead.
+/// Opens the engine's file after releasing the locks of killed hosts.
 pub(super) async fn open(path: &Path) -> Result<SqliteProvider, StartError> {
     let file = |source: anyhow::Error| StartError::File {
         path: path.to_owned(),
@@ -98,7 +98,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteProvider, StartError> {
         .map_err(|error| file(anyhow::anyhow!("{error}")))
 }
 
-/// The settings of the design (workflows.md).
+/// The runtime options.
 pub(super) fn runtime_options(options: &DuroxideOptions) -> RuntimeOptions {
     RuntimeOptions {
         orchestration_concurrency: 2,
@@ -111,7 +111,7 @@ pub(super) fn runtime_options(options: &DuroxideOptions) -> RuntimeOptions {
     }
 }
 
-/// The activities as duroxide calls them.
+/// The activities in duroxide's types.
 pub(super) fn activity_registry(
     activities: &Activities,
     cancel_poll: Duration,
@@ -127,7 +127,7 @@ pub(super) fn activity_registry(
     registry.build()
 }
 
-/// The workflows as duroxide runs them, each in every version.
+/// Every version of every workflow in duroxide's types.
 pub(super) fn workflow_registry(workflows: &Workflows) -> OrchestrationRegistry {
     let mut registry = OrchestrationRegistry::builder();
     for workflow in workflows.iter() {

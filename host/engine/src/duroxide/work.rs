@@ -1,4 +1,4 @@
-//! A try as duroxide hands it out, and how it hears that its workflow was cancelled.
+//! Runs an attempt that duroxide hands out, and stops it when its workflow is cancelled.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{CANCELLED_KEY, try_failed_text};
 use crate::tries::{Beats, run_try};
 
-/// Runs a try and gives back text on both roads.
+/// Runs an attempt; both the result and the error are text.
 pub(super) async fn run(
     handler: Handler,
     ctx: duroxide::ActivityContext,
@@ -16,10 +16,14 @@ pub(super) async fn run(
     cancel_poll: Duration,
 ) -> Result<String, String> {
     let call: ActivityCall = serde_json::from_str(&text).map_err(|error| {
-        let error = ActivityError::permanent("exchange", format!("an unreadable call: {error}"));
+        let error = ActivityError::permanent(
+            "exchange",
+            format!("the host can't parse the call of the activity: {error}"),
+        );
         try_failed_text(&error.into())
     })?;
-    // A child token: the note of a cancel must not look to duroxide as if it had stopped the try itself.
+    // A child token: if the workflow's cancel cancelled duroxide's token, duroxide would assume that it stopped the
+    // attempt.
     let stop = ctx.cancellation_token().child_token();
     let beats = Beats::new(stop.clone());
     let watch = watch_cancel(&ctx, &call, &stop, cancel_poll);
@@ -28,8 +32,8 @@ pub(super) async fn run(
         .map_err(|failed| try_failed_text(&failed))
 }
 
-/// Looks now and then whether the workflow noted that it was cancelled. The note is durable, so a try that runs again
-/// after a crash hears of it too.
+/// Polls whether the workflow recorded its cancellation. The record is durable, so an attempt that runs again after a
+/// crash sees it too.
 async fn watch_cancel(
     ctx: &duroxide::ActivityContext,
     call: &ActivityCall,

@@ -1,19 +1,19 @@
-//! What a worker runs: the registered workflows, and the limits that what they ask Temporal carries.
+//! What a worker runs: the registered workflows, and the options for their commands.
 
 use std::time::Duration;
 
 use host_workflows::Workflows;
 
-/// Shared by every run of a worker.
+/// The code and options that all runs of a worker share.
 pub(super) struct Code {
     /// Every version of every workflow.
     pub(super) workflows: Workflows,
-    /// Where children and activities are queued: where this worker looks.
+    /// The task queue of children and activities: the worker's own.
     pub(super) task_queue: String,
-    /// Where children live.
+    /// The namespace of children.
     pub(super) namespace: String,
-    /// How long a worker may be silent about a try before Temporal gives it to another.
+    /// How long a worker may send no heartbeat before Temporal assigns the attempt to another.
     pub(super) heartbeat_limit: Duration,
-    /// How long a worker may take for one turn of a workflow before Temporal gives it to another.
+    /// How long a worker may take for one turn of a workflow before Temporal assigns it to another.
     pub(super) turn_limit: Duration,
 }

@@ -1,4 +1,4 @@
-//! Checks the section `workflows.temporal` of the configuration and reads the files that it names.
+//! Validates the section `workflows.temporal` of the configuration and reads the files that it names.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use super::{TemporalOptions, TlsOptions};
 use crate::TemporalConfig;
 
 impl TemporalConfig {
-    /// What the engine is started with; files are read now.
+    /// The options of the engine; reads the files.
     pub fn options(&self) -> anyhow::Result<TemporalOptions> {
         let Some(url) = &self.url else {
             bail!(
-                "`workflows.engine` is `temporal` and `workflows.temporal.url` is not set; give it the address, such as http://127.0.0.1:7233"
+                "`workflows.engine` is `temporal` but `workflows.temporal.url` is not set; set the URL of Temporal, such as http://127.0.0.1:7233"
             );
         };
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -25,7 +25,9 @@ impl TemporalConfig {
         ] {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if name.is_empty() || name.len() > 200 || !name.chars().all(is_plain) {
-                bail!("`workflows.temporal.{key}` has 1 to 200 letters, digits, `-`, `_` and `.`");
+                bail!(
+                    "`workflows.temporal.{key}` must have 1 to 200 letters, digits, `-`, `_` and `.`"
+                );
             }
         }
         let tls = self.tls()?;
@@ -33,7 +35,7 @@ impl TemporalConfig {
         let is_secured = api_key.is_some() || tls.ca.is_some() || tls.client.is_some();
         if url.scheme() == "http" && (is_secured || tls.server_name.is_some()) {
             bail!(
-                "`workflows.temporal.url` begins with http:// and other keys of `workflows.temporal` ask for TLS; write https://"
+                "`workflows.temporal.url` starts with http:// but other keys of `workflows.temporal` require TLS; write https://"
             );
         }
         Ok(TemporalOptions {
@@ -67,8 +69,12 @@ impl TemporalConfig {
 
 fn read(key: &str, path: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
     let content = path.map(|path| {
-        std::fs::read(path)
-            .with_context(|| format!("can't read `workflows.temporal.{key}` {}", path.display()))
+        std::fs::read(path).with_context(|| {
+            format!(
+                "the host can't read `workflows.temporal.{key}` {}",
+                path.display()
+            )
+        })
     });
     content.transpose()
 }

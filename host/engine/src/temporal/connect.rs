@@ -1,4 +1,4 @@
-//! The way to a Temporal, and a namespace to work in.
+//! Connects to Temporal and ensures that the namespace exists.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use super::payload::span;
 use super::reads::execution;
 use super::settings::{StartError, TemporalOptions};
 
-/// How long a connection may take.
+/// The time limit for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long one request is repeated while Temporal is in trouble, before who asked hears of it.
+/// How long a request is retried while Temporal is unavailable, before the caller gets the error.
 const RETRIES_MAX: Duration = Duration::from_secs(8);
-/// How long a new namespace may take until every part of Temporal knows it.
+/// How long every part of Temporal may take to learn of a new namespace.
 const NAMESPACE_MAX: Duration = Duration::from_secs(30);
-/// The pause between two looks at what is not there yet.
+/// The pause between two polls.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Connects.
+/// Connects to Temporal.
 pub(super) async fn connect(
     options: &TemporalOptions,
     identity: &str,
@@ -48,7 +48,7 @@ pub(super) async fn connect(
     let connected = tokio::time::timeout(CONNECT_MAX, async {
         loop {
             match Connection::connect(wanted.clone()).await {
-                // It listens and is not ready: a host and its Temporal may well start together.
+                // Temporal listens but is not ready, as when host and Temporal start together.
                 Err(ClientConnectError::SystemInfoCallError(status))
                     if status.code() == Code::Unavailable
                         && misfit(MISFITS, &format!("{status:?}")).is_none() =>
@@ -69,7 +69,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Why there is no connection, with the setting to look at.
+/// The error for a failed connection, with the setting to check.
 fn failed(options: &TemporalOptions, source: anyhow::Error) -> StartError {
     let url = options.url.clone();
     let said = format!("{source:#}");
@@ -88,21 +88,21 @@ fn failed(options: &TemporalOptions, source: anyhow::Error) -> StartError {
     }
 }
 
-/// Words of the client, the setting to look at, and our words.
+/// A message of the client, the setting to check, and our explanation.
 type Misfit = (&'static str, &'static str, &'static str);
 
-/// What the client says when certificates do not fit: it tells that in words only.
+/// Messages of the client about certificates; it reports these errors only as text.
 const MISFITS: &[Misfit] = &[
     (
         "UnknownIssuer",
         "ca_file",
-        "no authority that this host trusts has signed the server's certificate",
+        "the server's certificate is not signed by a certificate authority that this host trusts",
     ),
-    // One of another authority with the same name.
+    // A certificate of another authority with the same name.
     (
         "InvalidCertificate(BadSignature",
         "ca_file",
-        "no authority that this host trusts has signed the server's certificate",
+        "the server's certificate is not signed by a certificate authority that this host trusts",
     ),
     (
         "NotValidForName",
@@ -112,26 +112,27 @@ const MISFITS: &[Misfit] = &[
     (
         "CertificateRequired",
         "client_cert_file",
-        "the server wants a certificate of this host",
+        "the server requires a client certificate",
     ),
     (
         "fatal alert: UnknownCA",
         "client_cert_file",
-        "the server does not know who signed this host's certificate",
+        "the server does not trust the certificate authority of this host's client certificate",
     ),
     (
         "fatal alert: DecryptError",
         "client_cert_file",
-        "the server does not know who signed this host's certificate",
+        "the server does not trust the certificate authority of this host's client certificate",
     ),
     (
         "fatal alert: BadCertificate",
         "client_cert_file",
-        "the server refuses this host's certificate",
+        "the server rejects this host's client certificate",
     ),
 ];
 
-/// What it says when the server has gone after its own side of the handshake was fine: the reason is often lost on the way.
+/// Messages of the client when the server closed the connection after the handshake looked complete; the reason is
+/// often lost.
 const GUESSES: &[Misfit] = &[
     ("connection closed", "client_cert_file", GONE),
     ("onnection reset", "client_cert_file", GONE),
@@ -140,8 +141,7 @@ const GUESSES: &[Misfit] = &[
     ("BrokenPipe", "client_cert_file", GONE),
     ("UnexpectedEof", "client_cert_file", GONE),
 ];
-const GONE: &str =
-    "the server hangs up, as one does that wants a certificate of this host, or another one";
+const GONE: &str = "the server closes the connection; it probably requires a client certificate, or a different one";
 
 fn misfit(known: &[Misfit], said: &str) -> Option<(&'static str, &'static str)> {
     let found = known.iter().find(|(words, ..)| said.contains(words));
@@ -169,7 +169,7 @@ fn tls(options: &TemporalOptions) -> Option<temporalio_client::TlsOptions> {
     })
 }
 
-/// Sees that the namespace is there; makes it when that is wanted.
+/// Checks that the namespace exists, and creates it when the settings allow that.
 pub(super) async fn namespace(
     connection: &Connection,
     options: &TemporalOptions,
@@ -188,7 +188,10 @@ pub(super) async fn namespace(
             namespace,
         });
     }
-    tracing::info!(namespace, "Temporal has no such namespace yet: it is made");
+    tracing::info!(
+        namespace,
+        "Temporal has no such namespace; the host creates it"
+    );
     let wish = RegisterNamespaceRequest {
         namespace,
         description: "The workflows of Bellwether".to_owned(),
@@ -201,7 +204,7 @@ pub(super) async fn namespace(
         .await;
     match made {
         Ok(_) => {}
-        // Another host was faster.
+        // Another host created it first.
         Err(status) if status.code() == Code::AlreadyExists => {}
         Err(status) => return Err(failed(status.into())),
     }
@@ -215,8 +218,8 @@ pub(super) async fn namespace(
     known.map_err(|late| failed(late.into()))?.map_err(failed)
 }
 
-/// Whether those parts of Temporal know the namespace, too, that learn of it only now and then: they are asked for a workflow
-/// that nobody started.
+/// Whether the parts of Temporal that refresh their list of namespaces periodically know the namespace: queries a
+/// workflow that does not exist.
 async fn is_known(connection: &Connection, options: &TemporalOptions) -> anyhow::Result<bool> {
     let wish = DescribeWorkflowExecutionRequest {
         namespace: options.namespace.clone(),

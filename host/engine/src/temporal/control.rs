@@ -1,8 +1,8 @@
-//! A running workflow as Temporal provides it.
+//! Implements the workflow port for a workflow that Temporal runs.
 //!
-//! Each try of an activity is an activity of Temporal's, and the port's own loop counts the tries, as on the other engine.
-//! Temporal repeats a try by itself only when its worker died: its heartbeats say that the worker lives, and a try that
-//! is repeated so keeps its number. A cancel is Temporal's own, which asks and lets the workflow undo what it did.
+//! Each attempt is one Temporal activity, and the port's own loop counts attempts, as on the other engine. Temporal
+//! retries an attempt by itself only when heartbeats show that its worker died; the attempt then keeps its number. A
+//! cancel uses Temporal's own, which lets the workflow undo its work.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use super::code::Code;
 use super::desk::{Answer, Answered, Desk, SharedDesk, Until, What, locked};
 use super::payload::{Envelope, encoded, memo, payload, shown, span};
 
-/// What Temporal waits beyond the limit of a try, which the worker keeps first.
+/// What Temporal waits beyond the time limit of an attempt, which the worker enforces first.
 const TRY_GRACE: Duration = Duration::from_secs(30);
-/// The pause before a try is repeated whose worker died.
+/// The pause before an attempt is retried whose worker died.
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
-/// How often one try may lose its worker.
+/// How many workers one attempt may lose.
 const REPEATS_MAX: i32 = 1_000;
-/// Temporal's shortest pause.
+/// Temporal's shortest timer.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
 /// One running workflow.
@@ -80,7 +80,7 @@ impl TemporalControl {
                 task_queue: self.code.task_queue.clone(),
                 input: vec![envelope, payload(input)],
                 workflow_task_timeout: span(self.code.turn_limit),
-                // A child that was asked to stop must be able to undo what it did, even when its parent has ended.
+                // A cancelled child must be able to undo its work, even when its parent has ended.
                 parent_close_policy: ParentClosePolicy::Abandon.into(),
                 workflow_id_reuse_policy: WorkflowIdReusePolicy::RejectDuplicate.into(),
                 cancellation_type: ChildWorkflowCancellationType::TryCancel.into(),
@@ -181,7 +181,7 @@ impl Control for TemporalControl {
     }
 }
 
-/// Temporal numbers what it is asked, so this can't come.
+/// Temporal numbers its commands, so this can't happen.
 fn misfit(answer: &Answer) -> String {
-    format!("Temporal answered with another thing than was asked: {answer:?}")
+    format!("Temporal's answer does not match the command: {answer:?}")
 }

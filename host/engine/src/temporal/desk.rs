@@ -1,8 +1,7 @@
-//! What passes between a workflow's code and Temporal: what the code asked for, and what came.
+//! The exchange between a workflow's code and Temporal: the commands of the code and the answers to them.
 //!
-//! The code is polled only after everything that an activation brought lies here, so it decides at a replay as it did the first
-//! time. A message is taken when a future that waits for one is polled, not when that is made: a wait that is given up
-//! takes nothing with it.
+//! The code is polled only after all jobs of an activation are stored here, so a replay makes the same decisions. A
+//! future takes a message when it is polled, not when it is created, so a dropped wait consumes nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -16,86 +15,86 @@ use temporalio_common::protos::coresdk::workflow_commands::{
     CancelChildWorkflowExecution, CancelTimer, RequestCancelActivity,
 };
 
-/// A desk as the workflow's futures and its run share it.
+/// A desk that the workflow's futures and its run share.
 pub(super) type SharedDesk = Arc<Mutex<Desk>>;
 
-/// What the code asked for and what came.
+/// The commands of the code and their answers.
 #[derive(Default)]
 pub(super) struct Desk {
     last_seq: u32,
-    /// For Temporal, in the order in which the code asked.
+    /// Commands for Temporal, in the code's order.
     pub(super) commands: Vec<Command>,
-    asked: BTreeMap<u32, Asked>,
+    pending: BTreeMap<u32, Pending>,
     /// Unread messages.
     pub(super) mailboxes: BTreeMap<String, VecDeque<String>>,
-    /// Why somebody wants the workflow to stop.
+    /// Why the workflow was cancelled.
     pub(super) cancelled: Option<String>,
-    /// What was last shown.
+    /// The last progress.
     pub(super) progress: Option<String>,
-    /// The input of the next execution, once the code asked for one.
+    /// The input of the next execution, once the code requested one.
     pub(super) again: Option<String>,
 }
 
-/// Something that the code waits for.
-struct Asked {
+/// A command whose answer the code awaits.
+struct Pending {
     what: What,
     answer: Option<Answer>,
 }
 
-/// What it is, as far as taking it back depends on it.
+/// The kind of a command, as far as withdrawing it depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum What {
-    /// A try of an activity.
+    /// An attempt of an activity.
     Try {
-        /// Whether a cancel of the workflow leaves it alone.
+        /// Whether a cancel of the workflow does not affect it.
         shielded: bool,
-        /// Whether it was told to stop.
+        /// Whether it was asked to stop.
         stopped: bool,
     },
-    /// A pause.
+    /// A timer.
     Timer,
     /// Another workflow.
     Child,
 }
 
-/// How it ended.
+/// The answer to a command.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// A try of an activity.
+    /// An attempt of an activity.
     Try(Result<String, TryFailed>),
-    /// A pause.
+    /// A timer.
     Timer,
     /// Another workflow.
     Child(Result<String, Failure>),
 }
 
 impl Desk {
-    /// Puts a wish on the desk; `command` makes of its number what Temporal is asked.
+    /// Records a command; `command` turns its number into the message for Temporal.
     pub(super) fn ask(&mut self, what: What, command: impl FnOnce(u32) -> Command) -> u32 {
         self.last_seq += 1;
         let seq = self.last_seq;
         self.commands.push(command(seq));
-        self.asked.insert(seq, Asked { what, answer: None });
+        self.pending.insert(seq, Pending { what, answer: None });
         seq
     }
 
-    /// Puts an answer on the desk, unless nobody waits for it any more.
+    /// Stores an answer, unless nobody waits for it any more.
     pub(super) fn answer(&mut self, seq: u32, answer: Answer) {
-        if let Some(asked) = self.asked.get_mut(&seq) {
-            asked.answer = Some(answer);
+        if let Some(pending) = self.pending.get_mut(&seq) {
+            pending.answer = Some(answer);
         }
     }
 
-    /// Asks every running try that is not shielded to stop.
+    /// Asks every running attempt that is not shielded to stop.
     pub(super) fn stop_tries(&mut self) {
-        for (seq, asked) in &mut self.asked {
+        for (seq, pending) in &mut self.pending {
             if let (
                 What::Try {
                     shielded: false,
                     stopped: stopped @ false,
                 },
                 None,
-            ) = (&mut asked.what, &asked.answer)
+            ) = (&mut pending.what, &pending.answer)
             {
                 *stopped = true;
                 self.commands
@@ -107,14 +106,14 @@ impl Desk {
     }
 
     fn take_answer(&mut self, seq: u32) -> Option<Answer> {
-        self.asked.get_mut(&seq)?.answer.take().inspect(|_| {
-            self.asked.remove(&seq);
+        self.pending.get_mut(&seq)?.answer.take().inspect(|_| {
+            self.pending.remove(&seq);
         })
     }
 
-    /// Takes a wish back that was not answered.
+    /// Withdraws a command that was not answered.
     fn take_back(&mut self, seq: u32) {
-        let Some(Asked { what, answer: None }) = self.asked.remove(&seq) else {
+        let Some(Pending { what, answer: None }) = self.pending.remove(&seq) else {
             return;
         };
         self.commands.push(match what {
@@ -128,25 +127,25 @@ impl Desk {
                 reason: self
                     .cancelled
                     .clone()
-                    .unwrap_or_else(|| "the workflow that began it goes on without it".to_owned()),
+                    .unwrap_or_else(|| "the parent workflow no longer waits for it".to_owned()),
             }),
         });
     }
 }
 
-/// A lock whose holders never panic halfway; a poisoned one is therefore still whole.
+/// Locks the desk; no holder panics halfway, so even a poisoned lock protects consistent data.
 pub(super) fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for the answer to a wish; dropped before, it takes the wish back.
+/// Waits for the answer to a command; when dropped earlier, withdraws the command.
 pub(super) struct Answered {
     desk: SharedDesk,
     seq: u32,
 }
 
 impl Answered {
-    /// Waits for the answer to the wish of that number.
+    /// Waits for the answer to the command of that number.
     pub(super) fn to(desk: &SharedDesk, seq: u32) -> Self {
         Self {
             desk: Arc::clone(desk),
@@ -172,14 +171,14 @@ impl Drop for Answered {
     }
 }
 
-/// Waits until the desk has something.
+/// Waits until `look` finds a value on the desk.
 pub(super) struct Until<F> {
     desk: SharedDesk,
     look: F,
 }
 
 impl<F> Until<F> {
-    /// Waits until `look` finds something.
+    /// Waits until `look` returns a value.
     pub(super) fn new(desk: &SharedDesk, look: F) -> Self {
         Self {
             desk: Arc::clone(desk),
@@ -247,7 +246,7 @@ mod tests {
         let stop = Command::RequestCancelActivity(RequestCancelActivity { seq: 1 });
         assert_eq!(locked(&desk).commands, [stop]);
         drop(Answered::to(&desk, 1));
-        assert_eq!(locked(&desk).commands.len(), 1, "it was told already");
+        assert_eq!(locked(&desk).commands.len(), 1, "the stop was sent already");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The forms in which values and failures travel through Temporal.
+//! Converts values and failures to Temporal's payloads and back.
 //!
-//! Values are JSON text as it is, under the encoding that every Temporal tool shows as text. A failure carries the port's own
-//! failure as a detail, so that both ends read the same, and its message for who looks at it in Temporal's own console.
+//! Values are unchanged JSON text, in the encoding that every Temporal tool shows as text. A failure carries the
+//! port's own failure as a detail, so that both ends read the same value, and its message for people who use
+//! Temporal's console.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -13,28 +14,28 @@ use serde_json::value::RawValue;
 use temporalio_common::protos::temporal::api::common::v1::{Memo, Payload, Payloads};
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::failure::v1::{
-    ApplicationFailureInfo, Failure as Told,
+    ApplicationFailureInfo, Failure as TemporalFailure,
 };
 
 /// The memo's field with the version of a workflow's code.
 const VERSION: &str = "version";
-/// The memo's field with what a workflow last showed.
+/// The memo's field with the last progress of a workflow.
 const PROGRESS: &str = "progress";
 
-/// What an execution begins with beside its input.
+/// The start data of an execution beside its input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Envelope {
-    /// The version of the code that runs it to its end.
+    /// The version of the code that runs the execution.
     pub(super) version: String,
     /// The number of the execution, from 1.
     pub(super) execution: u64,
-    /// Messages that the execution before did not read, by mailbox.
+    /// Messages that the previous execution did not read, by mailbox.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) unread: BTreeMap<String, Vec<Box<RawValue>>>,
 }
 
 impl Envelope {
-    /// That of a first execution.
+    /// The envelope of a first execution.
     pub(super) fn first(version: &str) -> Self {
         Self {
             version: version.to_owned(),
@@ -44,7 +45,7 @@ impl Envelope {
     }
 }
 
-/// JSON text as Temporal keeps it.
+/// JSON text as a payload.
 pub(super) fn payload(text: impl Into<Vec<u8>>) -> Payload {
     Payload {
         metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
@@ -53,7 +54,7 @@ pub(super) fn payload(text: impl Into<Vec<u8>>) -> Payload {
     }
 }
 
-/// A value as Temporal keeps it.
+/// A value as a payload.
 pub(super) fn encoded<T: Serialize>(value: &T) -> Result<Payload, serde_json::Error> {
     Ok(payload(serde_json::to_vec(value)?))
 }
@@ -71,7 +72,7 @@ pub(super) fn decoded<T: DeserializeOwned>(payload: &Payload) -> Option<T> {
     serde_json::from_slice(&payload.data).ok()
 }
 
-/// What is kept beside a workflow for who lists it.
+/// The memo that lists of workflows show.
 pub(super) fn memo(version: &str, progress: Option<&str>) -> HashMap<String, Payload> {
     let version = serde_json::Value::from(version).to_string();
     let mut fields = HashMap::from([(VERSION.to_owned(), payload(version))]);
@@ -81,14 +82,14 @@ pub(super) fn memo(version: &str, progress: Option<&str>) -> HashMap<String, Pay
     fields
 }
 
-/// What a workflow shows, as a change of its memo.
+/// A workflow's progress as a change of its memo.
 pub(super) fn shown(progress: &str) -> Memo {
     Memo {
         fields: HashMap::from([(PROGRESS.to_owned(), payload(progress))]),
     }
 }
 
-/// The version and the progress of a memo.
+/// The version and the progress in a memo.
 pub(super) fn noted(memo: Option<&Memo>) -> (String, Option<String>) {
     let field = |name| memo.and_then(|memo| memo.fields.get(name));
     let version = field(VERSION).and_then(decoded).unwrap_or_default();
@@ -98,22 +99,26 @@ pub(super) fn noted(memo: Option<&Memo>) -> (String, Option<String>) {
     )
 }
 
-/// A failed try on its way to the workflow. `is_last` keeps Temporal from trying again by itself: the workflow counts tries.
-pub(super) fn try_failed(failed: &TryFailed, is_last: bool) -> Told {
-    let told = told(&failed.error.code, &failed.error.message, failed);
-    with_retry(told, is_last)
+/// A failed attempt for the workflow. `is_last` prevents Temporal from retrying, because the workflow counts
+/// attempts.
+pub(super) fn try_failed(failed: &TryFailed, is_last: bool) -> TemporalFailure {
+    let built = application_failure(&failed.error.code, &failed.error.message, failed);
+    with_retry(built, is_last)
 }
 
-/// A workflow's failure on its way to who waits for it.
-pub(super) fn failure(failure: &Failure) -> Told {
-    with_retry(told(&failure.code, &failure.message, failure), true)
+/// A workflow's failure for its caller.
+pub(super) fn failure(failure: &Failure) -> TemporalFailure {
+    with_retry(
+        application_failure(&failure.code, &failure.message, failure),
+        true,
+    )
 }
 
-fn told<T: Serialize>(code: &str, message: &str, detail: &T) -> Told {
+fn application_failure<T: Serialize>(code: &str, message: &str, detail: &T) -> TemporalFailure {
     let details = encoded(detail).ok().map(|detail| Payloads {
         payloads: vec![detail],
     });
-    Told {
+    TemporalFailure {
         message: message.to_owned(),
         source: "bellwether".to_owned(),
         failure_info: Some(FailureInfo::ApplicationFailureInfo(
@@ -123,59 +128,59 @@ fn told<T: Serialize>(code: &str, message: &str, detail: &T) -> Told {
                 ..ApplicationFailureInfo::default()
             },
         )),
-        ..Told::default()
+        ..TemporalFailure::default()
     }
 }
 
-fn with_retry(mut told: Told, is_last: bool) -> Told {
-    if let Some(FailureInfo::ApplicationFailureInfo(info)) = &mut told.failure_info {
+fn with_retry(mut failure: TemporalFailure, is_last: bool) -> TemporalFailure {
+    if let Some(FailureInfo::ApplicationFailureInfo(info)) = &mut failure.failure_info {
         info.non_retryable = is_last;
     }
-    told
+    failure
 }
 
-/// The failed try that a failure of Temporal's tells of.
-pub(super) fn read_try(told: Option<&Told>) -> TryFailed {
-    detail(told).unwrap_or_else(|| ActivityError::retryable("engine", words(told)).into())
+/// The failed attempt in a failure of Temporal.
+pub(super) fn read_try(failure: Option<&TemporalFailure>) -> TryFailed {
+    detail(failure).unwrap_or_else(|| ActivityError::retryable("engine", words(failure)).into())
 }
 
-/// The failure that a failure of Temporal's tells of.
-pub(super) fn read_failure(told: Option<&Told>) -> Failure {
-    detail(told).unwrap_or_else(|| Failure::engine(words(told)))
+/// The workflow failure in a failure of Temporal.
+pub(super) fn read_failure(failure: Option<&TemporalFailure>) -> Failure {
+    detail(failure).unwrap_or_else(|| Failure::engine(words(failure)))
 }
 
-/// Our detail, wherever in the chain of causes it is.
-fn detail<T: DeserializeOwned>(told: Option<&Told>) -> Option<T> {
-    let mut next = told;
-    while let Some(told) = next {
-        if let Some(FailureInfo::ApplicationFailureInfo(info)) = &told.failure_info {
+/// Our detail, anywhere in the chain of causes.
+fn detail<T: DeserializeOwned>(failure: Option<&TemporalFailure>) -> Option<T> {
+    let mut next = failure;
+    while let Some(cause) = next {
+        if let Some(FailureInfo::ApplicationFailureInfo(info)) = &cause.failure_info {
             let first = info.details.as_ref().and_then(|all| all.payloads.first());
             if let Some(found) = first.and_then(decoded) {
                 return Some(found);
             }
         }
-        next = told.cause.as_deref();
+        next = cause.cause.as_deref();
     }
     None
 }
 
-/// What Temporal says when the words are its own.
-fn words(told: Option<&Told>) -> String {
+/// Temporal's own message.
+fn words(failure: Option<&TemporalFailure>) -> String {
     let mut all = Vec::new();
-    let mut next = told;
-    while let Some(told) = next {
-        all.push(told.message.as_str());
-        next = told.cause.as_deref();
+    let mut next = failure;
+    while let Some(cause) = next {
+        all.push(cause.message.as_str());
+        next = cause.cause.as_deref();
     }
     all.retain(|message| !message.is_empty());
     if all.is_empty() {
-        "Temporal tells no reason".to_owned()
+        "Temporal gives no reason".to_owned()
     } else {
         all.join(": ")
     }
 }
 
-/// A span of time in whatever form Temporal's crates want it.
+/// A duration in the type that the caller needs.
 pub(super) fn span<T: TryFrom<Duration>>(duration: Duration) -> Option<T> {
     T::try_from(duration).ok()
 }

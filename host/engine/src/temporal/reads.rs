@@ -1,4 +1,4 @@
-//! What Temporal knows about workflows, in the port's words.
+//! Reads workflows from Temporal in the types of the workflow port.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 
 use super::payload::{Envelope, decoded, noted, read_failure, text};
 
-/// How many workflows one request brings.
+/// How many workflows one request returns.
 const LIST_PAGE: i32 = 1_000;
-/// How many events one request brings.
+/// How many events one request returns.
 const EVENTS_PAGE: i32 = 500;
-/// How many executions of one workflow a history goes back.
+/// How many executions of one workflow a history covers.
 const EXECUTIONS_MAX: usize = 200;
-/// How long one request for an end may take; Temporal answers such a request within 20 s in any case.
+/// The time limit of one request for an end; Temporal itself answers within 20 s.
 const END_POLL: Duration = Duration::from_secs(40);
 
 /// Where workflows are read from.
@@ -48,7 +48,7 @@ pub(super) fn execution(id: &str, run_id: &str) -> WorkflowExecution {
 }
 
 impl Reader {
-    /// What is known about the current execution of an id.
+    /// What Temporal knows about the current execution of an id.
     pub(super) async fn info(&self, id: &str) -> Result<Option<WorkflowExecutionInfo>, RpcStatus> {
         let wish = DescribeWorkflowExecutionRequest {
             namespace: self.namespace.clone(),
@@ -61,7 +61,7 @@ impl Reader {
         Ok(known(found)?.and_then(|found| found.into_inner().workflow_execution_info))
     }
 
-    /// How a workflow stands.
+    /// The status of a workflow.
     pub(super) async fn status(&self, id: &str) -> Result<Option<Status>, RpcStatus> {
         match self.info(id).await? {
             Some(info) => self.with_last_event(info).await.map(Some),
@@ -69,7 +69,7 @@ impl Reader {
         }
     }
 
-    /// The status of a workflow that still runs names its newest event, which Temporal's own summary does not.
+    /// The status of a running workflow includes its newest event, which Temporal's description lacks.
     async fn with_last_event(&self, info: WorkflowExecutionInfo) -> Result<Status, RpcStatus> {
         let status = status(&info);
         if status.state != StatusKind::Running {
@@ -94,7 +94,7 @@ impl Reader {
         })
     }
 
-    /// How a workflow ended, as soon as it has; `None` when it is unknown.
+    /// How a workflow ended, once it has ended; `None` when the id is unknown.
     pub(super) async fn end(&self, id: &str) -> Result<Option<Outcome>, RpcStatus> {
         let mut wish = GetWorkflowExecutionHistoryRequest {
             namespace: self.namespace.clone(),
@@ -128,8 +128,8 @@ impl Reader {
         }
     }
 
-    /// A part of the list, by id. Temporal itself lists by time, so all that come after are looked through and the first
-    /// ones kept.
+    /// A page of workflows by id. Temporal lists by time, so this reads all workflows after the given id and keeps
+    /// the first ones.
     pub(super) async fn list(
         &self,
         page: &PageRequest,
@@ -143,7 +143,7 @@ impl Reader {
                 "ExecutionStatus IN ('Failed', 'Canceled', 'Terminated', 'TimedOut')"
             }
         };
-        // Ids have no quotes; what has is no id of ours.
+        // Our ids contain no quotes.
         let after = page.after.as_ref().map_or(String::new(), |after| {
             format!(" AND WorkflowId > '{}'", after.replace('\'', ""))
         });
@@ -180,7 +180,7 @@ impl Reader {
         Ok((items, is_cut))
     }
 
-    /// What happened in all executions of a workflow, oldest first, and the ids of those executions.
+    /// The history of all executions of a workflow, oldest first, and the ids of those executions.
     pub(super) async fn history(
         &self,
         id: &str,
@@ -194,7 +194,7 @@ impl Reader {
         while !run_id.is_empty() && run_ids.len() < EXECUTIONS_MAX {
             let events = self.events(id, &run_id).await?;
             let Some(started) = events.first().and_then(started) else {
-                // Forgotten already.
+                // Temporal deleted it already.
                 break;
             };
             let number = started
@@ -243,7 +243,7 @@ impl Reader {
     }
 }
 
-/// An answer, or nothing when Temporal does not know the workflow.
+/// An answer, or `None` when Temporal does not know the workflow.
 fn known<T>(found: Result<T, RpcStatus>) -> Result<Option<T>, RpcStatus> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -289,7 +289,7 @@ fn status(info: &WorkflowExecutionInfo) -> Status {
 /// How an execution ended.
 enum End {
     Outcome(Outcome),
-    /// With another execution.
+    /// Continued as another execution.
     Next(String),
 }
 
@@ -312,14 +312,14 @@ fn ended(attributes: Attributes) -> Option<End> {
         Attributes::WorkflowExecutionContinuedAsNewEventAttributes(it) => {
             Some(End::Next(it.new_execution_run_id))
         }
-        Attributes::WorkflowExecutionTimedOutEventAttributes(_) => {
-            failed("Temporal ended it: it took too long; nothing was undone")
-        }
+        Attributes::WorkflowExecutionTimedOutEventAttributes(_) => failed(
+            "Temporal ended the workflow because it exceeded a time limit; nothing was undone",
+        ),
         Attributes::WorkflowExecutionCanceledEventAttributes(_) => {
-            failed("Temporal ended it as cancelled")
+            failed("Temporal ended the workflow as cancelled")
         }
         Attributes::WorkflowExecutionTerminatedEventAttributes(it) => failed(&format!(
-            "somebody terminated it in Temporal, so nothing was undone: {}",
+            "a user terminated the workflow in Temporal, so nothing was undone: {}",
             it.reason
         )),
         _ => None,

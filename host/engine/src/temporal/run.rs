@@ -1,4 +1,4 @@
-//! One workflow in this worker's memory: what an activation brings goes onto its desk, then its code is polled once.
+//! One workflow in this worker's memory: each activation fills its desk, then its code is polled once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -28,23 +28,24 @@ use super::control::TemporalControl;
 use super::desk::{Answer, SharedDesk, locked};
 use super::payload::{self, Envelope, payload};
 
-/// The most that unread messages may have together when a workflow begins anew: Temporal refuses inputs of 2 MiB.
+/// The maximum size of unread messages when a workflow continues as a new execution: Temporal rejects inputs above 2
+/// MiB.
 const UNREAD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Why a turn can't be taken. Temporal offers it again, to another host too: it may know the workflow's code.
+/// Why a turn fails. Temporal offers it again, also to other hosts, which may have the workflow's code.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TurnError {
-    /// Not started by a host of ours.
+    /// The workflow has no data of Bellwether.
     #[error(
-        "the workflow `{id}` was not started by Bellwether; give Bellwether a task queue of its own"
+        "the workflow `{id}` was not started by Bellwether; set `workflows.temporal.task_queue` to a queue that no other program uses"
     )]
     Foreign {
         /// The workflow's id.
         id: String,
     },
-    /// Started by a newer host, or by a much older one.
+    /// A newer or a much older host started it.
     #[error(
-        "this host has no version {version} of the workflow `{kind}`; run hosts of the release that began it until it has ended"
+        "this host has no version {version} of the workflow `{kind}`; run hosts of the release that started the workflow until the workflow has ended"
     )]
     UnknownVersion {
         /// The workflow's kind.
@@ -52,7 +53,7 @@ pub(super) enum TurnError {
         /// The version of its code.
         version: String,
     },
-    /// The code broke.
+    /// The workflow's code panicked.
     #[error("the code of the workflow `{kind}` panicked")]
     Panicked {
         /// The workflow's kind.
@@ -66,12 +67,12 @@ pub(super) struct Run {
     envelope: Envelope,
     desk: SharedDesk,
     code: Arc<Code>,
-    /// Until it has ended.
+    /// `None` after the workflow has ended.
     body: Option<BoxFuture<'static, Result<String, Failure>>>,
 }
 
 impl Run {
-    /// A workflow that begins, or begins to be replayed.
+    /// A workflow that starts or is replayed.
     pub(super) fn begin(code: &Arc<Code>, init: InitializeWorkflow) -> Result<Self, TurnError> {
         let kind = init.workflow_type;
         let envelope: Option<Envelope> = init.arguments.first().and_then(payload::decoded);
@@ -112,7 +113,7 @@ impl Run {
         })
     }
 
-    /// Puts onto the desk what came. Jobs that ask for an answer get it here: nothing of ours asks queries or updates.
+    /// Stores a job on the desk and answers queries and updates, which none of our workflows supports.
     pub(super) fn take(&self, job: Job) {
         let mut desk = locked(&self.desk);
         match job {
@@ -150,7 +151,7 @@ impl Run {
                     "this workflow takes signals and no updates".into(),
                 )),
             })),
-            // What no workflow of ours asks for, or what is none of its business.
+            // Our workflows never request these jobs, or do not need them.
             Job::InitializeWorkflow(_)
             | Job::UpdateRandomSeed(_)
             | Job::NotifyHasPatch(_)
@@ -162,12 +163,12 @@ impl Run {
         }
     }
 
-    /// Polls the code, and says what Temporal is asked for.
+    /// Polls the code, and returns its commands for Temporal.
     pub(super) fn go_on(&mut self) -> Result<Vec<Command>, TurnError> {
         let Some(body) = self.body.as_mut() else {
             return Ok(std::mem::take(&mut locked(&self.desk).commands));
         };
-        // Nothing wakes it but the next activation, after which it is polled anyway.
+        // Nothing wakes it: it is polled after the next activation anyway.
         let mut cx = Context::from_waker(Waker::noop());
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(&mut cx)));
         let polled = polled.map_err(|_| TurnError::Panicked {
@@ -182,13 +183,13 @@ impl Run {
             (Poll::Pending, Some(input)) => commands.push(self.anew(input)),
             (Poll::Pending, None) => return Ok(commands),
         }
-        // What its futures take back now concerns nobody.
+        // Whatever its futures withdraw from here on is irrelevant.
         self.body = None;
         locked(&self.desk).commands.clear();
         Ok(commands)
     }
 
-    /// The next execution, with what was not read.
+    /// The next execution, with the unread messages.
     fn anew(&self, input: String) -> Command {
         let mut desk = locked(&self.desk);
         let unread = match unread(std::mem::take(&mut desk.mailboxes)) {
@@ -226,14 +227,14 @@ fn ended(outcome: Result<String, Failure>) -> Command {
     }
 }
 
-/// Unread messages as the next execution is given them.
+/// Unread messages as input of the next execution.
 fn unread(
     mailboxes: BTreeMap<String, VecDeque<String>>,
 ) -> Result<BTreeMap<String, Vec<Box<RawValue>>>, Failure> {
     let bytes: usize = mailboxes.values().flatten().map(String::len).sum();
     if bytes > UNREAD_BYTES_MAX {
         return Err(Failure::engine(format!(
-            "{bytes} bytes of messages were not read and at most {UNREAD_BYTES_MAX} fit into the next execution; send fewer, or ids instead of data"
+            "the unread messages have {bytes} bytes and the next execution can carry at most {UNREAD_BYTES_MAX}; send fewer messages, or ids instead of data"
         )));
     }
     let mut all = BTreeMap::new();
@@ -253,12 +254,16 @@ fn try_outcome(result: Option<ActivityResolution>) -> Result<String, host_workfl
     match result.and_then(|result| result.status) {
         Some(TryStatus::Completed(done)) => Ok(payload::text(done.result.as_ref())),
         Some(TryStatus::Failed(failed)) => Err(payload::read_try(failed.failure.as_ref())),
-        Some(TryStatus::Cancelled(_)) => {
-            Err(ActivityError::retryable("stopped", "it was stopped before it ended").into())
-        }
-        Some(TryStatus::Backoff(_)) | None => {
-            Err(ActivityError::retryable("engine", "Temporal does not say how it ended").into())
-        }
+        Some(TryStatus::Cancelled(_)) => Err(ActivityError::retryable(
+            "stopped",
+            "the activity was stopped before it ended",
+        )
+        .into()),
+        Some(TryStatus::Backoff(_)) | None => Err(ActivityError::retryable(
+            "engine",
+            "Temporal does not report how the activity ended",
+        )
+        .into()),
     }
 }
 
@@ -266,11 +271,15 @@ fn child_refused(start: &ResolveChildWorkflowExecutionStart) -> Option<Failure> 
     match &start.status {
         Some(ChildStart::Succeeded(_)) => None,
         Some(ChildStart::Failed(failed)) => Some(Failure::engine(format!(
-            "the id `{}` is taken by another workflow",
+            "the id `{}` is already used by another workflow",
             failed.workflow_id
         ))),
-        Some(ChildStart::Cancelled(_)) => Some(Failure::engine("it was stopped before it began")),
-        None => Some(Failure::engine("Temporal does not say whether it began")),
+        Some(ChildStart::Cancelled(_)) => Some(Failure::engine(
+            "the child workflow was stopped before it started",
+        )),
+        None => Some(Failure::engine(
+            "Temporal does not report whether the child workflow started",
+        )),
     }
 }
 
@@ -278,7 +287,11 @@ fn child_outcome(result: Option<ChildWorkflowResult>) -> Result<String, Failure>
     match result.and_then(|result| result.status) {
         Some(ChildStatus::Completed(done)) => Ok(payload::text(done.result.as_ref())),
         Some(ChildStatus::Failed(failed)) => Err(payload::read_failure(failed.failure.as_ref())),
-        Some(ChildStatus::Cancelled(_)) => Err(Failure::engine("it was stopped before it ended")),
-        None => Err(Failure::engine("Temporal does not say how it ended")),
+        Some(ChildStatus::Cancelled(_)) => Err(Failure::engine(
+            "the child workflow was stopped before it ended",
+        )),
+        None => Err(Failure::engine(
+            "Temporal does not report how the child workflow ended",
+        )),
     }
 }

@@ -1,50 +1,50 @@
-//! How the engine reaches its Temporal and works for it.
+//! The options of the Temporal engine, and the errors of its start.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
 
-/// Where Temporal is, and how this host works for it.
+/// The options of the Temporal engine.
 #[derive(Clone)]
 pub struct TemporalOptions {
-    /// Its frontend, such as `http://127.0.0.1:7233`; `https` for TLS.
+    /// The frontend's URL, such as `http://127.0.0.1:7233`; `https` for TLS.
     pub url: Url,
-    /// Where all hosts of one installation keep their workflows.
+    /// The namespace that all hosts of one installation share.
     pub namespace: String,
-    /// Whether a missing namespace is made.
+    /// Whether a missing namespace is created.
     pub create_namespace: bool,
-    /// How long a made namespace keeps what has ended, and so for how long ids stay taken.
+    /// How long a created namespace keeps ended workflows, and so how long their ids stay reserved.
     pub retention: Duration,
-    /// The queue that all hosts of one installation share, and no other program.
+    /// The task queue that all hosts of one installation share, and no other program.
     pub task_queue: String,
-    /// What is special about TLS; the system's authorities and the URL's name otherwise.
+    /// The TLS options; by default the system's certificate authorities and the name in the URL.
     pub tls: TlsOptions,
-    /// A key of Temporal Cloud's.
+    /// An API key of Temporal Cloud.
     pub api_key: Option<SecretString>,
-    /// How many activities run at once in this host.
+    /// The maximum of activities that run at once in this host.
     pub worker_concurrency: usize,
-    /// How often this host says that a running activity lives; a cancel comes with the answer.
+    /// How often this host sends a heartbeat for a running activity; the answer carries cancels.
     pub heartbeat_every: Duration,
-    /// How long a host may be silent about an activity before Temporal gives it to another.
+    /// How long a host may send no heartbeat before Temporal assigns the activity to another host.
     pub heartbeat_limit: Duration,
-    /// How long a host may take for one turn of a workflow before Temporal gives it to another.
+    /// How long a host may take for one turn of a workflow before Temporal assigns it to another host.
     pub turn_limit: Duration,
 }
 
-/// What is special about TLS, each in PEM.
+/// TLS options, each in PEM.
 #[derive(Clone, Default)]
 pub struct TlsOptions {
-    /// The authority that signed the server's certificate.
+    /// The certificate authority that signed the server's certificate.
     pub ca: Option<Vec<u8>>,
-    /// The host's own certificate and its key.
+    /// The client certificate and its key.
     pub client: Option<(Vec<u8>, SecretString)>,
-    /// The name that the server's certificate has, when it is not the URL's.
+    /// The name in the server's certificate, when it differs from the name in the URL.
     pub server_name: Option<String>,
 }
 
 impl TemporalOptions {
-    /// The design's numbers for a Temporal at this address.
+    /// The default options for a Temporal at this URL.
     pub fn new(url: Url) -> Self {
         Self {
             url,
@@ -65,55 +65,55 @@ impl TemporalOptions {
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Nobody answers, or not as a Temporal does.
+    /// No server answers, or it is not a Temporal.
     #[error(
-        "no Temporal answers at {url}; check `workflows.temporal.url`, its TLS settings, and that it runs"
+        "Temporal does not answer at {url}; check `workflows.temporal.url`, the TLS settings, and that Temporal runs"
     )]
     Away {
-        /// Where.
+        /// Its URL.
         url: Url,
-        /// What the connection says.
+        /// The error of the connection.
         #[source]
         source: anyhow::Error,
     },
-    /// The certificates do not fit.
+    /// The certificates do not match.
     #[error("TLS to Temporal at {url} fails: {why}; check `workflows.temporal.{setting}`")]
     Tls {
-        /// Where.
+        /// Its URL.
         url: Url,
-        /// Which key says otherwise.
+        /// The setting to check.
         setting: &'static str,
-        /// In our words.
+        /// Our explanation.
         why: &'static str,
-        /// What the connection says.
+        /// The error of the connection.
         #[source]
         source: anyhow::Error,
     },
-    /// The namespace is missing and was not to be made.
+    /// The namespace is missing and the settings do not allow to create it.
     #[error(
-        "Temporal at {url} has no namespace `{namespace}`; make it with `temporal operator namespace create --namespace {namespace} --retention 30d`, set `workflows.temporal.create_namespace: true`, or correct `workflows.temporal.namespace`"
+        "Temporal at {url} has no namespace `{namespace}`; create it with `temporal operator namespace create --namespace {namespace} --retention 30d`, set `workflows.temporal.create_namespace: true`, or correct `workflows.temporal.namespace`"
     )]
     NoNamespace {
-        /// Where.
+        /// Temporal's URL.
         url: Url,
-        /// Which.
+        /// The namespace.
         namespace: String,
     },
-    /// The namespace could not be looked at or made.
+    /// The namespace could not be checked or created.
     #[error(
-        "the namespace `{namespace}` can't be used; check `workflows.temporal.namespace` and the rights of the key"
+        "the host can't use the namespace `{namespace}`; check `workflows.temporal.namespace` and the permissions of the API key"
     )]
     Namespace {
-        /// Which.
+        /// The namespace.
         namespace: String,
-        /// What Temporal says.
+        /// Temporal's error.
         #[source]
         source: anyhow::Error,
     },
-    /// The worker could not begin.
-    #[error("this host can't work for Temporal")]
+    /// The worker could not start.
+    #[error("the Temporal worker of this host can't start")]
     Worker(#[source] anyhow::Error),
-    /// A workflow calls something that nobody implements.
+    /// A workflow calls an activity that this host does not implement.
     #[error("the workflow `{kind}` calls `{activity}`, which no activity of this host implements")]
     MissingActivity {
         /// The workflow.

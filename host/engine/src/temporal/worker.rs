@@ -1,8 +1,8 @@
-//! What this host works off for Temporal: turns of workflows, and tries of activities.
+//! The worker: runs turns of workflows and attempts of activities for Temporal.
 //!
-//! Core (Temporal's own library) polls, keeps histories and checks replays; it never offers a second turn of a workflow before
-//! the first one is answered, so turns are taken one after the other and only their answers travel side by side. How many
-//! turns and tries are out at once is bounded by core's slots.
+//! Core (Temporal's own library) polls, keeps histories and checks replays. It never offers a second turn of a
+//! workflow before the first one is answered, so turns run one after the other and only their answers are sent
+//! concurrently. Core's slots limit the number of concurrent turns and attempts.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,10 +28,10 @@ use super::payload;
 use super::run::{Run, TurnError};
 use crate::tries::{Beats, run_try};
 
-/// How long the last answers may take to reach Temporal when the host ends.
+/// How long the last answers may take to reach Temporal at shutdown.
 const ANSWERS_MAX: Duration = Duration::from_secs(5);
 
-/// The working half of the engine.
+/// The part of the engine that runs work.
 pub(super) struct Worker {
     core: Arc<Core>,
     tasks: TaskTracker,
@@ -39,7 +39,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Begins to work.
+    /// Starts the worker.
     pub(super) fn start(
         core: Core,
         code: Arc<Code>,
@@ -60,8 +60,8 @@ impl Worker {
         Self { core, tasks, tries }
     }
 
-    /// Takes up nothing new, gives running tries `grace` to end, and hands back those that did not: Temporal offers them to
-    /// another host, or to the next process of this one.
+    /// Stops polling, waits at most `grace` for running attempts, and returns the unfinished ones: Temporal offers
+    /// them to another host, or to the next process of this one.
     pub(super) async fn shutdown(&self, grace: Duration) {
         self.core.initiate_shutdown();
         self.tasks.close();
@@ -74,7 +74,9 @@ impl Worker {
                 .await
                 .is_err()
             {
-                tracing::warn!("Temporal did not take the last answers; it repeats those steps");
+                tracing::warn!(
+                    "Temporal did not receive the last answers; it will repeat those steps"
+                );
             }
         }
         drop(tokio::time::timeout(ANSWERS_MAX, self.core.shutdown()).await);
@@ -88,8 +90,8 @@ async fn take_turns(core: Arc<Core>, code: Arc<Code>, tasks: TaskTracker) {
             Ok(activation) => activation,
             Err(PollError::ShutDown) => return,
             Err(PollError::TonicError(status)) => {
-                // Core retries what may pass; what it hands on is a refusal, such as a namespace that was deleted.
-                tracing::error!(error = %status, "Temporal gives this host no workflows; check the namespace and the rights of its key");
+                // Core retries transient errors; it reports only permanent ones, such as a deleted namespace.
+                tracing::error!(error = %status, "Temporal rejects this host's polls for workflows; check the namespace and the permissions of the API key");
                 tokio::time::sleep(code.turn_limit).await;
                 continue;
             }
@@ -98,7 +100,7 @@ async fn take_turns(core: Arc<Core>, code: Arc<Code>, tasks: TaskTracker) {
         let core = Arc::clone(&core);
         tasks.spawn(async move {
             if let Err(error) = core.complete_workflow_activation(completion).await {
-                tracing::warn!(%error, "a turn of a workflow was not taken by Temporal, which offers it again");
+                tracing::warn!(%error, "Temporal did not accept the result of a workflow turn; it will offer the turn again");
             }
         });
     }
@@ -114,7 +116,7 @@ fn take_turn(
     match turn(code, runs, &run_id, jobs) {
         Ok(commands) => WorkflowActivationCompletion::from_cmds(run_id, commands),
         Err(error) => {
-            tracing::warn!(workflow.run = run_id, %error, "a workflow can't go on here");
+            tracing::warn!(workflow.run = run_id, %error, "this host can't continue a workflow");
             runs.remove(&run_id);
             let cause = Some(WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure);
             WorkflowActivationCompletion::fail(run_id, error.to_string().into(), cause)
@@ -152,47 +154,47 @@ fn turn(
     }
 }
 
-/// The tries that run here.
+/// The running attempts.
 struct Tries {
     core: Arc<Core>,
     activities: Activities,
     heartbeat_every: Duration,
-    running: Mutex<HashMap<Vec<u8>, Arc<Asked>>>,
-    /// Cancelled when the host ends and its patience with them has, too.
+    running: Mutex<HashMap<Vec<u8>, Arc<StopSignals>>>,
+    /// Cancelled at shutdown once the grace period is over.
     hand_back: CancellationToken,
 }
 
-/// What a running try was asked.
-struct Asked {
-    /// To end soon, cleanly.
+/// The cancellation of a running attempt.
+struct StopSignals {
+    /// Asks the attempt to end soon and cleanly.
     stop: CancellationToken,
-    /// To end now: Temporal does not wait for it any more.
+    /// Drops the attempt: Temporal does not wait for it any more.
     leave: CancellationToken,
 }
 
 impl Tries {
-    fn running(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Arc<Asked>>> {
-        // Nothing panics while holding it.
+    fn running(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Arc<StopSignals>>> {
+        // No holder panics.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cancel(&self, token: &[u8], reason: ActivityCancelReason) {
-        let Some(asked) = self.running().get(token).cloned() else {
+        let Some(signals) = self.running().get(token).cloned() else {
             return;
         };
         match reason {
-            ActivityCancelReason::Cancelled => asked.stop.cancel(),
+            ActivityCancelReason::Cancelled => signals.stop.cancel(),
             ActivityCancelReason::NotFound
             | ActivityCancelReason::TimedOut
             | ActivityCancelReason::WorkerShutdown
             | ActivityCancelReason::Paused
-            | ActivityCancelReason::Reset => asked.leave.cancel(),
+            | ActivityCancelReason::Reset => signals.leave.cancel(),
         }
     }
 
-    /// Runs one try and answers for it.
-    async fn run(&self, token: Vec<u8>, start: Start, asked: Arc<Asked>) {
-        let outcome = self.outcome(&token, &start, &asked).await;
+    /// Runs one attempt and reports its result.
+    async fn run(&self, token: Vec<u8>, start: Start, signals: Arc<StopSignals>) {
+        let outcome = self.outcome(&token, &start, &signals).await;
         self.running().remove(&token);
         let result = match outcome {
             Ok(output) => ActivityExecutionResult::ok(payload::payload(output)),
@@ -205,51 +207,54 @@ impl Tries {
             result: Some(result),
         };
         if let Err(error) = self.core.complete_activity_task(completion).await {
-            tracing::warn!(activity.name = start.activity_type, %error, "the end of an activity was not taken by Temporal, which repeats it");
+            tracing::warn!(activity.name = start.activity_type, %error, "Temporal did not accept the result of an activity; it will repeat the activity");
         }
     }
 
-    /// How the try ended; of a failed one, whether the workflow is to hear of it.
+    /// The result of the attempt; for a failed one, also whether the workflow sees the failure.
     async fn outcome(
         &self,
         token: &[u8],
         start: &Start,
-        asked: &Asked,
+        signals: &StopSignals,
     ) -> Result<String, (TryFailed, bool)> {
         let call: Option<ActivityCall> = start.input.first().and_then(payload::decoded);
         let Some(mut call) = call else {
-            let error = ActivityError::permanent("exchange", "an unreadable call");
+            let error = ActivityError::permanent(
+                "exchange",
+                "the host can't parse the call of the activity",
+            );
             return Err((error.into(), true));
         };
         let Some(handler) = self.activities.handler(&start.activity_type) else {
-            // An older host than the workflow's: another one may know it.
+            // This host is older than the workflow's; another host may have the activity.
             let message = format!("this host has no activity `{}`", start.activity_type);
             return Err((ActivityError::retryable("engine", message).into(), false));
         };
-        // What an earlier run of this try reported before its worker died.
+        // The heartbeat of an earlier run of this attempt whose worker died.
         if let Some(last) = start.heartbeat_details.first().and_then(payload::decoded) {
             call.last = last;
         }
-        let beats = Beats::new(asked.stop.clone());
+        let beats = Beats::new(signals.stop.clone());
         let workflow_id = start.workflow_execution.as_ref();
         let workflow_id = workflow_id.map_or("", |execution| &execution.workflow_id);
         let left = async {
             tokio::select! {
-                () = asked.leave.cancelled() => {}
+                () = signals.leave.cancelled() => {}
                 () = self.hand_back.cancelled() => {}
                 never = self.say_alive(token, &beats) => match never {},
             }
-            ActivityError::retryable("interrupted", "the host that ran it let go of it")
+            ActivityError::retryable("interrupted", "the host that ran the activity shut down")
         };
         let outcome = run_try(handler, workflow_id, &call, &beats, left).await;
-        let is_left = asked.leave.is_cancelled() || self.hand_back.is_cancelled();
+        let is_left = signals.leave.is_cancelled() || self.hand_back.is_cancelled();
         outcome.map_err(|failed| {
             let is_handed_back = is_left && failed.error.code == "interrupted";
             (failed, !is_handed_back)
         })
     }
 
-    /// Tells Temporal again and again that this host lives and how far the try is; the answers bring cancels.
+    /// Sends heartbeats with the attempt's progress to Temporal, whose answers carry cancels.
     async fn say_alive(&self, token: &[u8], beats: &Beats) -> Infallible {
         loop {
             tokio::time::sleep(self.heartbeat_every).await;
@@ -268,21 +273,21 @@ async fn take_tries(tries: Arc<Tries>, tasks: TaskTracker) {
             Ok(task) => task,
             Err(PollError::ShutDown) => return,
             Err(PollError::TonicError(status)) => {
-                tracing::error!(error = %status, "Temporal gives this host no activities; check the namespace and the rights of its key");
+                tracing::error!(error = %status, "Temporal rejects this host's polls for activities; check the namespace and the permissions of the API key");
                 tokio::time::sleep(tries.heartbeat_every).await;
                 continue;
             }
         };
         match task.variant {
             Some(TryTask::Start(start)) => {
-                let asked = Arc::new(Asked {
+                let signals = Arc::new(StopSignals {
                     stop: CancellationToken::new(),
                     leave: CancellationToken::new(),
                 });
-                let known = Arc::clone(&asked);
+                let known = Arc::clone(&signals);
                 tries.running().insert(task.task_token.clone(), known);
                 let tries = Arc::clone(&tries);
-                tasks.spawn(async move { tries.run(task.task_token, start, asked).await });
+                tasks.spawn(async move { tries.run(task.task_token, start, signals).await });
             }
             Some(TryTask::Cancel(cancel)) => tries.cancel(&task.task_token, cancel.reason()),
             None => {}

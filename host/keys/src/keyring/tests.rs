@@ -1,4 +1,4 @@
-//! What the keyring promises, on the local file. On a vault it is shown with a real one, in `tests/keys/`.
+//! Tests the keyring with the local file; `tests/keys/` uses a real Vault.
 
 use host_domain::ids::NodeId;
 use host_domain::key::KeyAlgorithm;

@@ -1,4 +1,4 @@
-//! What a program said: read from its pipes while it runs, or from files that outlive this host.
+//! Reads the output of a program from its pipes or from files that outlive this host.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,23 +10,23 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 
-/// What is kept of what a program says: its end, which is where the reason is.
+/// How much of a program's output is kept: the last part, which contains the reason of a failure.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024;
-/// What is kept before secrets are taken out: enough more that half a secret at the cut is not among what is told.
+/// How much is kept before secrets are replaced: enough that no half of a secret at the cut is shown.
 const KEPT_BYTES: usize = OUTPUT_BYTES_MAX + 8 * 1024;
-/// What a program may answer on its standard output for us to read.
+/// The maximum of standard output that the host parses.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The same of a file.
+/// The same limit for a file.
 const FILE_BYTES_MAX: u64 = ANSWER_BYTES_MAX as u64;
-/// Output that is read in one go.
+/// The size of one read.
 const CHUNK: usize = 4 * 1024;
-/// Names of files.
+/// File names.
 const OUT: &str = "output";
 const ERR: &str = "errors";
-/// How often it is looked whether files of output have grown too long.
+/// How often the host checks the size of output files.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Both outputs of a program that outlives this host; what is in them may be secret, so they go when they were read.
+/// Both outputs of a program that outlives this host. They may contain secrets, so they are deleted after reading.
 pub(super) struct Files {
     folder: PathBuf,
     out: File,
@@ -47,12 +47,12 @@ impl Files {
         })
     }
 
-    /// The program's ends.
+    /// The writing ends for the program.
     pub(super) fn ends(&self) -> io::Result<(File, File)> {
         Ok((self.out.try_clone()?, self.err.try_clone()?))
     }
 
-    /// Waits for the program's end; `false` when it says too much.
+    /// Waits until the program exits; `false` when it prints too much.
     pub(super) async fn ended(&self, child: &mut Child) -> bool {
         let is_too_long = |file: &File| {
             file.metadata()
@@ -67,16 +67,16 @@ impl Files {
     }
 }
 
-/// What a program said so far.
+/// What a program has printed so far.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct ProgramOutput {
     /// All of its standard output.
     pub(super) answer: Vec<u8>,
     tail: Vec<u8>,
 }
 
-impl Heard {
-    /// Reads both outputs to their ends; `false` when the answer is too long.
+impl ProgramOutput {
+    /// Reads both outputs to their ends; `false` when standard output is too long.
     pub(super) async fn listen(
         &mut self,
         out: Option<impl AsyncRead + Unpin>,
@@ -88,7 +88,7 @@ impl Heard {
         let (mut is_out, mut is_err) = (true, true);
         let (mut from_out, mut from_err) = (vec![0; CHUNK], vec![0; CHUNK]);
         while is_out || is_err {
-            // A read that fails ends that output; the status tells the rest.
+            // A failed read ends that output; the exit status says whether the program succeeded.
             let bytes = tokio::select! {
                 n = out.read(&mut from_out), if is_out => {
                     let bytes = &from_out[..n.unwrap_or(0)];
@@ -113,7 +113,7 @@ impl Heard {
         true
     }
 
-    /// What is in files: the answer, and the end of each, errors last.
+    /// Reads files: all of standard output, and the last part of each, errors last.
     pub(super) fn read(&mut self, mut files: Files) -> io::Result<()> {
         files.out.rewind()?;
         files
@@ -138,7 +138,7 @@ impl Heard {
     }
 }
 
-/// The end of a text, from the beginning of a line on, without secrets.
+/// The last part of a text, from the start of a line, without secrets.
 pub fn told(text: &str, secrets: &[SecretString]) -> String {
     let mut text = text.trim().replace('\r', "");
     for secret in secrets.iter().map(ExposeSecret::expose_secret) {

@@ -1,4 +1,4 @@
-//! The state of a destroyed machine in a bucket: the engine empties it and has no command that removes it.
+//! Deletes the empty state of a destroyed machine from its bucket, for which OpenTofu and Terraform have no command.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use object_store::{ClientOptions, ObjectStoreExt as _, RetryConfig};
 
 use crate::config::S3State;
 
-/// For one try.
+/// The time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is tried again.
+/// How many times a failed request is retried.
 const RETRIES_MAX: usize = 2;
 
 /// The object that holds a machine's state.
@@ -21,7 +21,7 @@ pub(super) fn object(s3: &S3State, machine: &str) -> String {
     format!("{}{machine}.tfstate", s3.prefix)
 }
 
-/// Deletes an empty state, as whoever the engine's environment says, or as the machine's own role.
+/// Deletes an empty state, with the credentials of the provider's environment or the machine's own role.
 pub(super) async fn delete(
     s3: &S3State,
     machine: &str,

@@ -1,6 +1,6 @@
-//! The working folder of one machine: a copy of the module as it was, the plan, and the state unless that is in S3.
+//! The working directory of one machine: a copy of the module, the plan, and the state unless S3 holds it.
 //!
-//! The copy is what the machine was made with, so that a changed module can't keep it from being destroyed.
+//! The copy lets the host destroy the machine even after the module has changed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use super::{bucket, lock};
 use crate::config::{OpentofuConfig, S3State};
 use host_system::write_private;
 
-/// Written last: the copy is whole.
+/// Written last, so its presence means that the copy is complete.
 const BACKEND: &str = "backend.tf.json";
-/// Locked while an engine works.
+/// Locked while OpenTofu or Terraform runs.
 const LOCK: &str = "engine.lock";
-/// Notes that an apply was begun: from here on there may be a machine.
+/// Marks that an apply started: from then on a machine may exist.
 const APPLY_BEGUN: &str = "apply-begun";
-/// Notes that the apply came to its end. The engine's state does not tell: it has outputs of what was made in part, too.
+/// Marks that the apply finished. The state can't say that, because it also has outputs after a partial apply.
 const APPLIED: &str = "applied";
 
-/// A machine's folder.
+/// A machine's working directory.
 pub(super) struct Folder {
     root: PathBuf,
     machine: String,
@@ -37,22 +37,22 @@ impl Folder {
         }
     }
 
-    /// Where the engine works.
+    /// Where OpenTofu or Terraform runs.
     pub(super) fn module(&self) -> PathBuf {
         self.root.join("module")
     }
 
-    /// Where the engine's output goes.
+    /// Where its output is written.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether this host ever prepared work for the node; another one may have.
+    /// Whether this host ever prepared work for the node; another host may have done so.
     pub(super) fn is_prepared(&self) -> bool {
         self.module().join(BACKEND).exists() || self.is_apply_begun()
     }
 
-    /// Makes sure that no other engine works here, and none begins until what this gives is dropped.
+    /// Ensures that no other OpenTofu or Terraform process works here until the returned file is dropped.
     pub(super) async fn lock(&self, ctx: &ActivityContext) -> Result<File, MachineProviderError> {
         make_private(&self.root).map_err(|source| unusable(&self.root, source))?;
         let path = self.root.join(LOCK);
@@ -60,7 +60,7 @@ impl Folder {
         taken.map_err(|source| unusable(&path, source))
     }
 
-    /// Copies the module and says where its state is, once.
+    /// Copies the module once and writes its backend configuration.
     pub(super) fn prepare(&self, config: &OpentofuConfig) -> Result<(), MachineProviderError> {
         let backend = self.module().join(BACKEND);
         if backend.exists() {
@@ -71,7 +71,7 @@ impl Folder {
             for entry in std::fs::read_dir(&config.module)? {
                 let entry = entry?;
                 let name = entry.file_name();
-                // A state that lies beside a module is somebody's own.
+                // A state file beside a module belongs to the user.
                 let is_state = name.to_string_lossy().contains(".tfstate");
                 if entry.path().is_file() && !is_state {
                     std::fs::copy(entry.path(), self.module().join(name))?;
@@ -89,29 +89,29 @@ impl Folder {
             .map_err(|error| unusable(&backend, std::io::Error::other(error)))
     }
 
-    /// The digest of the plan that lies here.
+    /// The digest of the plan in this directory.
     pub(super) fn plan_digest(&self) -> Result<String, MachineProviderError> {
         let path = self.module().join("plan.bin");
         let plan = std::fs::read(&path).map_err(|source| unusable(&path, source))?;
         Ok(hex::encode(Sha256::digest(plan)))
     }
 
-    /// Notes that an apply begins.
+    /// Marks that an apply starts.
     pub(super) fn note_apply_begun(&self) -> Result<(), MachineProviderError> {
         self.note(APPLY_BEGUN)
     }
 
-    /// Whether an apply ever began.
+    /// Whether an apply ever started.
     pub(super) fn is_apply_begun(&self) -> bool {
         self.root.join(APPLY_BEGUN).exists()
     }
 
-    /// Notes that the plan was applied to its end.
+    /// Marks that the apply finished.
     pub(super) fn note_applied(&self) -> Result<(), MachineProviderError> {
         self.note(APPLIED)
     }
 
-    /// Whether the plan was applied to its end.
+    /// Whether the apply finished.
     pub(super) fn is_applied(&self) -> bool {
         self.root.join(APPLIED).exists()
     }
@@ -121,7 +121,7 @@ impl Folder {
         write_private(&path, b"").map_err(|error| unusable(&path, std::io::Error::other(error)))
     }
 
-    /// Removes everything; fine when there is nothing.
+    /// Removes the directory, if it exists.
     pub(super) fn remove(&self) -> Result<(), MachineProviderError> {
         match std::fs::remove_dir_all(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -130,7 +130,8 @@ impl Folder {
     }
 }
 
-/// Whole and locked in a bucket; a service other than Amazon's is asked for no more than it has.
+/// The backend configuration for a bucket; for services other than Amazon's it
+/// uses only widely supported features.
 fn s3_backend(s3: &S3State, machine: &str) -> Value {
     let mut settings = json!({
         "bucket": s3.bucket,
@@ -153,7 +154,7 @@ fn s3_backend(s3: &S3State, machine: &str) -> Value {
     json!({"s3": settings})
 }
 
-/// A folder for this user only: plans and states hold what secrets hold.
+/// Creates a directory that only this user can read: plans and states may contain secrets.
 fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()

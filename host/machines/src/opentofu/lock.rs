@@ -1,8 +1,8 @@
-//! One engine at a time works in a node's folder, and it outlives its machine: one that is cut off writes its state down nowhere
-//! and keeps what it locked in a bucket.
+//! Ensures that only one OpenTofu or Terraform process works in a machine's directory. The process outlives the host,
+//! because an interrupted one loses its state and keeps its lock in the bucket.
 //!
-//! Its input is a file that is locked for as long as it runs. So an engine that a killed host left behind is found, asked to
-//! end, as Ctrl-C would ask it, and waited for, before anything else is done or read.
+//! Its standard input is a file that stays locked while it runs. So the next host finds the process of a killed host,
+//! interrupts it as Ctrl-C would, and waits until it exits.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use super::GRACE;
 
-/// The pause between two looks at whether it has ended.
+/// How often the host polls whether the process has exited.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Takes the lock, and ends whoever is left behind with it.
+/// Takes the lock, and ends the process that a previous host left running with it.
 pub(super) async fn take(path: &Path, ctx: &ActivityContext) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options
@@ -34,7 +34,7 @@ pub(super) async fn take(path: &Path, ctx: &ActivityContext) -> io::Result<File>
     if is_free(&file)? {
         return Ok(file);
     }
-    tracing::warn!(path = %path.display(), "an engine was left behind; it is asked to end");
+    tracing::warn!(path = %path.display(), "a previous host left OpenTofu or Terraform running; it is interrupted now");
     signal(&file, Signal::INT)?;
     let asked = Instant::now();
     let mut is_killed = false;
@@ -42,13 +42,11 @@ pub(super) async fn take(path: &Path, ctx: &ActivityContext) -> io::Result<File>
         if asked.elapsed() > GRACE {
             let signal_again = signal(&file, Signal::KILL)?;
             if is_killed && !signal_again {
-                return Err(io::Error::other(
-                    "its lock is held by a process that is not to be seen",
-                ));
+                return Err(io::Error::other("a process of another user holds its lock"));
             }
             is_killed = true;
         }
-        ctx.heartbeat(&"an engine that was left behind");
+        ctx.heartbeat(&"waiting for OpenTofu or Terraform of a previous host");
         tokio::time::sleep(LOOK).await;
     }
     Ok(file)
@@ -62,7 +60,7 @@ fn is_free(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Signals the groups of all processes whose input the file is; `false` when there is none.
+/// Signals the process groups of all processes whose standard input is the file; `false` when there is none.
 fn signal(file: &File, signal: Signal) -> io::Result<bool> {
     let wanted = file.metadata()?;
     let mut is_any = false;
@@ -71,7 +69,7 @@ fn signal(file: &File, signal: Signal) -> io::Result<bool> {
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // Processes end meanwhile, and those of others are not to be seen.
+        // Processes may exit meanwhile, and those of other users are not readable.
         let Ok(input) = std::fs::metadata(entry.path().join("fd/0")) else {
             continue;
         };

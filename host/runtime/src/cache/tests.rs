@@ -1,4 +1,4 @@
-//! What is on disk is used again, unless it is damaged; nobody else can enter.
+//! Tests that cached files are reused unless they are damaged, and that no other user has access.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ fn open(dir: &Path, mode: CompileMode) -> Cache {
     Cache::open(dir, mode, "engine".into()).unwrap()
 }
 
-/// A compiler that can't: whatever loads with it came from the disk.
+/// A compiler that always fails, so that whatever loads came from the disk.
 fn no_compiler() -> CompileMode {
     CompileMode::Child {
         exe: "/bin/false".into(),
@@ -94,5 +94,8 @@ fn only_this_user_enters_the_folder() {
     let linked = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), linked.path().join("compiled")).unwrap();
     let refused = Cache::open(linked.path(), CompileMode::InProcess, "engine".into());
-    assert!(refused.is_err(), "a link may lead to anybody's folder");
+    assert!(
+        refused.is_err(),
+        "a link may point to another user's folder"
+    );
 }

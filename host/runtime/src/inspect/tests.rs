@@ -1,4 +1,4 @@
-//! Import lists of components written by hand, against worlds and grants.
+//! Checks the imports of handwritten components against worlds and grants.
 
 use host_domain::plugin::{Capability, Grants, HttpGrant, PluginKind};
 
@@ -75,7 +75,7 @@ fn what_is_imported_must_be_granted() {
     assert_eq!(
         code(SECRETS, PluginKind::Notifier),
         "ok",
-        "secrets are refused by name, at each use"
+        "secrets are denied by name, at each use"
     );
 }
 

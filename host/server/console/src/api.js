@@ -1,4 +1,4 @@
-// The public API, as any other client sees it. The key stays in this tab and goes out in one header only.
+// The client of the public API. The key stays in this tab and is sent only in the Authorization header.
 
 import { signal } from "@preact/signals";
 
@@ -9,10 +9,10 @@ const MOST_PAGES = 10;
 
 /** The API key, or `null` while nobody is signed in. */
 export const key = signal(sessionStorage.getItem(STORED));
-/** Why the sign-in form is shown again. */
+/** Why the user was signed out. */
 export const signedOutBecause = signal(null);
 
-/** An answer that is a problem, or no answer. */
+/** An error answer, or a missing answer. */
 export class ApiError extends Error {
   constructor(message, status = 0, problem = null) {
     super(message);
@@ -37,7 +37,7 @@ export function signOut(because = null) {
 
 export const get = (path) => request(path);
 
-/** Does something once, even if the answer is lost and the browser sends it again. */
+/** Executes an action once, even if the browser sends the request again. */
 export const post = (path, { version, body } = {}) =>
   request(path, {
     method: "POST",
@@ -49,7 +49,7 @@ export const post = (path, { version, body } = {}) =>
     },
   });
 
-/** Every item of a paged list, within reason. */
+/** Every item of a paginated list, up to a maximum. */
 export async function all(path) {
   const items = [];
   let cursor = null;
@@ -63,7 +63,7 @@ export async function all(path) {
   return items;
 }
 
-/** Begins an answer that does not end. */
+/** Starts a streaming request. */
 export async function open(path, { headers, signal: aborted }) {
   const response = await send(path, { headers, signal: aborted, cache: "no-store" }, key.value);
   if (!response.ok) throw await problem(response, key.value);
@@ -83,19 +83,19 @@ async function send(path, init, own) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     const slow = error.name === "TimeoutError";
-    throw new ApiError(slow ? "The host takes too long to answer. Look at its log." : "The host can't be reached. Is `bellwether` running?");
+    throw new ApiError(slow ? "The host did not answer in time. Check its log." : "The console can't reach the host. Check that `bellwether serve` is running.");
   }
 }
 
 async function problem(response, own) {
   const body = await response.json().catch(() => null);
   const refused = response.status === 401;
-  if (refused && own === key.value) signOut("The host does not accept this key any more. Sign in with a valid one.");
+  if (refused && own === key.value) signOut("The host no longer accepts this API key. Sign in with a valid key.");
   const said = body?.detail ?? body?.title ?? `The host answered with status ${response.status}.`;
   return new ApiError(said, response.status, body);
 }
 
-// `crypto.randomUUID` is missing where the page comes by plain HTTP from another machine.
+// `crypto.randomUUID` is missing when the page comes over plain HTTP from another machine.
 function unique() {
   const random = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// The frame: who is signed in, where we are, how the connection does.
+// The frame: header, navigation, connection state and the current view.
 
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
@@ -6,7 +6,7 @@ import { signal } from "@preact/signals";
 import { key, signOut } from "./api.js";
 import { words } from "./format.js";
 import { begin, connection, failure, incidents, isAdmin, me, nodes, unresolved } from "./state.js";
-import { Told, html } from "./ui.js";
+import { Toasts, html } from "./ui.js";
 import { Access } from "./views/access.js";
 import { Chains } from "./views/chains.js";
 import { Fleet } from "./views/fleet.js";
@@ -47,9 +47,9 @@ function App() {
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Header} />
-    ${failure.value && html`<p class="banner" role="alert">${failure.value} Trying again by itself.</p>`}
+    ${failure.value && html`<p class="banner" role="alert">${failure.value} The console retries automatically.</p>`}
     <main id="main" tabindex="-1"><${View} /></main>
-    <${Told} />
+    <${Toasts} />
   `;
 }
 
@@ -78,8 +78,8 @@ function Header() {
         </a>`,
       )}
     </nav>
-    <span class=${`live ${connection.value}`} role="status" title="The stream of events from the host"><i aria-hidden="true"></i><span>${SAYS[connection.value]}</span></span>
-    <button type="button" class="button quiet" title=${me.value ? `Signed in with the key ${words(me.value.name)}` : ""} onClick=${() => signOut()}>Sign out</button>
+    <span class=${`live ${connection.value}`} role="status" title="The event stream from the host"><i aria-hidden="true"></i><span>${SAYS[connection.value]}</span></span>
+    <button type="button" class="button quiet" title=${me.value ? `Signed in with the API key ${words(me.value.name)}` : ""} onClick=${() => signOut()}>Sign out</button>
   </header>`;
 }
 

@@ -1,4 +1,4 @@
-// A node's observation over time: the past is read once, live values are added as they come.
+// The chart of a node's observation: reads the past once and adds live values.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { effect } from "@preact/signals";
@@ -20,7 +20,7 @@ const TALL = 260;
 export function Chart({ node }) {
   const [name, setName] = useState(HEIGHT);
   const [ms, setMs] = useState(WINDOWS[0].ms);
-  const [said, setSaid] = useState("Reading…");
+  const [said, setSaid] = useState("Loading…");
   const box = useRef(null);
   useEffect(() => draw(box.current, node.id, name, ms, setSaid), [node.id, name, ms]);
 
@@ -29,7 +29,7 @@ export function Chart({ node }) {
   const newest = node.observations[name];
   return html`
     <div class="row wrap">
-      <h2 class="sr">Over time</h2>
+      <h2 class="sr">Chart</h2>
       <select aria-label="Observation" value=${name} onChange=${(event) => setName(event.currentTarget.value)}>
         ${names.map((one) => html`<option key=${one} value=${one}>${one === HEIGHT ? "Height" : one}</option>`)}
       </select>
@@ -46,7 +46,7 @@ export function Chart({ node }) {
   `;
 }
 
-/** Draws, follows live values, width and colour scheme; gives what ends it. */
+/** Draws the chart and follows live values, width and colour scheme; returns a function that stops. */
 function draw(box, node, name, ms, setSaid) {
   let times = [];
   let values = [];
@@ -60,7 +60,7 @@ function draw(box, node, name, ms, setSaid) {
       times = times.slice(first);
       values = values.slice(first);
     }
-    setSaid(times.length === 0 ? "No values in this time. Choose a longer one, or wait for the next." : null);
+    setSaid(times.length === 0 ? "No values in this period. Choose a longer period, or wait for the next value." : null);
     if (times.length === 0) return;
     plot ??= new uPlot(options(box, name), [times, values], box);
     plot.setData([times, values]);
@@ -75,7 +75,7 @@ function draw(box, node, name, ms, setSaid) {
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", restyle);
 
-  setSaid("Reading…");
+  setSaid("Loading…");
   const from = new Date(Date.now() - ms).toISOString();
   get(`/nodes/${node}/observations?name=${encodeURIComponent(name)}&from=${from}&limit=${POINTS}`).then(
     (past) => {
@@ -125,7 +125,7 @@ function options(box, name) {
     height: TALL,
     legend: { show: false },
     cursor: { y: false, points: { size: 8 } },
-    // Up to now: a chain that fell silent shows as a gap, not as a line that ends at the edge.
+    // The axis ends now, so that a silent chain shows as a gap.
     scales: { x: { range: (plot, low, high) => [low, Math.max(high, Date.now() / 1000)] }, y: { range: (plot, low, high) => around(low, high) } },
     axes: [
       { ...axis, space: 80, size: 32, values: (plot, ticks) => clock(ticks) },
@@ -139,14 +139,14 @@ function options(box, name) {
   };
 }
 
-/** Seconds only where they tell something. */
+/** Shows seconds only where ticks need them. */
 function clock(ticks) {
   const isFine = ticks.some((at) => at % 60 !== 0);
   const form = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: isFine ? "2-digit" : undefined, hour12: false });
   return ticks.map((at) => form.format(new Date(at * 1000)));
 }
 
-/** Some air around the line; a flat one lies in the middle. */
+/** Adds a margin around the line, and centres a flat one. */
 function around(low, high) {
   const air = (high - low) * 0.08 || Math.max(1, Math.abs(high) * 0.01);
   return [low >= 0 ? Math.max(0, low - air) : low - air, high + air];

@@ -1,4 +1,4 @@
-// The reference of the API, made of /api/openapi.json in the reader's browser: nothing here can say what the host does not serve.
+// The API reference, rendered from /api/openapi.json in the browser, so that it always matches the host.
 
 import { h, render } from "preact";
 import { useEffect, useState } from "preact/hooks";
@@ -6,15 +6,15 @@ import htm from "htm";
 
 const html = htm.bind(h);
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const PLACES = { path: "In the path", query: "In the query", header: "In the header" };
+const PLACES = { path: "Path parameters", query: "Query parameters", header: "Headers" };
 
 const idOf = (operation) => `op-${operation.operationId}`;
 const nameOf = (reference) => reference.split("/").at(-1);
 
-/** Text with `code` in it. */
+/** Text with inline `code`. */
 const Text = ({ text = "" }) => text.split("`").map((part, index) => (index % 2 === 1 ? html`<code key=${index}>${part}</code>` : part));
 
-/** What a value is, in words and links. */
+/** The type of a value, in words and links. */
 function Type({ of: schema = {} }) {
   if (schema.$ref) return html`<a href=${`#schema-${nameOf(schema.$ref)}`}>${nameOf(schema.$ref)}</a>`;
   const choice = schema.oneOf ?? schema.anyOf;
@@ -43,7 +43,7 @@ function Fields({ schema }) {
   </dl>`;
 }
 
-/** A schema's own form; names of others are links. */
+/** A schema's own fields; other schemas are links. */
 function Form({ of: schema }) {
   if (schema.properties) return html`<${Fields} schema=${schema} />`;
   const parts = schema.allOf ?? schema.oneOf;
@@ -65,15 +65,15 @@ function Operation({ method, path, operation }) {
     <h3><span class=${`method ${method}`}>${method}</span> <code class="path">${path}</code></h3>
     <p><${Text} text=${operation.summary} /></p>
     ${operation.description && html`<p class="muted"><${Text} text=${operation.description} /></p>`}
-    ${!needsKey && html`<p class="muted">Needs no key.</p>`}
+    ${!needsKey && html`<p class="muted">Requires no API key.</p>`}
     ${groups.map(
       ([title, list]) =>
         list.length > 0 &&
         html`<h4 key=${title}>${title}</h4>
           <dl class="fields">${list.map((one) => html`<${Field} key=${one.name} name=${one.name} schema=${one.schema} isRequired=${one.required} text=${one.description} />`)}</dl>`,
     )}
-    ${operation.requestBody && html`<h4>Body</h4><${Body} title="Takes" content=${operation.requestBody.content} />`}
-    <h4>Answers</h4>
+    ${operation.requestBody && html`<h4>Request body</h4><${Body} title="Type" content=${operation.requestBody.content} />`}
+    <h4>Responses</h4>
     <dl class="fields">
       ${Object.entries(operation.responses).map(
         ([status, answer]) => html`<div key=${status} class="field">
@@ -116,12 +116,12 @@ function Reference() {
   useEffect(() => {
     fetch("/api/openapi.json").then((answer) => answer.json()).then(setDocument, (failed) => setError(failed.message));
   }, []);
-  // What a link points to exists only now.
+  // The target of a link exists only now.
   useEffect(() => {
     if (document && location.hash) globalThis.document.getElementById(location.hash.slice(1))?.scrollIntoView();
   }, [document]);
-  if (error) return html`<p class="banner" role="alert">The document can't be read: ${error}. Is the host still there?</p>`;
-  if (!document) return html`<p class="banner">Reading…</p>`;
+  if (error) return html`<p class="banner" role="alert">The console can't load the API document: ${error}. Check that the host is running.</p>`;
+  if (!document) return html`<p class="banner">Loading…</p>`;
   const groups = groupsOf(document);
   const schemas = Object.entries(document.components.schemas);
   return html`
@@ -134,7 +134,7 @@ function Reference() {
       <${Contents} groups=${groups} schemas=${schemas} />
       <main>
         <h1>API ${document.info.version}</h1>
-        <p class="lead">JSON over HTTP. Send a key with every request under <code>/api/v1</code>: <code>Authorization: Bearer bw_…</code>. Errors are <a href="#schema-Problem">problems</a>; lists come in parts.</p>
+        <p class="lead">The API uses JSON over HTTP. Send an API key with every request under <code>/api/v1</code>: <code>Authorization: Bearer bw_…</code>. Errors are <a href="#schema-Problem">problems</a>; lists are paginated.</p>
         ${groups.map(
           ([tag, list]) => html`<section key=${tag} aria-labelledby=${`tag-${tag}`}>
             <h2 id=${`tag-${tag}`}>${tag}</h2>

@@ -1,14 +1,15 @@
-// The event stream. `EventSource` can't send a key in a header, and a key has no place in an address: so it is read here.
+// The event stream. `EventSource` can't send a key in a header, and a key must not be in a URL, so this module reads
+// the stream itself.
 
 import { ApiError, key, open } from "./api.js";
 
-/** The host sends at least a comment each 15 s; silence for longer than this is a dead connection. */
+/** The host sends at least a comment every 15 s; longer silence means a dead connection. */
 const SILENCE_MS = 40_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MOST_MS = 15_000;
 
 /**
- * Follows the stream until `stop` is called, coming back by itself from where it was.
+ * Follows the stream until `stop` is called, and reconnects at the last position.
  * `onEvent(kind, event)`, `onState("connecting" | "live" | "lost")`; `onGap()` when something may have been missed.
  */
 export function follow({ onEvent, onState, onGap }) {
@@ -35,7 +36,7 @@ export function follow({ onEvent, onState, onGap }) {
         });
       } catch (error) {
         if (stopped) break;
-        // The number may be older than what the host still keeps: begin anew, and read everything again.
+        // The host may no longer have this position: start without one, and read everything again.
         if (error instanceof ApiError && error.status >= 400 && error.status < 500) last = null;
         failures += 1;
       }
@@ -84,7 +85,7 @@ async function once(controller, last, onMessage) {
   }
 }
 
-/** Takes text in any pieces, gives whole messages. */
+/** Parses text in arbitrary pieces into whole messages. */
 export function parser(onMessage) {
   let rest = "";
   let message = { event: "message", id: null, data: [] };

@@ -1,4 +1,4 @@
-// Words, numbers and times for people.
+// Formats words, numbers and times for people.
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -30,7 +30,7 @@ function bytes(value) {
   return `${value < 0 ? "-" : ""}${rest.toFixed(rest < 10 && unit > 0 ? 1 : 0)} ${UNITS[unit]}`;
 }
 
-/** A measured value, by the unit that its name ends in. */
+/** Formats a measured value by the unit in its name. */
 export function measured(name, value) {
   if (value === null || value === undefined) return "none";
   if (typeof value === "boolean") return value ? "yes" : "no";
@@ -42,7 +42,7 @@ export function measured(name, value) {
   return number.format(value);
 }
 
-/** Which colour a state has. Every state is also written, so colour is never the only sign. */
+/** The colour of a state. The text also names each state, so colour is never the only sign. */
 export function tone(state) {
   switch (state) {
     case "healthy":

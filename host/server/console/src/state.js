@@ -1,12 +1,12 @@
-// What the host said last. Views read these signals; the event stream and a slow look keep them true.
+// The last known state of the host. Views read these signals; the event stream and slow polling update them.
 
 import { batch, computed, signal } from "@preact/signals";
 import { all, get, key } from "./api.js";
 import { follow } from "./events.js";
 
-/** Heartbeats and counters are no events: they are looked at this often while somebody looks at the page. */
+/** Heartbeats and counters cause no events, so the console polls them this often while the page is visible. */
 const LOOK_MS = 5_000;
-/** Bursts of events lead to one read. */
+/** Bursts of events cause one read. */
 const SETTLE_MS = 250;
 const SPARK_POINTS = 60;
 const SPARK_NODES = 60;
@@ -22,7 +22,7 @@ export const connection = signal("connecting");
 export const now = signal(Date.now());
 /** Newest heights by node: `{id: [[seconds, height], …]}`. */
 export const sparks = signal({});
-/** Counts up when something happened to a node: its page reads again. */
+/** Counts up on each event of a node, so that its page reads again. */
 export const touched = signal({});
 /** The newest live values: `{node, values: {name: {at, value}}}`. */
 export const pulse = signal(null);
@@ -35,7 +35,7 @@ setInterval(() => {
   now.value = Date.now();
 }, 1000);
 
-/** Begins to follow the host; gives what ends it. */
+/** Starts to follow the host; returns a function that stops. */
 export function begin() {
   const unfollow = follow({
     onEvent: take,
@@ -67,7 +67,7 @@ export const readNodes = settled("nodes:read", async () => {
   readSparks(list);
 });
 export const readIncidents = settled("incidents:read", async () => {
-  // An open incident is never lost behind many resolved ones.
+  // Many resolved incidents must never hide an open one.
   const [open, recent] = await Promise.all([all("/incidents?unresolved=true"), get("/incidents?limit=100")]);
   const isOpen = new Set(open.map((one) => one.id));
   incidents.value = [...open, ...recent.items.filter((one) => !isOpen.has(one.id))];
@@ -94,7 +94,7 @@ function readAll() {
   readChains();
 }
 
-/** Runs `read` soon, once for many calls, never twice at a time, and not when the key is known to lack `scope`. */
+/** Runs `read` soon, once for many calls, never concurrently, and not when the key is known to lack `scope`. */
 function settled(scope, read) {
   let timer = null;
   let isRunning = false;
@@ -124,7 +124,7 @@ function settled(scope, read) {
   };
 }
 
-/** The past of the small charts, once per node; live values go on from there. */
+/** The past of the sparklines, read once per node; live values continue them. */
 async function readSparks(list) {
   const unknown = list.filter((node) => !sparks.value[node.id] && node.state !== "terminated").slice(0, SPARK_NODES);
   if (unknown.length === 0) return;

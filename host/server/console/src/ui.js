@@ -11,7 +11,7 @@ export const html = htm.bind(h);
 
 export const Badge = ({ state, label }) => html`<span class=${`badge ${tone(state)}`}><i aria-hidden="true"></i>${label ?? words(state)}</span>`;
 
-/** How long ago; ticks, and says the whole time when asked. */
+/** How long ago, updated every second; the tooltip has the full time. */
 export function Age({ at, suffix = " ago" }) {
   if (!at) return html`<span class="faint">never</span>`;
   return html`<time datetime=${at} title=${time(at)}>${span(now.value - Date.parse(at))}${suffix}</time>`;
@@ -28,7 +28,7 @@ export const Reasons = ({ reasons }) =>
     ${reasons.map((one) => html`<li key=${one.code + one.message}><code>${one.code}</code><span>${one.message}</span></li>`)}
   </ul>`;
 
-/** The last few values as a line. A flat line is a chain that stands still. */
+/** The last few values as a line. */
 export function Sparkline({ points }) {
   if (points.length < 2) return html`<svg class="spark" viewBox="0 0 100 28" aria-hidden="true"></svg>`;
   const [first, last] = [points[0][0], points.at(-1)[0]];
@@ -42,7 +42,7 @@ export function Sparkline({ points }) {
   </svg>`;
 }
 
-/** A button that says when it is at work, and shows what went wrong. */
+/** A button that shows when its action runs, and reports errors. */
 export function Act({ run, children, kind = "", label }) {
   const [isBusy, setBusy] = useState(false);
   const click = async () => {
@@ -58,23 +58,23 @@ export function Act({ run, children, kind = "", label }) {
   return html`<button type="button" class=${`button ${kind}`} aria-label=${label} disabled=${isBusy} aria-busy=${isBusy} onClick=${click}>${children}</button>`;
 }
 
-const told = signal([]);
+const toasts = signal([]);
 let number = 0;
 
-/** Tells something in passing. */
+/** Shows a short message for a few seconds. */
 export function say(text, kind = "good") {
   number += 1;
   const one = { id: number, text, kind };
-  told.value = [...told.value, one].slice(-3);
+  toasts.value = [...toasts.value, one].slice(-3);
   setTimeout(() => {
-    told.value = told.value.filter((other) => other !== one);
+    toasts.value = toasts.value.filter((other) => other !== one);
   }, 8_000);
 }
 
-export const Told = () =>
-  html`<div class="told" role="status" aria-live="polite">${told.value.map((one) => html`<p key=${one.id} class=${one.kind}>${one.text}</p>`)}</div>`;
+export const Toasts = () =>
+  html`<div class="told" role="status" aria-live="polite">${toasts.value.map((one) => html`<p key=${one.id} class=${one.kind}>${one.text}</p>`)}</div>`;
 
-/** Asks before what can't be undone. */
+/** Asks for confirmation before an action that can't be undone. */
 export function Confirm({ title, children, action, onClose, run }) {
   const box = useRef(null);
   useEffect(() => {
@@ -88,13 +88,13 @@ export function Confirm({ title, children, action, onClose, run }) {
     <h2 id="confirm-title">${title}</h2>
     <div class="stack">${children}</div>
     <div class="row end">
-      <button type="button" class="button" autofocus onClick=${onClose}>Keep it</button>
+      <button type="button" class="button" autofocus onClick=${onClose}>Cancel</button>
       <${Act} kind="danger" run=${done}>${action}</${Act}>
     </div>
   </dialog>`;
 }
 
-/** What is read once per view and again when `again` changes; keeps the last answer meanwhile. */
+/** Reads data once per view and again when `again` changes; keeps the last answer meanwhile. */
 export function useRead(read, again) {
   const [state, setState] = useState({ data: null, error: null });
   useEffect(() => {

@@ -99,7 +99,7 @@ fn no_link_leads_out_of_the_folder() {
         "{report}"
     );
     assert!(
-        report.contains("there is no file `components/see.wasm`"),
+        report.contains("the file `components/see.wasm` does not exist"),
         "{report}"
     );
     assert!(!report.contains("password"), "{report}");

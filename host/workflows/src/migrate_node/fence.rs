@@ -1,4 +1,5 @@
-//! The fence between two machines, in both directions: whoever is to have the node waits until the other can't run it any more.
+//! The fence between the two machines of a node migration: a machine gets the node only when the other one can't run
+//! it.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use crate::node_activities::{
 };
 use crate::wait::until;
 
-/// Nobody sends to it: the end of a lease is only a matter of time.
+/// The mailbox of waits for a lease; nobody sends to it, because a lease expires by time alone.
 const FENCE: &str = "fence";
 
-/// Comes back when the old agent says that it has stopped the processes, or when they can't run any longer without it.
+/// Returns when the source agent reports that the processes have stopped, or when their lease has expired.
 pub(super) async fn stop_source(
     flow: &Flow,
     moving: Moving,
@@ -42,9 +43,9 @@ pub(super) async fn stop_source(
     } else {
         limits.stop
     };
-    let what = "the end of the old process";
+    let what = "the stop of the old process";
     let ended = until(flow, what, &request.mailbox, limit, || async {
-        // Only "done" is a proof. An agent that was cut off for good, or could not stop them, proves nothing.
+        // Only `Succeeded` is a proof: a revoked agent, or one that failed to stop the processes, proves nothing.
         if is_sent && flow.activity(CommandStatus, &command).await? == CommandState::Succeeded {
             return Ok(Some(true));
         }
@@ -57,13 +58,13 @@ pub(super) async fn stop_source(
     }
     match ended {
         Ok(_) => Ok(()),
-        // Without keys nothing is at stake, and an agent that can't be reached is what migrations are for.
+        // Without keys two processes do no harm, and an unreachable agent is the reason of most node migrations.
         Err(FlowError::TimedOut { .. }) if !holds_keys => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Takes the node back from the new machine, as surely as it was taken from the old one, and gives it back.
+/// Fences the target machine like the source, and assigns the node to the source again.
 pub(super) async fn go_back(
     flow: &Flow,
     moving: Moving,
@@ -80,14 +81,20 @@ pub(super) async fn go_back(
         wait_for_fence(flow, moving, limits.fence).await?;
     }
     flow.activity(RestoreSource, &moving).await?;
-    // It is where it was; what the new machine may still have of it is named.
+    // The node is on its source machine again; a failed removal names what the target may still have.
     removed.map(drop)
 }
 
 async fn wait_for_fence(flow: &Flow, moving: Moving, limit: Duration) -> Result<(), FlowError> {
-    until(flow, "the end of the last lease", FENCE, limit, || async {
-        let over = flow.activity(CheckFence, &moving).await?;
-        Ok(over.is_ready.then_some(()))
-    })
+    until(
+        flow,
+        "the expiry of the last lease",
+        FENCE,
+        limit,
+        || async {
+            let over = flow.activity(CheckFence, &moving).await?;
+            Ok(over.is_ready.then_some(()))
+        },
+    )
     .await
 }

@@ -1,5 +1,5 @@
-//! The generic checks on migrating, with an old agent that answers and with one that is cut off while its process lives, on
-//! hosts that nodes share and on machines of the node's own.
+//! The generic checks on node migrations, with a connected source agent and with an unreachable one whose process
+//! lives, on shared machines and on machines of the node's own.
 
 use super::*;
 use crate::engine::Outcome;
@@ -52,7 +52,7 @@ const UNDONE: MigrateSight = MigrateSight {
     state: "down",
     operation: "failed",
 };
-/// The same of a node with a machine of its own.
+/// The final world for a node with a machine of its own.
 const OWN_MOVED: MigrateSight = MigrateSight {
     target: ON_ITS_MACHINE,
     ..MOVED
@@ -62,7 +62,7 @@ const OWN_UNDONE: MigrateSight = MigrateSight {
     ..UNDONE
 };
 
-/// A world whose old agent is cut off.
+/// A world whose source agent is unreachable.
 struct CutOff(MigrateWorld);
 
 impl TestWorld for CutOff {
@@ -83,7 +83,7 @@ impl TestWorld for CutOff {
     }
 }
 
-/// A world in which each host is a machine of the node's own; what is left of the old one is given back by the host itself.
+/// A world with machines of the node's own; the host releases the old machine by itself.
 struct Own(MigrateWorld);
 
 impl TestWorld for Own {
@@ -105,7 +105,7 @@ impl TestWorld for Own {
     }
 }
 
-/// The same, whose old agent is cut off.
+/// The same world with an unreachable source agent.
 struct OwnCutOff(Own);
 
 impl TestWorld for OwnCutOff {

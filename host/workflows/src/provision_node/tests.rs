@@ -1,4 +1,4 @@
-//! The generic checks on provisioning, and what is special about it.
+//! The generic checks on provisioning, and its special cases.
 
 use super::*;
 use crate::engine::Outcome;
@@ -28,7 +28,7 @@ fn input() -> ProvisionInput {
     ProvisionInput::new(NODE, ProvisionLimits::default())
 }
 
-/// Provisions in a world that was prepared.
+/// Provisions a node in a prepared world.
 fn provision(prepare: impl Fn(&NodeWorld)) -> (NodeWorld, crate::testing::Trace) {
     let post = Post::default();
     let world = NodeWorld::new(&post);
@@ -169,7 +169,7 @@ fn what_cannot_be_undone_is_named_and_does_not_keep_the_rest() {
         .filter(|name| *name == "send_command")
         .count()
         - 2;
-    assert_eq!(n_uninstalls, 3, "an undo is tried again");
+    assert_eq!(n_uninstalls, 3, "an undo is retried");
 }
 
 #[test]
@@ -183,13 +183,13 @@ fn an_agent_that_never_comes_ends_the_wait() {
     );
     assert_eq!(
         failure.message,
-        "the machine's agent did not come within 10m"
+        "timed out after 10m waiting for the machine's agent"
     );
     assert!(trace.took >= Duration::from_mins(10));
 }
 
-/// A running workflow continues with the code that it started with: whoever changes this list gives the changed code a new
-/// version, and keeps the old one registered until it is drained. Nothing was released, so there is only one version yet.
+/// A running workflow continues with the code that it started with: whoever changes this list gives the changed code
+/// a new version, and keeps the old version registered until its last workflow has ended.
 #[test]
 fn version_1_0_0_calls_what_it_always_called() {
     assert_eq!(ProvisionNode::VERSION, "1.0.0");

@@ -1,4 +1,4 @@
-//! The generic checks on terminating, and what is special about it.
+//! The generic checks on terminating, and its special cases.
 
 use super::*;
 use crate::engine::Outcome;
@@ -44,7 +44,7 @@ impl TestWorld for Installed {
     }
 }
 
-/// With everything that can be asked for.
+/// An input with every option.
 fn input() -> TerminateInput {
     TerminateInput {
         backup_keys: true,
@@ -112,7 +112,7 @@ fn nothing_is_done_when_keys_can_not_be_copied() {
     untouched(&bad.world);
 }
 
-/// Nothing was done to the node.
+/// Asserts that nothing was done to the node.
 fn untouched(world: &Installed) {
     let expected = NodeSight {
         operation: "failed",
@@ -141,7 +141,7 @@ fn what_is_gone_already_is_no_failure() {
     assert_eq!(world.sight(), nothing_retired);
 }
 
-/// A termination is its own undo: whatever fails, it ends with nothing there, or says what is.
+/// A termination is its own undo: whatever fails, it ends with nothing left, or reports what is left.
 #[test]
 fn every_activity_of_terminating_may_fail_and_unwinds() {
     let good = went::<TerminateNode, Installed>(&input(), &Faults::default());

@@ -1,4 +1,4 @@
-//! The checks that every workflow must pass: each takes it apart at every one of its calls.
+//! The checks that every workflow must pass: each injects a fault at every call of the workflow.
 
 use std::fmt::Debug;
 
@@ -12,21 +12,21 @@ pub trait TestWorld {
     /// What a test compares: everything that a workflow can leave behind.
     type Sight: Debug + PartialEq;
 
-    /// A new world, whose activities send their messages with `post`.
+    /// Creates a world whose activities send their messages with `post`.
     fn new(post: &Post) -> Self;
 
-    /// What the activities do to it.
+    /// The implementations of the activities.
     fn activities(&self) -> Activities;
 
-    /// What is there.
+    /// The current content of the world.
     fn sight(&self) -> Self::Sight;
 }
 
-/// A world, and how a workflow went in it.
+/// A world and the run of a workflow in it.
 pub struct Went<T: TestWorld> {
     /// The world.
     pub world: T,
-    /// How it went.
+    /// The run.
     pub trace: Trace,
 }
 
@@ -38,8 +38,8 @@ pub fn went<W: Workflow, T: TestWorld>(input: &W::Input, faults: &Faults) -> Wen
     Went { world, trace }
 }
 
-/// Fails every call of a good run, before and after its effect. The workflow either ends well, with everything there,
-/// or fails with what `undone` says and names what it failed at; the same when all undos fail once on the way.
+/// Fails every call of a successful run, before and after its effect. The workflow either succeeds with everything in
+/// place, or fails with the world as in `undone` and names the failed call; the same when all undos fail once.
 pub fn every_activity_may_fail_and_unwinds<W: Workflow, T: TestWorld>(
     input: &W::Input,
     undone: &T::Sight,
@@ -78,7 +78,7 @@ pub fn every_activity_may_fail_and_unwinds<W: Workflow, T: TestWorld>(
     }
 }
 
-/// Runs every call twice, in a good run and in every failing one; the world can't tell the difference.
+/// Runs every call twice, in a successful run and in every failing one; the world must look the same.
 pub fn every_activity_may_run_twice<W: Workflow, T: TestWorld>(input: &W::Input) {
     let once = went::<W, T>(input, &Faults::default());
     let twice = went::<W, T>(
@@ -121,7 +121,7 @@ pub fn every_activity_may_run_twice<W: Workflow, T: TestWorld>(input: &W::Input)
     }
 }
 
-/// Kills the process after every call, recorded or not, in a good run and in a failing one.
+/// Kills the process after every call, recorded or not, in a successful run and in a failing one.
 pub fn every_call_may_be_the_last_of_a_process<W: Workflow, T: TestWorld>(input: &W::Input) {
     let n_good = went::<W, T>(input, &Faults::default()).trace.calls.len();
     for fail in [
@@ -153,8 +153,8 @@ pub fn every_call_may_be_the_last_of_a_process<W: Workflow, T: TestWorld>(input:
     }
 }
 
-/// Cancels after every number of calls. The workflow either ends well, with everything there, or as cancelled, with
-/// what `undone` says.
+/// Cancels after every number of calls. The workflow either succeeds with everything in place, or ends as cancelled
+/// with the world as in `undone`.
 pub fn a_cancel_anywhere_unwinds<W: Workflow, T: TestWorld>(input: &W::Input, undone: &T::Sight) {
     let good = went::<W, T>(input, &Faults::default());
     for after in 0..=good.trace.calls.len() {

@@ -1,4 +1,4 @@
-//! A running workflow in memory: what the next call meets, and the history that a killed process leaves.
+//! Implements the workflow port in memory: the faults of the next call, and the history that a killed process leaves.
 
 use std::convert::Infallible;
 use std::sync::{Arc, MutexGuard};
@@ -28,7 +28,7 @@ impl Memory {
         locked(&self.post.0)
     }
 
-    /// Counts the call and decides what hits it.
+    /// Counts the call and decides its fault.
     fn plan(&self, call: &ActivityCall) -> Plan {
         let mut shared = self.shared();
         if call.attempt == 1 {
@@ -84,7 +84,7 @@ impl Control for Memory {
         }
         let name = call.name.clone();
         let handler = self.activities.handler(&name);
-        let handler = handler.unwrap_or_else(|| panic!("nobody implements `{name}`"));
+        let handler = handler.unwrap_or_else(|| panic!("the activity `{name}` is not implemented"));
         let (id, post) = (self.id.clone(), self.post.clone());
         Box::pin(async move {
             let context = || ActivityContext::new(&id, &call, Arc::new(Still(post.clone())));
@@ -93,7 +93,7 @@ impl Control for Memory {
                 for _ in 0..=usize::from(plan.is_doubled || plan.killed == Some(When::After)) {
                     outcome = handler(context(), call.input.get().to_owned()).await;
                     if plan.killed == Some(When::After) {
-                        // The effect is in the world, and nowhere else.
+                        // The effect has happened but is not recorded.
                         die(&post).await;
                     }
                 }
@@ -124,7 +124,7 @@ impl Control for Memory {
     ) -> BoxFuture<'static, Result<String, Failure>> {
         let Some(registered) = self.workflows.newest(kind) else {
             return Box::pin(std::future::ready(Err(Failure::engine(format!(
-                "no `{kind}`"
+                "the workflow kind `{kind}` is not registered"
             )))));
         };
         let control = Self {
@@ -162,7 +162,7 @@ impl Control for Memory {
                 .get(&key)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            // At a replay a message comes when it came, not earlier.
+            // A replay must deliver a message at the recorded point, not earlier.
             let came =
                 |message: &&Message| message.at <= shared.now && message.at_call <= shared.n_calls;
             match messages
@@ -207,13 +207,13 @@ async fn die(post: &Post) {
 
 fn injected(is_final: bool) -> ActivityError {
     if is_final {
-        ActivityError::permanent("injected", "a test made it fail")
+        ActivityError::permanent("injected", "the test injected a failure")
     } else {
-        ActivityError::retryable("injected", "a test made it fail once")
+        ActivityError::retryable("injected", "the test injected one failure")
     }
 }
 
-/// Heartbeats that nobody counts.
+/// Ignores heartbeats.
 struct Still(Post);
 
 impl Pulse for Still {

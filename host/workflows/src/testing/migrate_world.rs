@@ -1,5 +1,5 @@
-//! A world of two machines for migrating, which many nodes share or which are machines of the node's own. It panics at once when
-//! two processes of one identity run, or when a step comes before what it stands on.
+//! A test world of two machines for node migrations, shared machines or machines of the node's own. It panics when
+//! two processes of one identity run, or when a step comes before its precondition.
 
 mod machines;
 
@@ -31,30 +31,30 @@ const ROUTE: Route = Route {
     target: TARGET,
     holds_keys: true,
 };
-/// Looks after which a lease is over.
+/// The number of polls after which a lease has expired.
 const LEASE_LOOKS: usize = 3;
 
 /// What one machine has of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MachineSight {
-    /// Folders.
+    /// Directories.
     pub folders: u32,
     /// Whether the process runs.
     pub is_running: bool,
-    /// Keys that lie there.
+    /// Keys on the machine.
     pub keys: u32,
-    /// Claims of the node to it, when it is a machine of its own.
+    /// Claims of the node, for a machine of its own.
     pub claims: u32,
     /// Plans of the machine; one stays beside it.
     pub plans: u32,
-    /// Machines that are there for the node alone.
+    /// Machines that exist for the node alone.
     pub machines: u32,
-    /// Agents on them that are not cut off.
+    /// Agents on them that are not revoked.
     pub agents: u32,
 }
 
 impl MachineSight {
-    /// What of the machine is there when nothing of the node is on it.
+    /// What remains of the machine when nothing of the node is on it.
     fn emptied(self) -> Self {
         Self {
             folders: 0,
@@ -65,18 +65,18 @@ impl MachineSight {
     }
 }
 
-/// What there is.
+/// The content of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrateSight {
-    /// The machine that the node is on.
+    /// The machine that the node is assigned to.
     pub place: &'static str,
-    /// The machine that it leaves.
+    /// The source machine.
     pub source: MachineSight,
-    /// The machine that takes it.
+    /// The target machine.
     pub target: MachineSight,
-    /// Whether a machine is kept for it.
+    /// Whether a machine is reserved for it.
     pub is_reserved: bool,
-    /// Tokens that could still be used.
+    /// Tokens that are still valid.
     pub tokens: u32,
     /// The node's state.
     pub state: &'static str,
@@ -89,7 +89,7 @@ struct Inside {
     /// Whether each machine is a machine of the node's own.
     is_own: bool,
     is_agent_missing: bool,
-    /// Agents that do not hear anything; what they run lives on until its lease is over.
+    /// Unreachable agents; their processes live until the lease expires.
     deaf: Vec<MachineId>,
     fenced: Option<MachineId>,
     looks: BTreeSet<String>,
@@ -128,7 +128,7 @@ impl Inside {
     fn execute(&mut self, request: &CommandRequest) -> CommandState {
         let machine = request
             .machine_id
-            .expect("migrating says whose agent it means");
+            .expect("a node migration names the machine of each command");
         if self.deaf.contains(&machine) {
             return CommandState::Waiting;
         }
@@ -159,7 +159,7 @@ pub struct MigrateWorld {
 }
 
 impl MigrateWorld {
-    /// The old machine's agent hears nothing, and its process lives.
+    /// The source agent is unreachable and its process lives.
     pub fn cut_source_off(&self) {
         self.inside().deaf.push(SOURCE);
     }
@@ -177,12 +177,12 @@ impl MigrateWorld {
         };
     }
 
-    /// The agent of the machine that is made never comes.
+    /// The agent of the created machine never connects.
     pub fn lose_new_agent(&self) {
         self.inside().is_agent_missing = true;
     }
 
-    /// What the host does by itself, as soon as it can: it gives the machine back that a moved node has left.
+    /// What the host does by itself as soon as it can: it releases the machine that a moved node has left.
     pub fn clean(&self) {
         let mut inside = self.inside();
         if inside.is_own && inside.sight.operation == "succeeded" {
@@ -190,12 +190,12 @@ impl MigrateWorld {
         }
     }
 
-    /// An agent answers a command with this state instead of doing it.
+    /// An agent answers a command with this state instead of executing it.
     pub fn refuse(&self, action: CommandAction, state: CommandState) {
         self.inside().refusals.insert(action.as_str(), state);
     }
 
-    /// The steps that the operation showed.
+    /// The steps that the operation shows.
     pub fn steps(&self) -> Vec<(String, StepState)> {
         self.inside().steps.clone()
     }
@@ -236,7 +236,7 @@ impl MigrateWorld {
         Sent::Queued
     }
 
-    /// The lease is over after some looks; one that is done twice is one.
+    /// The lease expires after some polls; a repeated poll counts once.
     fn look_at_fence(&self, step: &str) -> bool {
         let mut inside = self.inside();
         inside.looks.insert(step.to_owned());
@@ -264,7 +264,7 @@ impl MigrateWorld {
         self.on(activities, FenceSource, |inside, _| {
             assert!(
                 !inside.is_own || inside.sight.target.agents == 1,
-                "nothing is done to the old machine before there is a new one"
+                "the old machine stays untouched until the new one exists"
             );
             inside.fence(SOURCE)
         });

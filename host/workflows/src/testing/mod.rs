@@ -1,8 +1,8 @@
-//! An engine in memory, deterministic, with time that jumps: every road of a workflow in milliseconds.
+//! A deterministic engine in memory with simulated time, for testing every path of a workflow in milliseconds.
 //!
-//! It keeps a history and replays it, so that the process can be "killed" after any call; it can make any call fail
-//! before or after its effect, run every call twice, lose every message and cancel at any point. The generic checks in
-//! [`checks`] do all of that to any workflow.
+//! It keeps a history and replays it, so that a test can "kill" the process after any call. It can fail any call
+//! before or after its effect, run every call twice, lose every message and cancel at any point. The generic checks
+//! in [`checks`] do all of that to any workflow.
 
 pub mod checks;
 pub mod migrate_world;
@@ -25,34 +25,34 @@ use crate::error::Failure;
 use crate::flow::{Flow, TryFailed, locked};
 use crate::workflow::{Workflow, Workflows};
 
-/// Turns of the executor after which a workflow counts as endless.
+/// The number of executor turns after which a workflow counts as endless.
 const TURNS_MAX: usize = 100_000;
 
-/// What goes wrong in a run.
+/// The faults to inject into a run.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The call with this number (from 0) fails for good, all its tries.
+    /// The call with this number (from 0) fails in all its attempts.
     pub fail: Option<(usize, When)>,
-    /// The first try of every call fails, before its effect.
+    /// The first attempt of every call fails before its effect.
     pub is_flaky: bool,
     /// Every call runs twice, as after a crash between effect and record.
     pub is_doubled: bool,
-    /// The workflow is cancelled once so many calls were made.
+    /// The workflow is cancelled after this many calls.
     pub cancel_after: Option<usize>,
-    /// The process dies once so many calls were made, the last of them unrecorded when [`When::After`].
+    /// The process dies after this many calls, the last of them unrecorded when [`When::After`].
     pub kill_after: Option<(usize, When)>,
 }
 
-/// On which side of its effect a call is hit.
+/// Whether a fault hits a call before or after its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Before: nothing was done.
+    /// Before: the effect did not happen.
     Before,
-    /// After: it was done, and nobody heard.
+    /// After: the effect happened, and the result was lost.
     After,
 }
 
-/// Messages for running workflows, as the world sends them.
+/// Sends messages to running workflows, as the world does.
 #[derive(Clone, Default)]
 pub struct Post(Arc<Mutex<Shared>>);
 
@@ -70,14 +70,14 @@ impl Post {
     }
 }
 
-/// What a run was like.
+/// The trace of a run.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// The names of the called activities, tries not counted.
+    /// The names of the called activities; attempts are not counted.
     pub calls: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
-    /// How long it took, in the workflow's time.
+    /// How long it took, in simulated time.
     pub took: Duration,
 }
 
@@ -87,7 +87,7 @@ struct Shared {
     timers: BTreeSet<Duration>,
     mailboxes: BTreeMap<(String, String), Vec<Message>>,
     read: BTreeMap<(String, String), usize>,
-    /// Outcomes by key and try; what a killed process left behind.
+    /// Results by key and attempt, which survive a killed process.
     history: BTreeMap<(String, u32), Result<String, TryFailed>>,
     /// Calls in order, by key.
     keys: Vec<String>,
@@ -105,7 +105,7 @@ struct Message {
     at_call: usize,
 }
 
-/// Runs one workflow to its end. `post` is what the activities send messages with.
+/// Runs one workflow to its end. The activities send messages with `post`.
 pub fn run<W: Workflow>(
     id: &str,
     input: &W::Input,
@@ -141,7 +141,7 @@ pub fn run<W: Workflow>(
 }
 
 impl Shared {
-    /// Forgets what dies with a process.
+    /// Forgets what a process loses when it dies.
     fn begin(&mut self) {
         self.now = Duration::ZERO;
         self.timers.clear();
@@ -172,7 +172,7 @@ enum Ended {
     Again(String),
 }
 
-/// Polls the workflow, and lets time jump to the next timer whenever nothing else can happen.
+/// Polls the workflow, and advances time to the next timer whenever nothing else can happen.
 fn drive(mut running: BoxFuture<'static, Result<String, Failure>>, post: &Post) -> Ended {
     let mut cx = Context::from_waker(noop_waker_ref());
     for _ in 0..TURNS_MAX {
@@ -189,7 +189,7 @@ fn drive(mut running: BoxFuture<'static, Result<String, Failure>>, post: &Post) 
         }
         let next = shared.timers.pop_first();
         shared.now = next
-            .expect("the workflow waits for something that never comes")
+            .expect("the workflow waits for a message that never arrives")
             .max(shared.now);
     }
     panic!("the workflow does not end");

@@ -1,4 +1,4 @@
-//! A world of machines, tokens, folders and processes for the workflows on one node.
+//! A test world of machines, tokens, directories and processes for the workflows on one node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ const HOST: Reserved = Reserved {
     machine_id: MachineId(Uuid::from_u128(3)),
 };
 
-/// What there is.
+/// The content of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSight {
     /// Machines that the node holds.
@@ -39,15 +39,15 @@ pub struct NodeSight {
     pub machines: u32,
     /// Agents on them.
     pub agents: u32,
-    /// Plans that were made; one stays beside its machine.
+    /// Plans; one stays beside its machine.
     pub plans: u32,
-    /// Tokens that could still be used.
+    /// Tokens that are still valid.
     pub tokens: u32,
-    /// Keys that are kept.
+    /// Stored keys.
     pub keys: u32,
-    /// Keys that are kept for the time after the node.
+    /// Keys that outlive the node.
     pub retired_keys: u32,
-    /// Folders on the machine.
+    /// Directories on the machine.
     pub folders: u32,
     /// Processes on the machine.
     pub processes: u32,
@@ -63,7 +63,7 @@ struct Inside {
     commands: BTreeMap<CommandId, CommandState>,
     steps: Vec<(String, StepState)>,
     failure: Option<Failure>,
-    /// What an agent answers instead of doing it.
+    /// The answers of an agent that refuses a command.
     refusals: BTreeMap<&'static str, CommandState>,
     is_silent: bool,
     is_without_agent: bool,
@@ -82,12 +82,12 @@ impl NodeWorld {
         locked(&self.inside).is_silent = true;
     }
 
-    /// The machine has no agent, and nothing of the node.
+    /// The machine has no agent and nothing of the node.
     pub fn take_agent_away(&self) {
         locked(&self.inside).is_without_agent = true;
     }
 
-    /// The agent answers a command with this state instead of doing it.
+    /// The agent answers a command with this state instead of executing it.
     pub fn refuse(&self, action: CommandAction, state: CommandState) {
         locked(&self.inside).refusals.insert(action.as_str(), state);
     }
@@ -109,7 +109,7 @@ impl NodeWorld {
         };
     }
 
-    /// The steps that the operation showed.
+    /// The steps that the operation shows.
     pub fn steps(&self) -> Vec<(String, StepState)> {
         locked(&self.inside).steps.clone()
     }
@@ -184,14 +184,11 @@ impl NodeWorld {
             inside.sight.tokens = 1;
         });
         self.on(activities, CreateMachine, |inside, _| {
-            assert_eq!(inside.sight.plans, 1, "nothing is made without a plan");
+            assert_eq!(inside.sight.plans, 1, "nothing is created without a plan");
             inside.sight.machines = 1;
         });
         self.on(activities, BootstrapAgent, |inside, _| {
-            assert_eq!(
-                inside.sight.machines, 1,
-                "there is nothing to put an agent on"
-            );
+            assert_eq!(inside.sight.machines, 1, "no machine exists for the agent");
             inside.sight.agents = 1;
         });
         self.on(activities, DestroyMachine, |inside, _| {
@@ -271,7 +268,7 @@ impl TestWorld for NodeWorld {
             inside.sight.tokens = 0;
         });
         self.on(&mut activities, CheckAgent, |inside, _| {
-            // Enrolling uses the token up.
+            // Enrolling consumes the token.
             inside.sight.tokens = 0;
             Ready {
                 is_ready: !inside.is_without_agent,

@@ -1,6 +1,6 @@
-//! The rule of the policy `progress`: what is known of a node, and what is wrong with it.
+//! The rule of the policy `progress`: from the facts about a node to its problems.
 //!
-//! Pure and without the SDK, so that native code runs the very same rule beside the component.
+//! The crate is pure and independent of the SDK, so that native code can run the same rule.
 
 #![forbid(unsafe_code)]
 
@@ -18,47 +18,47 @@ pub const COLUMNS: [&str; 7] = [
     "node.peers@last",
 ];
 
-/// What is known of a node; what is `None` was never observed.
+/// The facts about a node; `None` means that a value was never observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Facts {
     /// The newest height.
     pub height: Option<f64>,
-    /// For how long the height has been the same, up to now.
+    /// How long the height has been unchanged.
     pub unchanged_s: Option<f64>,
-    /// How old the newest observation of the height is.
+    /// The age of the newest height observation.
     pub age_s: Option<f64>,
     /// The greatest height among the other nodes of the chain.
     pub siblings: Option<f64>,
-    /// How old the newest block is, by its own time.
+    /// The age of the newest block, by its timestamp.
     pub block_age_s: Option<f64>,
-    /// Whether the node says that it is catching up.
+    /// Whether the node reports that it is syncing.
     pub syncing: Option<bool>,
-    /// How many peers it has.
+    /// The number of peers.
     pub peers: Option<f64>,
 }
 
-/// When a node counts as stuck, silent, behind or lonely.
+/// When a node counts as stalled, silent, behind or short of peers.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
     /// Seconds without a new block after which the node is stalled.
     #[schemars(range(min = 1))]
     pub stalled_after_s: u32,
-    /// Seconds without an answer after which the node counts as stalled too.
+    /// Seconds without an answer after which the node also counts as stalled.
     #[schemars(range(min = 1))]
     pub silent_after_s: u32,
-    /// Blocks behind the best sibling from which on it is degraded.
+    /// Blocks behind the best sibling from which on the node is degraded.
     #[schemars(range(min = 1))]
     pub degraded_lag_blocks: u32,
-    /// Blocks behind the best sibling from which on it is critical, unless it says that it is syncing.
+    /// Blocks behind the best sibling from which on the node is critical, unless it reports that it is syncing.
     #[schemars(range(min = 1))]
     pub critical_lag_blocks: u32,
-    /// Age of the newest block, by its own time, from which on the node is not synced; 0 turns the rule off.
+    /// Age of the newest block, by its timestamp, from which on the node is not synced; 0 disables the rule.
     pub block_age_max_s: u32,
-    /// Fewest peers that a node must have; 0 turns the rule off.
+    /// The minimum of peers; 0 disables the rule.
     pub min_peers: u32,
-    /// Whether the nodes of the chain follow one chain. Each node of a development chain makes one of its own: there the
-    /// height of another says nothing.
+    /// Whether the nodes of the chain follow one chain. Each node of a development chain creates its own, so heights
+    /// of other nodes mean nothing there.
     pub compare_siblings: bool,
 }
 
@@ -76,39 +76,39 @@ impl Default for Rule {
     }
 }
 
-/// Whether the node has caught up.
+/// Whether the node is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// Nothing is known.
+    /// Unknown.
     Unknown,
-    /// It is behind.
+    /// The node is behind.
     Syncing,
-    /// It has caught up.
+    /// The node is synced.
     Synced,
 }
 
-/// One thing that is wrong.
+/// A problem of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// Stable and machine readable.
+    /// Stable code for programs.
     pub code: &'static str,
-    /// Critical, or else degraded.
+    /// Whether it is critical or only degraded.
     pub critical: bool,
-    /// For people.
+    /// Text for people.
     pub message: String,
 }
 
-/// What the rule thinks of a node; healthy when there is no complaint.
+/// The rule's result for a node; healthy without problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opinion {
-    /// Whether it has caught up.
+    /// Whether the node is synced.
     pub sync: Sync,
-    /// What is wrong.
+    /// The problems.
     pub complaints: Vec<Complaint>,
 }
 
 impl Rule {
-    /// Whether the numbers make sense together; else the field's JSON pointer and what would be right.
+    /// Checks that the settings are consistent; the error has the field's JSON pointer and the fix.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if self.critical_lag_blocks < self.degraded_lag_blocks {
             let least = self.degraded_lag_blocks;
@@ -127,7 +127,7 @@ impl Rule {
             ..*facts
         };
         let Some(age_s) = facts.age_s else {
-            let message = "no height has been observed yet".into();
+            let message = "no height was observed yet".into();
             let complaints = vec![Complaint {
                 code: "no_observations",
                 critical: false,
@@ -140,7 +140,7 @@ impl Rule {
         };
         let mut complaints = Vec::new();
         if age_s >= f64::from(self.silent_after_s) {
-            // What it last said is too old to judge anything else by.
+            // The last observations are too old to judge anything else.
             let message = format!(
                 "no answer for {age_s:.0} s; the last height was {}",
                 shown(facts.height)
@@ -178,15 +178,14 @@ impl Rule {
             critical: true,
             message,
         }];
-        // The best sibling stands where this node stands: it is the chain that does not move.
+        // If the best sibling is at the same height, the whole chain is stalled.
         let distance = facts
             .height
             .zip(facts.siblings)
             .map(|(own, best)| (best - own).abs());
         if distance.is_some_and(|blocks| blocks < f64::from(self.degraded_lag_blocks)) {
-            let message = format!(
-                "no sibling is ahead of {height} either: the whole chain seems to stand still"
-            );
+            let message =
+                format!("no sibling is ahead of {height}, so the whole chain seems to be stalled");
             complaints.push(Complaint {
                 code: "chain_halted",
                 critical: true,
@@ -198,7 +197,7 @@ impl Rule {
 
     fn behind(&self, facts: &Facts) -> Option<Complaint> {
         let lag = lag(facts).filter(|lag| *lag >= f64::from(self.degraded_lag_blocks))?;
-        // A node that says that it is catching up is expected to be far behind.
+        // A node that reports that it is syncing is expected to be far behind.
         let critical = lag >= f64::from(self.critical_lag_blocks) && facts.syncing != Some(true);
         let message = format!(
             "{lag:.0} blocks behind the best sibling, which is at {}",

@@ -1,13 +1,13 @@
-//! The rule as a table: facts in, sync and complaints out.
+//! The rule as a table: facts in, sync status and problems out.
 
 use std::fmt::Write as _;
 
 use super::{COLUMNS, Facts, Rule};
 
-/// A node that is well: a fresh answer, a fresh block, a sibling at the same height.
+/// A healthy node: a fresh answer, a fresh block, a sibling at the same height.
 const WELL: &str = "height=1000 unchanged=1 age=2 siblings=1000 block_age=1 syncing=0 peers=8";
 
-/// The facts of a node that is well but for `changes`; `peers=-` takes a fact away.
+/// The facts of a healthy node with `changes`; `peers=-` removes a fact.
 fn facts(changes: &str) -> Facts {
     let mut facts = Facts::default();
     for word in WELL.split(' ').chain(changes.split_whitespace()) {

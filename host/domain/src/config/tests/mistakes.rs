@@ -1,8 +1,8 @@
-//! The table of mistakes: one change of a good file a row, and what is said about it.
+//! The table of mistakes: each row changes a valid file once, and the snapshot shows the report.
 
 use super::*;
 
-/// A row: what is wrong, the file, the text that is replaced and by what.
+/// A row: the mistake, the file, the replaced text and its replacement.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 #[rustfmt::skip]
@@ -108,7 +108,7 @@ fn every_mistake_names_its_place_and_its_mend() {
         let (what, path, ..) = *row;
         let found = mistakes_of(row);
         let own: Vec<_> = found.iter().filter(|one| one.file == path).collect();
-        assert!(!own.is_empty(), "{what}: nothing is said about {path}");
+        assert!(!own.is_empty(), "{what}: no mistake is reported for {path}");
         for one in own {
             assert!(
                 one.line > 0 && one.column > 0 && !one.excerpt.is_empty(),
@@ -125,7 +125,7 @@ fn every_mistake_names_its_place_and_its_mend() {
     insta::assert_snapshot!(report);
 }
 
-/// Mistakes of a file as a whole have no line.
+/// Mistakes that concern a whole file have no line.
 #[test]
 fn files_that_are_wrong_as_a_whole() {
     let mut report = String::new();

@@ -1,4 +1,4 @@
-//! What the loader says to people, row by row, and that nothing makes it panic.
+//! Tests the loader's reports row by row, and that no input makes it panic.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ fn digest() -> String {
     format!("sha256:{}", "ab".repeat(32))
 }
 
-/// A folder without a mistake.
+/// A valid folder.
 fn good() -> Folder {
     [
         (PROFILE_PATH, PROFILE),
@@ -91,7 +91,7 @@ fn a_recipe_is_filled_in_for_a_node() {
     let set = load_folder(&good()).unwrap();
     let steps = render_recipe(&set.chains["toy"], "full", &values()).unwrap();
     let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
-    // `restore` is left out: its `when` renders to nothing.
+    // `restore` is omitted: its `when` renders to nothing.
     assert_eq!(
         names,
         [
@@ -129,7 +129,7 @@ fn an_input_can_not_lead_out_of_the_folder() {
         .inputs
         .insert("moniker".to_owned(), "../../etc/passwd".to_owned());
     let error = render_recipe(&set.chains["toy"], "full", &values).unwrap_err();
-    insta::assert_snapshot!(error, @"step `config`, with.path: `config/../../etc/passwd` leads out of the node's folder; write a path below the node's folder, such as `{{.Paths.data}}/x` or `data/x`");
+    insta::assert_snapshot!(error, @"step `config`, with.path: `config/../../etc/passwd` leads outside the node's folder; write a path below the node's folder, such as `{{.Paths.data}}/x` or `data/x`");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn an_alias_stands_for_its_value() {
     assert_eq!(timeouts.iter().filter(|timeout| **timeout == 90).count(), 2);
 }
 
-/// Keywords of JSON Schema that `shape` understands, or that say nothing about what is allowed.
+/// Keywords of JSON Schema that `shape` supports, or that restrict nothing.
 const UNDERSTOOD: [&str; 22] = [
     "$schema",
     "$ref",

@@ -1,4 +1,4 @@
-// What nodes can be made of.
+// The chains that nodes can be created for.
 
 import { shortDigest } from "../format.js";
 import { chains, nodes } from "../state.js";
@@ -8,7 +8,7 @@ export function Chains() {
   if (!chains.value) return html`<h1>Chains</h1><${Skeleton} rows=${3} />`;
   return html`
     <div class="head"><h1>Chains</h1></div>
-    ${chains.value.length === 0 && html`<${Empty} title="No chains">Put one into the configuration folder and reload.</${Empty}>`}
+    ${chains.value.length === 0 && html`<${Empty} title="No chains">Add a chain to the configuration folder and reload.</${Empty}>`}
     <div class="grid">${chains.value.map((chain) => html`<${Chain} key=${chain.id} chain=${chain} />`)}</div>
   `;
 }

@@ -1,4 +1,4 @@
-// All nodes at a glance: those in trouble first.
+// All nodes, those with problems first.
 
 import { useState } from "preact/hooks";
 import { measured, tone, words } from "../format.js";
@@ -6,9 +6,9 @@ import { HEIGHT, chains, nodes, sparks, unresolved } from "../state.js";
 import { Age, Badge, Empty, Skeleton, Sparkline, html } from "../ui.js";
 
 const GROUPS = [
-  { id: "bad", name: "Trouble" },
+  { id: "bad", name: "Problems" },
   { id: "warn", name: "Degraded" },
-  { id: "busy", name: "At work" },
+  { id: "busy", name: "In progress" },
   { id: "good", name: "Healthy" },
 ];
 const ORDER = { bad: 0, warn: 1, busy: 2, good: 3, calm: 4 };
@@ -49,14 +49,14 @@ export function Fleet() {
 
 const None = ({ isFiltered }) =>
   isFiltered
-    ? html`<${Empty} title="No node is like that">Clear the search or press the chosen tile again.</${Empty}>`
-    : html`<${Empty} title="No nodes yet">Make one: <code>bellwether node create --chain ${chains.value?.[0]?.id ?? "CHAIN"}</code>. It shows up here by itself.</${Empty}>`;
+    ? html`<${Empty} title="No matching nodes">Clear the search or deselect the tile.</${Empty}>`
+    : html`<${Empty} title="No nodes yet">Create one: <code>bellwether node create --chain ${chains.value?.[0]?.id ?? "CHAIN"}</code>. The node appears here automatically.</${Empty}>`;
 
 const Table = ({ list }) => html`<div class="card flush">
   <table class="cards" role="table">
     <thead role="rowgroup">
       <tr role="row">
-        ${["Node", "State", "Height", "Last beat", "Processes"].map((name) => html`<th key=${name} role="columnheader" scope="col">${name}</th>`)}
+        ${["Node", "State", "Height", "Last heartbeat", "Processes"].map((name) => html`<th key=${name} role="columnheader" scope="col">${name}</th>`)}
       </tr>
     </thead>
     <tbody role="rowgroup">
@@ -79,10 +79,10 @@ function Row({ node }) {
       <small class="why">${isGone ? "removed" : (node.reasons[0]?.message ?? (node.sync_status === "unknown" ? "" : words(node.sync_status)))}</small>
     </td>
     <td role="cell" class="height" data-label="Height">
-      <span class="number" data-height=${height?.value ?? ""}>${height ? measured(HEIGHT, height.value) : html`<span class="faint">not seen yet</span>`}</span>
+      <span class="number" data-height=${height?.value ?? ""}>${height ? measured(HEIGHT, height.value) : html`<span class="faint">not measured yet</span>`}</span>
       <${Sparkline} points=${sparks.value[node.id] ?? []} />
     </td>
-    <td role="cell" class="beat" data-label="Last beat"><${Age} at=${node.last_heartbeat} /></td>
+    <td role="cell" class="beat" data-label="Last heartbeat"><${Age} at=${node.last_heartbeat} /></td>
     <td role="cell" class="processes" data-label="Processes"><${Processes} list=${node.processes} /></td>
   </tr>`;
 }

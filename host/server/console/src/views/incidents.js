@@ -1,4 +1,4 @@
-// What people were told about, and what to do about it.
+// Incidents, their history, and the actions on them.
 
 import { useState } from "preact/hooks";
 import { get, post } from "../api.js";
@@ -27,8 +27,8 @@ export function Incidents() {
     ${shown.length > 0
       ? html`<div class="card flush">${shown.map((one) => html`<${IncidentRow} key=${one.id} one=${one} />`)}</div>`
       : isResolved
-        ? html`<${Empty} title="Nothing was resolved yet">Incidents come here when their cause is gone or somebody resolves them.</${Empty}>`
-        : html`<${Empty} title="All quiet">No open incidents. This page tells by itself when that changes.</${Empty}>`}
+        ? html`<${Empty} title="No resolved incidents">An incident appears here when its cause is gone or a person resolves it.</${Empty}>`
+        : html`<${Empty} title="No open incidents">This page updates automatically.</${Empty}>`}
   `;
 }
 
@@ -37,7 +37,7 @@ export const IncidentRow = ({ one }) => html`<article class=${`incident ${one.st
     <a class="whole" href=${`#/incidents/${one.id}`}>${firstLine(one.title)}</a>
     <div class="row tight wrap">
       <${Badge} state=${one.severity} /><${Badge} state=${one.state} />
-      <small>${one.subject_name}${one.occurrences > 1 ? ` · seen ${one.occurrences} times` : ""}</small>
+      <small>${one.subject_name}${one.occurrences > 1 ? ` · ${one.occurrences} occurrences` : ""}</small>
     </div>
   </div>
   <small class="when">${one.state === "resolved" ? html`resolved <${Age} at=${one.resolved_at ?? one.updated_at} />` : html`open for <${Age} at=${one.opened_at} suffix="" />`}</small>
@@ -49,7 +49,7 @@ export function Incident({ id }) {
   const known = incidents.value?.find((one) => one.id === id);
   const [turn, setTurn] = useState(0);
   const { data, error } = useRead(() => get(`/incidents/${id}`), [id, turn, known?.version]);
-  if (error && !data) return html`<${Empty} title="This incident can't be shown">${error.message} <a href="#/incidents">Go to the incidents</a>.</${Empty}>`;
+  if (error && !data) return html`<${Empty} title="The incident is not available">${error.message} <a href="#/incidents">Go to the incidents</a>.</${Empty}>`;
   if (!data) return html`<${Skeleton} rows=${6} />`;
   const act = (what, said) => async () => {
     try {
@@ -72,19 +72,19 @@ export function Incident({ id }) {
     <div class="row wrap gap">
       <${Badge} state=${data.severity} /><${Badge} state=${data.state} />
       <span class="grow"></span>
-      ${canAct && data.state !== "acknowledged" && html`<${Act} run=${act("acknowledge", "It is yours now.")}>Acknowledge</${Act}>`}
-      ${canAct && html`<${Act} kind="primary" run=${act("resolve", "Resolved.")}>Resolve</${Act}>`}
+      ${canAct && data.state !== "acknowledged" && html`<${Act} run=${act("acknowledge", "Incident acknowledged.")}>Acknowledge</${Act}>`}
+      ${canAct && html`<${Act} kind="primary" run=${act("resolve", "Incident resolved.")}>Resolve</${Act}>`}
     </div>
     <div class="grid">
       <section class="card" aria-labelledby="why">
         <h2 id="why">Why</h2>
         <${Reasons} reasons=${data.reasons} />
         <dl class="pairs">
-          <dt>About</dt><dd>${data.subject_kind === "node" ? html`<a href=${`#/nodes/${data.subject_id}`}>${data.subject_name}</a>` : `${words(data.subject_kind)} ${data.subject_name}`}</dd>
+          <dt>Subject</dt><dd>${data.subject_kind === "node" ? html`<a href=${`#/nodes/${data.subject_id}`}>${data.subject_name}</a>` : `${words(data.subject_kind)} ${data.subject_name}`}</dd>
           <dt>Category</dt><dd><code>${data.category}</code></dd>
-          <dt>Seen</dt><dd class="number">${data.occurrences} ${data.occurrences === 1 ? "time" : "times"}</dd>
+          <dt>Occurred</dt><dd class="number">${data.occurrences} ${data.occurrences === 1 ? "time" : "times"}</dd>
           <dt>Opened</dt><dd>${time(data.opened_at)}</dd>
-          ${data.acknowledged_by && html`<dt>Taken by</dt><dd>${data.acknowledged_by}</dd>`}
+          ${data.acknowledged_by && html`<dt>Acknowledged by</dt><dd>${data.acknowledged_by}</dd>`}
           ${data.resolved_at && html`<dt>Resolved</dt><dd>${time(data.resolved_at)}</dd>`}
           ${Object.entries(data.labels).map(([name, value]) => html`<dt key=${name}>${words(name)}</dt><dd>${value}</dd>`)}
         </dl>
@@ -97,12 +97,12 @@ export function Incident({ id }) {
       </section>
       <section class="card" aria-labelledby="messages">
         <h2 id="messages">Notifications</h2>
-        ${data.notifications.length === 0 && html`<p class="muted">Nobody was told: no route matches, or its wait is not over.</p>`}
+        ${data.notifications.length === 0 && html`<p class="muted">No notification was sent: no route matches, or the group wait is not over.</p>`}
         ${data.notifications.map(
           (one) => html`<dl key=${one.id} class="pairs">
             <dt><strong>${one.receiver}</strong></dt><dd><${Badge} state=${one.state} /></dd>
-            <dt>Tells of</dt><dd>${words(one.status)}, by route ${one.route}</dd>
-            <dt>Tries</dt><dd class="number">${one.attempts}</dd>
+            <dt>Status</dt><dd>${words(one.status)}, by route ${one.route}</dd>
+            <dt>Attempts</dt><dd class="number">${one.attempts}</dd>
             ${one.outcome && html`<dt>Outcome</dt><dd>${one.outcome}</dd>`}
             <dt>${one.finished_at ? "Finished" : "Due"}</dt><dd>${time(one.finished_at ?? one.due_at)}</dd>
           </dl>`,

@@ -1,4 +1,4 @@
-// Asks for the key, once per tab.
+// Asks for the API key, once per tab.
 
 import { useState } from "preact/hooks";
 import { signIn, signedOutBecause } from "../api.js";
@@ -11,14 +11,14 @@ export function Login() {
     event.preventDefault();
     const typed = new FormData(event.currentTarget).get("key").trim();
     if (!typed) {
-      setWrong("Paste the key first.");
+      setWrong("Enter an API key.");
       return;
     }
     setBusy(true);
     try {
       await signIn(typed);
     } catch (error) {
-      setWrong(error.message);
+      setWrong(error.status === 401 ? `${error.message} Check that the key is complete; it starts with bw_.` : error.message);
       setBusy(false);
     }
   };
@@ -27,13 +27,13 @@ export function Login() {
     <form onSubmit=${submit}>
       <img src="/assets/icon.svg" alt="" width="56" height="56" />
       <h1>Bellwether</h1>
-      <p class="muted">Sign in with an API key. It stays in this tab and is forgotten when the tab closes.</p>
+      <p class="muted">Sign in with an API key. The key stays in this tab until you close it.</p>
       <label for="key">API key</label>
       <input id="key" name="key" type="password" autocomplete="off" spellcheck="false" autofocus required
         aria-describedby="key-help" aria-invalid=${Boolean(wrong)} placeholder="bw_…" onInput=${() => setWrong(null)} />
       <p class="wrong" role="alert">${said}</p>
       <button type="submit" class="button primary" disabled=${isBusy} aria-busy=${isBusy}>${isBusy ? "Signing in…" : "Sign in"}</button>
-      <p id="key-help" class="faint">After <code>bellwether dev</code> the key is in <code>.bellwether/admin-key</code>, in the folder where it was started.</p>
+      <p id="key-help" class="faint"><code>bellwether dev</code> writes the key to <code>.bellwether/admin-key</code> in its working directory.</p>
     </form>
   </main>`;
 }

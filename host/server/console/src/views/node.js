@@ -1,4 +1,4 @@
-// One node: what it is, why it is judged so, how it moved, what happened.
+// One node: its health, properties, processes, events and observations.
 
 import { useState } from "preact/hooks";
 import { get, post } from "../api.js";
@@ -17,7 +17,7 @@ export function Node({ id }) {
   const node = nodes.value?.[id];
   if (!nodes.value) return html`<${Skeleton} rows=${6} />`;
   if (!node) {
-    return html`<${Empty} title="There is no such node">It may have been removed long ago. <a href="#/">Go to the fleet</a>.</${Empty}>`;
+    return html`<${Empty} title="The node does not exist">It may have been removed. <a href="#/">Go to the fleet</a>.</${Empty}>`;
   }
   const open = unresolved.value.filter((one) => one.subject_id === id);
   return html`
@@ -47,11 +47,11 @@ export function Node({ id }) {
 function Terminate({ node, onClose }) {
   const run = async () => {
     await post(`/nodes/${node.id}/terminate`, { version: node.version });
-    say(`${node.name} is being removed.`);
+    say(`${node.name} is being terminated.`);
     readNodes();
   };
   return html`<${Confirm} title=${`Terminate ${node.name}?`} action="Terminate" run=${run} onClose=${onClose}>
-    <p>Its processes are stopped and its data on the host is deleted. This can't be undone.</p>
+    <p>Bellwether stops its processes and deletes its data on the machine. This can't be undone.</p>
   </${Confirm}>`;
 }
 
@@ -64,12 +64,12 @@ function Health({ node, again }) {
       <dt>Application</dt><dd><${Badge} state=${node.application_health} /></dd>
       <dt>Infrastructure</dt><dd><${Badge} state=${node.state} /></dd>
       <dt>Sync</dt><dd><${Badge} state=${node.sync_status} /></dd>
-      <dt>Last beat</dt><dd><${Age} at=${node.last_heartbeat} /></dd>
-      ${data?.consecutive_failures > 0 && html`<dt>Missed</dt><dd>${data.consecutive_failures} evaluations in a row</dd>`}
+      <dt>Last heartbeat</dt><dd><${Age} at=${node.last_heartbeat} /></dd>
+      ${data?.consecutive_failures > 0 && html`<dt>Missed heartbeats</dt><dd>${data.consecutive_failures} consecutive evaluations</dd>`}
     </dl>
-    ${data?.pending && html`<p class="note">Seen as <strong>${words(data.pending.application_health)}</strong> for <${Age} at=${data.pending.since} suffix="" />; it counts when it has held long enough.</p>`}
-    ${data?.flapping && html`<p class="note warn">It changes too often, so it is held at its worst until it is calm.</p>`}
-    ${reasons.length > 0 ? html`<${Reasons} reasons=${reasons} />` : html`<p class="muted">${node.application_health === "ok" ? "Every policy is content." : "No policy has said anything yet."}</p>`}
+    ${data?.pending && html`<p class="note">Policies report <strong>${words(data.pending.application_health)}</strong> for <${Age} at=${data.pending.since} suffix="" />; the change takes effect when it has lasted long enough.</p>`}
+    ${data?.flapping && html`<p class="note warn">The health changes too often, so it stays at its worst value until it is stable.</p>`}
+    ${reasons.length > 0 ? html`<${Reasons} reasons=${reasons} />` : html`<p class="muted">${node.application_health === "ok" ? "Every policy reports ok." : "No policy has evaluated the node yet."}</p>`}
     ${error && html`<p class="wrong">${error.message}</p>`}
   </section>`;
 }
@@ -82,12 +82,12 @@ function Facts({ node }) {
     <h2 id="facts">About</h2>
     <dl class="pairs">
       <dt>Chain</dt><dd>${node.chain} · ${node.node_type}</dd>
-      ${node.placement && html`<dt>Placed</dt><dd>${[node.placement.provider, node.placement.region, node.placement.machine_ip].filter(Boolean).join(" · ")}</dd>`}
+      ${node.placement && html`<dt>Placement</dt><dd>${[node.placement.provider, node.placement.region, node.placement.machine_ip].filter(Boolean).join(" · ")}</dd>`}
       ${ports.map(([name, port]) => html`<dt key=${name}>Port ${name}</dt><dd class="number">${port}</dd>`)}
       ${versions.map(([name, version]) => html`<dt key=${name}>${name}</dt><dd>${version}</dd>`)}
       ${inputs.map(([name, value]) => html`<dt key=${name}>${words(name)}</dt><dd>${value}</dd>`)}
-      <dt>Made</dt><dd><${Age} at=${node.created_at} /></dd>
-      <dt>Changed</dt><dd><${Age} at=${node.updated_at} /></dd>
+      <dt>Created</dt><dd><${Age} at=${node.created_at} /></dd>
+      <dt>Updated</dt><dd><${Age} at=${node.updated_at} /></dd>
       <dt>Id</dt><dd><code class="break">${node.id}</code></dd>
     </dl>
   </section>`;
@@ -119,7 +119,7 @@ function Processes({ list, isOver }) {
   return html`<section class="card" aria-labelledby="processes">
     <h2 id="processes">Processes</h2>
     ${list.length === 0
-      ? html`<p class="muted">${isOver ? "Nothing of it runs any more." : "The agent has told of none yet."}</p>`
+      ? html`<p class="muted">${isOver ? "No process runs any more." : "The agent has not reported any process yet."}</p>`
       : list.map(
           (one) => html`<dl key=${one.name} class="pairs">
             <dt><strong>${one.name}</strong></dt><dd><${Badge} state=${one.state} /></dd>
@@ -134,10 +134,10 @@ function Processes({ list, isOver }) {
 function Events({ id, again }) {
   const { data, error } = useRead(() => get(`/nodes/${id}/events?limit=${EVENTS_SHOWN}`), [id, again]);
   return html`<section class="card" aria-labelledby="events">
-    <h2 id="events">What happened</h2>
+    <h2 id="events">Events</h2>
     ${error && html`<p class="wrong">${error.message}</p>`}
     ${!data && !error && html`<${Skeleton} />`}
-    ${data && data.items.length === 0 && html`<p class="muted">Nothing yet.</p>`}
+    ${data && data.items.length === 0 && html`<p class="muted">No events yet.</p>`}
     <ol class="timeline">
       ${data?.items.map((one) => html`<li key=${one.id}><strong>${words(one.kind)}</strong> <span>${one.message}</span><small><${Age} at=${one.at} /></small></li>`)}
     </ol>
@@ -149,7 +149,7 @@ function Observations({ all }) {
   return html`<section class="card" aria-labelledby="observations">
     <h2 id="observations">Observations</h2>
     ${names.length === 0
-      ? html`<p class="muted">No collector has measured anything yet.</p>`
+      ? html`<p class="muted">No collector has reported observations yet.</p>`
       : html`<dl class="pairs">${names.map((name) => html`<dt key=${name}><code>${name}</code></dt><dd class="number" title=${time(all[name].at)}>${measured(name, all[name].value)}</dd>`)}</dl>`}
   </section>`;
 }

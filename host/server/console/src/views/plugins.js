@@ -1,4 +1,4 @@
-// Which components are in use, how they do, and what came of each reload.
+// Active components, the statistics of their calls, and the result of each reload.
 
 import { post } from "../api.js";
 import { shortDigest, time, words } from "../format.js";
@@ -10,7 +10,7 @@ export function Plugins() {
   const reload = async () => {
     await post("/plugins/reload");
     readPlugins();
-    say("The configuration was read again.");
+    say("The configuration was reloaded.");
   };
   const scopes = Map.groupBy?.(plugins.value, (one) => one.scope) ?? grouped(plugins.value);
   return html`
@@ -19,7 +19,7 @@ export function Plugins() {
       <span class="grow"></span>
       ${isAdmin.value && html`<${Act} run=${reload}>Reload configuration</${Act}>`}
     </div>
-    ${plugins.value.length === 0 && html`<${Empty} title="No plugins">Chains in the configuration folder declare them. <code>bellwether chain validate</code> tells what is wrong with it.</${Empty}>`}
+    ${plugins.value.length === 0 && html`<${Empty} title="No plugins">Chains in the configuration folder declare them. <code>bellwether chain validate</code> shows what is wrong with the folder.</${Empty}>`}
     ${[...scopes].map(
       ([scope, list]) => html`<section key=${scope} aria-label=${scope}>
         <h2 class="scope">${scope}</h2>
@@ -41,9 +41,9 @@ function Plugin({ one }) {
   const isRefused = one.revisions[0] && one.revisions[0] !== one.active && one.revisions[0].id !== one.active?.id && ["rejected", "broken"].includes(one.revisions[0].state);
   return html`<article class="card plugin" data-plugin=${`${one.scope}/${one.plugin}`} data-state=${newest?.state}>
     <div class="row"><h3>${one.plugin}</h3><small class="muted">${words(newest?.kind ?? "not described yet")}</small><span class="grow"></span>${newest && html`<${Badge} state=${newest.state} />`}</div>
-    ${isRefused && one.active && html`<p class="note warn">The newest revision was refused; generation ${one.active.generation} goes on.</p>`}
-    ${one.is_open && html`<p class="note bad">It failed too often and is not called for a while.</p>`}
-    ${newest?.kind === "collector" && one.calls === 0 ? html`<p class="muted">The agents call it, beside the nodes.</p>` : html`<${Figures} one=${one} failed=${failed} />`}
+    ${isRefused && one.active && html`<p class="note warn">The newest revision was rejected; generation ${one.active.generation} stays active.</p>`}
+    ${one.is_open && html`<p class="note bad">The plugin failed too often, so the host pauses its calls.</p>`}
+    ${newest?.kind === "collector" && one.calls === 0 ? html`<p class="muted">Agents call this plugin on the machines.</p>` : html`<${Figures} one=${one} failed=${failed} />`}
     ${one.last_error && html`<details class="wrong"><summary>Last error</summary><pre>${one.last_error}</pre></details>`}
     <h4>Revisions</h4>
     <ol class="revisions">

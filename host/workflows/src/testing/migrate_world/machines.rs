@@ -1,4 +1,4 @@
-//! What the world does when a machine of the node's own is asked for; shared machines are only kept for it.
+//! The world's implementation of activities for machines of the node's own; shared machines are only reserved.
 
 use super::{MachineSight, MigrateWorld, ROUTE, TARGET};
 use crate::activity::Activities;
@@ -24,16 +24,16 @@ impl MigrateWorld {
         });
         self.on(activities, CreateMachine, |inside, machine| {
             let machine = inside.machine(machine.machine_id);
-            assert_eq!(machine.plans, 1, "nothing is made without a plan");
+            assert_eq!(machine.plans, 1, "nothing is created without a plan");
             machine.machines = 1;
         });
         self.on(activities, BootstrapAgent, |inside, machine| {
             let machine = inside.machine(machine.machine_id);
-            assert_eq!(machine.machines, 1, "there is nothing to put an agent on");
+            assert_eq!(machine.machines, 1, "no machine exists for the agent");
             machine.agents = 1;
         });
         self.on(activities, CheckAgent, |inside, _| {
-            // Enrolling uses the token up.
+            // Enrolling consumes the token.
             inside.sight.tokens = 0;
             Ready {
                 is_ready: !inside.is_agent_missing,
