@@ -195,7 +195,7 @@ pub(super) fn plugin<T>(
 
 /// Checks that every granted secret has a value.
 fn secrets<T>(
-    declared: &Declared<'_, T>,
+    declared: &PluginPlace<'_, T>,
     context: &Context<'_>,
     path: &Path,
     found: &mut Vec<Diagnostic>,

@@ -27,3 +27,6 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use host_domain::node::{Node, NodeState};
 use host_domain::time::Clock as _;
 
 use super::{escalations, heartbeats, in_batches, outbox, retention};
-use crate::ops::{OpError, Principal, Scope, api_keys};
+use crate::ops::{OpError, Principal};
 use crate::test_bed::Bed;
 use host_store::{AuditFilter, NewLogEntry};
 
@@ -377,29 +377,4 @@ async fn what_is_older_than_it_has_to_be_is_forgotten() {
     let kept = bed.app.db.event_log_after(0, 10).await.unwrap();
     let kinds: Vec<_> = kept.iter().map(|entry| entry.entry.kind.as_str()).collect();
     assert_eq!(kinds, ["new"]);
-}
-
-#[tokio::test]
-async fn the_audit_log_and_ended_api_keys_are_kept_for_their_time() {
-    const DAY_S: i64 = 24 * 3_600;
-    let bed = Bed::new().await;
-    let db = &bed.app.db;
-    let scopes = [Scope::NodesRead].into();
-    bed.app.create_api_key("ended", &scopes).await.unwrap();
-    let key = db.api_key_by_name("ended").await.unwrap().unwrap();
-    let who = Principal::host();
-    let revoked = api_keys::revoke_api_key(db, &who, "ended", bed.clock.now()).await;
-    revoked.unwrap();
-    let n_acts = async || {
-        let acts = db.list_audit(&AuditFilter::default(), None, 99).await;
-        acts.unwrap().len()
-    };
-    let acts = n_acts().await;
-    for (days, is_key_kept, n_acts_kept) in [(89, true, acts), (2, false, acts), (310, false, 0)] {
-        bed.wait(days * DAY_S);
-        retention::round(bed.app.clone()).await.unwrap();
-        let found = db.api_key(key.id).await.unwrap();
-        assert_eq!(found.is_some(), is_key_kept, "after {days} more days");
-        assert_eq!(n_acts().await, n_acts_kept, "after {days} more days");
-    }
 }
