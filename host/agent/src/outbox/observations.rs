@@ -203,7 +203,7 @@ impl Observations {
                 return false;
             }
             Err(error) => {
-                tracing::warn!(%error, "the agent can't write observations and loses them; check the disk")
+                tracing::warn!(%error, "the agent can't write observations and loses them; check the disk");
             }
         }
         if is_unchanged {

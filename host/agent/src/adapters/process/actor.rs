@@ -280,7 +280,7 @@ impl Actor {
             (RestartPolicy::Never, Some(false)) => self.phase = Phase::Idle(State::Failed),
             (RestartPolicy::Never, _) | (RestartPolicy::OnFailure, Some(true)) => {}
             (RestartPolicy::Always | RestartPolicy::OnFailure | RestartPolicy::Unspecified, _) => {
-                self.schedule(&spec)
+                self.schedule(&spec);
             }
         }
     }
