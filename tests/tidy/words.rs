@@ -119,7 +119,7 @@ fn prose(file: &File) -> Vec<String> {
         let name = Regex::new("`[a-z0-9_]{8,}`").unwrap();
         return vec![name.replace_all(&file.text, "").into_owned()];
     }
-    if file.path.ends_with(".rs") {
+    if file.path.rsplit('.').next() == Some("rs") {
         return literals(without_tests(&file.text));
     }
     vec![file.text.clone()]
