@@ -69,6 +69,14 @@ fn page() -> String {
                     rows(&mut page, &prefix, &variant.settings);
                 }
             }
+            Kind::Choice(keys) => {
+                write!(
+                    page,
+                    "\nEach `{name}.NAME` has exactly one of these keys:\n\n"
+                )
+                .unwrap();
+                table(&mut page, &format!("{name}.NAME."), keys);
+            }
             Kind::List(_) | Kind::Value(_) => panic!("`{name}` is no section"),
         }
     }
@@ -103,7 +111,7 @@ fn rows(page: &mut String, prefix: &str, settings: &[Setting]) {
                 );
                 rows(page, &format!("{key}[]."), inner);
             }
-            Kind::Map(_) => panic!("`{key}` is a map inside a section"),
+            Kind::Map(_) | Kind::Choice(_) => panic!("`{key}` is a map inside a section"),
         }
     }
 }

@@ -70,6 +70,10 @@ impl Example {
                     self.setting(setting, &format!("{inner}  "), true);
                 }
             }
+            Kind::Choice(keys) => {
+                self.key(indent, true, name, None);
+                self.choice(keys, &inner);
+            }
             Kind::Map(variants) => {
                 self.key(indent, true, name, None);
                 for variant in variants {
@@ -83,6 +87,15 @@ impl Example {
                     }
                 }
             }
+        }
+    }
+
+    /// One section for each key, because a section takes only one of them.
+    fn choice(&mut self, keys: &[Setting], indent: &str) {
+        let inner = format!("{indent}  ");
+        for key in keys {
+            self.key(indent, true, &format!("in-{}", key.name), None);
+            self.setting(key, &inner, true);
         }
     }
 
@@ -142,4 +155,5 @@ fn a_key_of_the_example_is_set_by_removing_one_character() {
     );
     assert!(config.keys.backup.is_some_and(|backup| backup.s3.is_some()));
     assert_eq!(config.machine_providers.len(), 3);
+    assert_eq!(config.secrets.len(), 3);
 }

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     List(Vec<Setting>),
     /// Sections by a name that the operator chooses, each of one of these kinds.
     Map(Vec<Variant>),
+    /// Sections by a name that the operator chooses, each with exactly one of these keys.
+    Choice(Vec<Setting>),
 }
 
 /// A kind of section, chosen by its key `kind`.
@@ -103,6 +105,7 @@ impl Schemas {
             let one = self.resolved(one);
             return match one.get("oneOf").and_then(Value::as_array) {
                 Some(variants) => Kind::Map(variants.iter().map(|one| self.variant(one)).collect()),
+                None if one.contains_key("properties") => Kind::Choice(self.settings(one)),
                 None => Kind::Value("map of strings".to_owned()),
             };
         }

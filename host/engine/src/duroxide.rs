@@ -148,9 +148,8 @@ impl DuroxideEngine {
     }
 
     /// Updates the metric of the engine's queues.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub async fn measure(&self) -> Result<(), EngineError> {
-        metrics::gauge!("workflow_engine_queued").set(self.queued().await? as f64);
+        crate::metrics::queued(self.queued().await?);
         Ok(())
     }
 

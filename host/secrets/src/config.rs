@@ -34,9 +34,11 @@ pub enum SecretPlace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultField {
-    /// The secret's path below `vault.mount`.
+    /// Path of the secret below `vault.mount`.
+    #[schemars(example = &"bellwether/rpc")]
     pub path: String,
-    /// The field's name.
+    /// Name of the field.
+    #[schemars(example = &"token")]
     pub field: String,
 }
 
@@ -49,6 +51,7 @@ struct Keys {
     #[schemars(example = "/etc/bellwether/secrets/api-token")]
     file: Option<PathBuf>,
     /// Name of the environment variable with the value.
+    #[schemars(example = &"API_TOKEN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     env: Option<String>,
     /// Field of a secret in the vault's KV engine.
