@@ -17,7 +17,7 @@ fn only_woken(host: &Dev) {
     let path = host.path("bellwether.yaml");
     let mut config = std::fs::read_to_string(&path).unwrap();
     config = config.replace("gateway: {", "gateway: {poll_interval: 1h, ");
-    config.push_str("events: {look_interval: 1h}\n");
+    config.push_str("events: {poll_interval: 1h}\n");
     std::fs::write(path, config).unwrap();
 }
 

@@ -21,9 +21,9 @@ pub struct EventsConfig {
     pub nats_ca_file: Option<PathBuf>,
     /// How every name on the servers begins; installations that share servers need one each. Letters, digits, `-` and `_`.
     pub prefix: String,
-    /// How often a loop looks by itself for what no wake-up told.
+    /// How often a host polls for commits of other hosts, in case a wake-up was lost.
     #[serde(with = "duration_text")]
-    pub look_interval: Duration,
+    pub poll_interval: Duration,
 }
 
 impl Default for EventsConfig {
@@ -33,7 +33,7 @@ impl Default for EventsConfig {
             nats_url_file: None,
             nats_ca_file: None,
             prefix: "bellwether".to_owned(),
-            look_interval: Duration::from_secs(5),
+            poll_interval: Duration::from_secs(5),
         }
     }
 }

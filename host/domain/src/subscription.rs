@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SubscriptionId;
-use crate::node::text_enum;
+use crate::text_enum::text_enum;
 use crate::time::{Millis, duration_text};
 
 text_enum! {

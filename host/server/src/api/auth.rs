@@ -13,17 +13,17 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use secrecy::SecretString;
 
+use super::Ops;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{Principal, Scope};
 
 /// Lets only requests with a valid key through, and notes whose it is.
 pub(crate) async fn authenticate(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match principal(&app, request.headers()).await {
+    match principal(&ops, request.headers()).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -32,7 +32,7 @@ pub(crate) async fn authenticate(
     }
 }
 
-async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+async fn principal(ops: &Ops, headers: &HeaderMap) -> Result<Principal, Problem> {
     let refused = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         refused("Send an API key: `Authorization: Bearer bw_…`. `bellwether dev` writes one to .bellwether/admin-key.")
@@ -47,7 +47,7 @@ async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem>
         ));
     };
     let key = SecretString::from(key.trim().to_owned());
-    let found = app.authenticate(&key).await?;
+    let found = ops.api_keys.authenticate(&key).await?;
     found.ok_or_else(|| refused("This API key is not known here, or it was revoked."))
 }
 

@@ -16,10 +16,10 @@ use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Allowed, NodesRead};
 use super::extract::Params;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{LiveEvent, LiveFilter, LiveItem};
 
 mod views;
@@ -29,7 +29,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new().routes(routes!(stream_events))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Number of the last event that the client has")),
     responses((status = OK, description = "The stream", content_type = "text/event-stream", body = EventView)))]
 async fn stream_events(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     Params(query): Params<EventsQuery>,
     headers: HeaderMap,
@@ -52,8 +52,8 @@ async fn stream_events(
         chain: query.chain,
         kinds: kinds(query.kind.as_deref())?,
     };
-    let items = app.subscribe(after, filter).await?;
-    let until = app.shutdown.clone().cancelled_owned();
+    let items = ops.events.subscribe(after, filter).await?;
+    let until = ops.events.ended();
     let events = until_cut(items)
         .take_until(until)
         .chain(stream::iter([Sent::Cut("ended")]));
@@ -74,7 +74,7 @@ enum Sent {
 
 fn until_cut(items: impl Stream<Item = LiveItem>) -> impl Stream<Item = Sent> {
     items.map(|item| match item {
-        LiveItem::Began(seq) => Sent::Began(seq),
+        LiveItem::Started(seq) => Sent::Began(seq),
         LiveItem::Event(event) => Sent::Event(event),
         LiveItem::TooSlow => Sent::Cut("too_slow"),
     })

@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::say;
 use super::settings::SettingsArgs;
-use crate::app::App;
-use crate::host::{Host, HostOptions, Schema, write_private};
-use crate::ops::Scope;
-use host_system::SystemClock;
+use crate::host::{Host, HostOptions, Schema};
+use crate::ops::{ApiKeys, Scope};
+use host_system::{SystemClock, write_private};
 
 /// Arguments of `bellwether serve`.
 #[derive(Args, Clone, Debug)]
@@ -57,9 +56,9 @@ pub async fn until(host: Host, shutdown: CancellationToken) -> anyhow::Result<()
 
 /// Writes the files by which the CLI finds and authenticates to the host, and shows the addresses.
 pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
-    let state_dir = &host.app.config.state_dir;
+    let state_dir = &host.config().state_dir;
     // The key first: a client that finds the URL must find the key, too.
-    ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
+    ensure_admin_key(&host.ops.api_keys, &state_dir.join(ADMIN_KEY)).await?;
     let url = format!("http://{}\n", host.http);
     write_private(&state_dir.join(HOST_URL), url.as_bytes())?;
     let state = state_dir.display();
@@ -70,15 +69,15 @@ pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
 }
 
 /// Creates the admin key once; a valid key in the file stays.
-async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
+async fn ensure_admin_key(keys: &ApiKeys, path: &Path) -> anyhow::Result<()> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let key = secrecy::SecretString::from(text.trim());
-        if app.authenticate(&key).await?.is_some() {
+        if keys.authenticate(&key).await?.is_some() {
             return Ok(());
         }
     }
-    let key = app
-        .create_api_key("admin", &BTreeSet::from([Scope::Admin]))
+    let key = keys
+        .create("admin", &BTreeSet::from([Scope::Admin]))
         .await?;
     write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
 }

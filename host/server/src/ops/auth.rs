@@ -1,4 +1,4 @@
-//! API keys: `bw_live_` and 43 characters of randomness; stored is only a keyed hash, found by its first characters.
+//! API keys: `bw_live_` and 43 random characters. The database has only a keyed hash, found by its first characters.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,29 @@ use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::audit::audit;
+use super::records::Records;
 use super::{OpError, Principal, Scope};
-use crate::app::App;
 use host_store::{ApiKey, retried};
 
-/// How every key begins, for scanners of leaked secrets.
+/// The prefix of every key, for scanners of leaked secrets.
 const KEY_PREFIX: &str = "bw_live_";
-/// Characters by which a key is found; they are no secret.
+/// Characters by which a key is found; they are not secret.
 const LOOKUP_CHARS: usize = KEY_PREFIX.len() + 8;
 
-impl App {
-    /// Who holds this key; `None` when nobody does or it was revoked.
+/// Use cases on API keys.
+#[derive(Clone)]
+pub struct ApiKeys {
+    records: Records,
+    /// The key of the hashes of API keys.
+    pepper: hmac::Key,
+}
+
+impl ApiKeys {
+    pub(crate) fn new(records: Records, pepper: hmac::Key) -> Self {
+        Self { records, pepper }
+    }
+
+    /// The owner of this key; `None` if the key is unknown or revoked.
     pub async fn authenticate(&self, bearer: &SecretString) -> Result<Option<Principal>, OpError> {
         let text = bearer.expose_secret();
         let Some(lookup) = text
@@ -28,7 +40,7 @@ impl App {
         else {
             return Ok(None);
         };
-        let Some(row) = self.db.api_key(lookup).await? else {
+        let Some(row) = self.records.db.api_key(lookup).await? else {
             return Ok(None);
         };
         let hash = self.key_hash(text);
@@ -49,15 +61,15 @@ impl App {
         }))
     }
 
-    /// Makes a key and returns it, the only time that it is known.
-    pub async fn create_api_key(
+    /// Creates a key and returns it; the key is not stored.
+    pub async fn create(
         &self,
         name: &str,
         scopes: &BTreeSet<Scope>,
     ) -> Result<SecretString, OpError> {
         let random: [u8; 32] = rand::rng().random();
         let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-        let now = self.clock.now();
+        let now = self.records.now();
         let row = ApiKey {
             prefix: key[..LOOKUP_CHARS].to_owned(),
             hash: self.key_hash(&key),
@@ -71,7 +83,7 @@ impl App {
         };
         let host = Principal::host();
         let write = || async {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.records.db.begin().await?;
             tx.insert_api_key(&row).await?;
             let target = format!("api_key/{}", row.prefix);
             audit(&mut tx, &host, "create_api_key", target, now).await?;
@@ -81,7 +93,7 @@ impl App {
         Ok(SecretString::from(key))
     }
 
-    /// Keyed with the installation's own secret, so that a copy of the table alone tells nothing.
+    /// Keyed with the installation's own secret, so that a copy of the table alone reveals nothing.
     fn key_hash(&self, key: &str) -> String {
         let tag = hmac::sign(&self.pepper, key.as_bytes());
         hex::encode(tag.as_ref())
