@@ -177,14 +177,14 @@ impl Db {
         Ok(tx)
     }
 
-    /// Changes with every commit of this process, and when [`Db::look_again`] says so: what waits for rows looks again at
+    /// Changes with every commit of this process, and when [`Db::poll_now`] says so: what waits for rows looks again at
     /// once. A commit of another process may go untold, so every waiter also looks by itself from time to time.
     pub fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
     }
 
     /// Wakes what waits for [`Db::changes`], because another process has committed something.
-    pub fn look_again(&self) {
+    pub fn poll_now(&self) {
         self.changes
             .send_modify(|changes| changes.any = changes.any.wrapping_add(1));
     }
