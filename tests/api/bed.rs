@@ -79,7 +79,13 @@ impl Bed {
     /// A new key with these scopes.
     pub(super) async fn key(&self, name: &str, scopes: &[Scope]) -> String {
         let scopes = scopes.iter().copied().collect();
-        let key = self.host.app.create_api_key(name, &scopes).await.unwrap();
+        let key = self
+            .host
+            .ops
+            .api_keys
+            .create_for_host(name, &scopes)
+            .await
+            .unwrap();
         key.expose_secret().to_owned()
     }
 

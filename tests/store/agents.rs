@@ -1,7 +1,8 @@
 //! Machines, agents and the tokens by which they join.
 
-use host_domain::agent::{Agent, EnrolmentToken};
+use host_domain::agent::{Agent, EnrolmentToken, Machine};
 use host_domain::ids::{AgentId, MachineId};
+use host_domain::migration_target::MachineLoad;
 use host_domain::time::Millis;
 use host_store::Db;
 use uuid::Uuid;
@@ -26,11 +27,19 @@ async fn hosts_have_their_own_names(db: &Db) {
     assert_eq!(db.machine(one.id).await.unwrap(), Some(one.clone()));
     assert_eq!(db.machine_by_name("two").await.unwrap(), Some(two.clone()));
     assert_eq!(db.machine(MachineId(Uuid::nil())).await.unwrap(), None);
-    assert_eq!(
-        db.list_machines(None, 9).await.unwrap(),
-        [one.clone(), two.clone()]
-    );
-    assert_eq!(db.list_machines(Some(one.id), 9).await.unwrap(), [two]);
+    let loads = async |after| db.machine_loads(&one, after, 9).await.unwrap();
+    let empty = MachineLoad {
+        machine: two.clone(),
+        n_nodes: 0,
+        agent_seen_at: None,
+    };
+    assert_eq!(loads(None).await, [empty], "not the machine itself");
+    assert_eq!(loads(Some(two.id)).await, []);
+    let elsewhere = Machine {
+        region: "elsewhere".to_owned(),
+        ..one.clone()
+    };
+    assert_eq!(db.machine_loads(&elsewhere, None, 9).await.unwrap(), []);
     let mut tx = db.begin().await.unwrap();
     assert!(!tx.insert_machine(&machine("one")).await.unwrap(), "its name is taken");
     assert_eq!(tx.machine_by_name("one").await.unwrap(), Some(one.clone()));

@@ -116,7 +116,7 @@ async fn roles_share_what_they_write_and_wake_each_other(db: &Db) {
     assert!(role.node(stored.id).await.unwrap().is_some());
     assert!(changes.has_changed().unwrap());
     let before = *changes.borrow_and_update();
-    db.look_again();
+    db.poll_now();
     let after = *changes.borrow();
     assert_eq!((after.any, after.logged), (before.any + 1, before.logged));
     if !db.is_sqlite() {

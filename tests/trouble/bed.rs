@@ -230,7 +230,7 @@ impl Bed {
     }
 
     pub(super) async fn stats(&self, scope: &str, plugin: &str) -> PluginStats {
-        let plugins = self.host.app.list_plugins().await.unwrap();
+        let plugins = self.host.ops.plugins.list().await.unwrap();
         let found = plugins
             .into_iter()
             .find(|view| view.scope == scope && view.plugin == plugin);
@@ -238,13 +238,16 @@ impl Bed {
     }
 
     pub(super) async fn reload(&self) -> Result<(), OpError> {
-        self.host.app.reload(&admin()).await.map(drop)
+        self.host.ops.plugins.reload(&admin()).await.map(drop)
     }
 
     /// What an agent of this machine is told; it is enrolled by its first start.
     pub(super) async fn agent(&self) -> AgentConfig {
-        let app = &self.host.app;
-        let issued = app.issue_enrolment_token(&admin(), "local").await.unwrap();
+        let agents = &self.host.ops.agents;
+        let issued = agents
+            .issue_enrolment_token(&admin(), "local")
+            .await
+            .unwrap();
         let mut config = AgentConfig::new(
             self.folder.0.path().join("agent"),
             format!("https://{}", self.host.gateway),

@@ -26,7 +26,7 @@ async fn a_policy_that_breaks_is_left_alone_tried_after_a_pause_and_well_again()
     let bed = Bed::start(&folder, Arc::new(clock.clone())).await;
     let node = bed.node("toy", None).await;
     bed.observe(node, POISON).await;
-    let judge = async || bed.host.app.judge_now("toy").await.unwrap().remove(0).1;
+    let judge = async || bed.host.evaluation.run("toy").await.unwrap().remove(0).1;
 
     for _ in 0..FAILURES_MAX {
         assert!(!bed.stats("toy", "bad").await.is_open);
@@ -68,7 +68,7 @@ async fn a_row_that_breaks_the_policy_opens_no_breaker() {
     bed.observe(sick, POISON).await;
     bed.observe(fine, 1).await;
     for _ in 0..2 * FAILURES_MAX {
-        for (node, verdict) in bed.host.app.judge_now("toy").await.unwrap() {
+        for (node, verdict) in bed.host.evaluation.run("toy").await.unwrap() {
             let is_judged = verdict.health == ApplicationHealth::Ok;
             assert_eq!(is_judged, node == fine);
         }
@@ -106,7 +106,7 @@ async fn a_notifier_that_breaks_is_left_alone_and_loses_no_message() {
     let bed = Bed::start(&folder, Arc::new(clock.clone())).await;
     let node = bed.node("toy", None).await;
     bed.observe(node, 13).await;
-    bed.host.app.judge_now("toy").await.unwrap();
+    bed.host.evaluation.run("toy").await.unwrap();
     clock.advance(Duration::from_secs(2));
 
     let limit = Duration::from_secs(30);

@@ -151,7 +151,7 @@ async fn each_hostile_collector_is_one_incident_until_it_works_again_over_restar
     })
     .await;
     assert!(!bed.stats("toy", "good").await.is_open);
-    let judged = bed.host.app.judge_now("toy").await.unwrap();
+    let judged = bed.host.evaluation.run("toy").await.unwrap();
     assert_eq!(judged[0].1.health, ApplicationHealth::Ok);
 
     // Both end, one plugin is mended meanwhile, and nobody remembers anything but the database.

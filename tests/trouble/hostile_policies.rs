@@ -41,7 +41,7 @@ async fn each_hostile_policy_is_one_incident_of_its_plugin_and_the_others_judge_
         bed.observe(node, 1).await;
         // Often enough for every breaker to open.
         for round in 0..6 {
-            let judged = bed.host.app.judge_now(chain).await.unwrap();
+            let judged = bed.host.evaluation.run(chain).await.unwrap();
             assert_eq!(judged.len(), 1, "{chain}");
             let (id, verdict) = &judged[0];
             assert_eq!(*id, node);
@@ -92,7 +92,7 @@ async fn an_import_outside_the_world_is_refused_at_a_reload_and_the_old_policy_j
     let rejected = bed.open("config_rejected").await;
     assert_eq!(rejected.len(), 1, "{rejected:#?}");
     assert_eq!(rejected[0].key.subject_kind, SubjectKind::Plugin);
-    let judged = bed.host.app.judge_now("toy").await.unwrap();
+    let judged = bed.host.evaluation.run("toy").await.unwrap();
     assert_eq!(judged[0].1.reasons[0].code, "good");
 
     folder.profile("toy", &good);

@@ -15,7 +15,7 @@ const POISON: i64 = 666;
 
 async fn judge(bed: &Bed, node: NodeId, height: i64) {
     bed.observe(node, height).await;
-    bed.host.app.judge_now("toy").await.unwrap();
+    bed.host.evaluation.run("toy").await.unwrap();
 }
 
 #[tokio::test]
@@ -42,14 +42,14 @@ async fn a_policys_own_incident_is_raised_once_and_ends_when_it_is_named_no_more
     let version = async || bed.db.health_state(node).await.unwrap().unwrap().version;
     let before = version().await;
     for _ in 0..5 {
-        bed.host.app.judge_now("toy").await.unwrap();
+        bed.host.evaluation.run("toy").await.unwrap();
     }
     assert_eq!(version().await, before);
 
     // Neither a reload nor a policy that can't judge says anything about it.
     folder.profile("toy", &plugins("two"));
     bed.reload().await.unwrap();
-    bed.host.app.judge_now("toy").await.unwrap();
+    bed.host.evaluation.run("toy").await.unwrap();
     clock.advance(std::time::Duration::from_secs(1));
     judge(&bed, node, POISON).await;
     assert_eq!(bed.open("policy_error").await.len(), 1);
@@ -76,7 +76,7 @@ async fn an_own_incident_survives_a_restart_of_the_host() {
     judge(&bed, node, NAMED).await;
     bed.stop().await;
     let bed = Bed::start(&folder, Arc::new(SystemClock)).await;
-    bed.host.app.judge_now("toy").await.unwrap();
+    bed.host.evaluation.run("toy").await.unwrap();
     let open = bed.open("x-heights-fork").await;
     assert_eq!((open.len(), open[0].occurrences), (1, 1));
     judge(&bed, node, 14).await;

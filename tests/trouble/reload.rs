@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use host_domain::health::Verdict;
 use host_domain::ids::NodeId;
-use host_server::app::App;
+use host_server::host::Evaluation;
 use host_system::SystemClock;
 use serde_json::{Value, json};
 
@@ -42,11 +42,15 @@ fn mark(round: &[(NodeId, Verdict)], nodes: &BTreeSet<NodeId>) -> u32 {
     mark.unwrap().parse().unwrap()
 }
 
-/// Judges without a pause until it is told to stop; the marks of all rounds.
-async fn judge_on(app: App, nodes: BTreeSet<NodeId>, stop: Arc<AtomicBool>) -> Vec<u32> {
+/// Evaluates without a pause until `stop`; returns the marks of all rounds.
+async fn evaluate_on(
+    evaluation: Evaluation,
+    nodes: BTreeSet<NodeId>,
+    stop: Arc<AtomicBool>,
+) -> Vec<u32> {
     let mut marks = Vec::new();
     while !stop.load(Ordering::SeqCst) {
-        let round = app.judge_now("toy").await.unwrap();
+        let round = evaluation.run("toy").await.unwrap();
         marks.push(mark(&round, &nodes));
     }
     marks
@@ -64,14 +68,14 @@ async fn no_round_is_lost_or_a_mix_while_policies_are_reloaded_a_hundred_times()
         bed.observe(node, 13).await;
         nodes.insert(node);
     }
-    let first = bed.host.app.judge_now("toy").await.unwrap();
+    let first = bed.host.evaluation.run("toy").await.unwrap();
     assert_eq!(mark(&first, &nodes), 0);
     let opened = bed.open("x-one-fork").await;
     assert_eq!(opened.len(), N_NODES);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let rounds = tokio::spawn(judge_on(
-        bed.host.app.clone(),
+    let rounds = tokio::spawn(evaluate_on(
+        bed.host.evaluation.clone(),
         nodes.clone(),
         Arc::clone(&stop),
     ));
@@ -79,7 +83,7 @@ async fn no_round_is_lost_or_a_mix_while_policies_are_reloaded_a_hundred_times()
         folder.profile("toy", &marked(revision));
         bed.reload().await.unwrap();
     }
-    let last = bed.host.app.judge_now("toy").await.unwrap();
+    let last = bed.host.evaluation.run("toy").await.unwrap();
     assert_eq!(mark(&last, &nodes), N_RELOADS);
     stop.store(true, Ordering::SeqCst);
     let marks = rounds.await.unwrap();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::ids::ApiKeyId;
-use super::node::text_enum;
 use super::time::Millis;
+use crate::text_enum::text_enum;
 
 /// Longest name of a key.
 pub const NAME_MAX: usize = 64;

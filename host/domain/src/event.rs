@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, NodeId};
-use crate::node::{Condition, Reason, text_enum};
+use crate::node::{Condition, Reason};
+use crate::text_enum::text_enum;
 use crate::time::Millis;
 
 text_enum! {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
-use crate::node::text_enum;
+use crate::text_enum::text_enum;
 use crate::time::Millis;
 
 text_enum! {

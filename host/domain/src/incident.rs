@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::IncidentId;
-use crate::node::{ApplicationHealth, Condition, NodeState, Reason, text_enum};
+use crate::node::{ApplicationHealth, Condition, NodeState, Reason};
+use crate::text_enum::text_enum;
 use crate::time::Millis;
 
 /// A resolved incident that recurs within this time is reopened; later it is a new one.

@@ -7,6 +7,7 @@
 
 pub mod ids;
 pub mod setting;
+mod text_enum;
 pub mod time;
 
 pub mod heartbeat;
@@ -27,6 +28,7 @@ pub mod observation;
 pub mod health;
 
 pub mod migration;
+pub mod migration_target;
 
 pub mod event;
 pub mod incident;

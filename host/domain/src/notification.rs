@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{IncidentId, NotificationId};
 use crate::incident::{Incident, IncidentEvent, Severity};
-use crate::node::text_enum;
+use crate::text_enum::text_enum;
 use crate::time::Millis;
 
 text_enum! {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RevisionId;
-use crate::node::text_enum;
 use crate::plugin::{Description, Grants, Limits, PluginKind};
+use crate::text_enum::text_enum;
 use crate::time::Millis;
 
 text_enum! {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::scalars::DurationText;
 use crate::ids::SubscriptionId;
-use crate::node::text_enum;
+use crate::text_enum::text_enum;
 use crate::time::{Millis, duration_text};
 
 text_enum! {

@@ -40,6 +40,11 @@ impl Material {
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
+
+    /// The bytes in a buffer that wipes itself, for the agent of the key's node.
+    pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.0.to_vec())
+    }
 }
 
 impl fmt::Debug for Material {

@@ -1,10 +1,13 @@
 //! The catalogue: the chain configurations and the plugins of one moment, switched as a whole.
 //!
-//! Who works for a while (an evaluation tick, a request) takes the catalogue once and keeps it to the end, so that no answer is
-//! ever a mix of two versions. A reload builds the next catalogue beside the active one and either switches or changes nothing.
+//! Longer work (an evaluation tick, a request) takes the catalogue once and keeps it to the end, so that no result mixes two
+//! versions. A reload builds the next catalogue beside the active one and either switches or changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use host_domain::config::ChainSet;
 use host_domain::config::observation::{CollectorUse, PolicyUse};
 use host_domain::health::Column;
@@ -13,10 +16,57 @@ use host_domain::plugin::{Grants, Limits};
 use host_runtime::Plugin;
 
 use crate::guard::{Guard, Trouble};
-use crate::ops::PluginStats;
 
 /// Scope of the plugins that notification files declare.
 pub(crate) const NOTIFICATIONS: &str = "notifications";
+
+/// Statistics of a plugin since this process loaded it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginStats {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Mean time of a call, in milliseconds.
+    pub mean_ms: f64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Whether the breaker keeps calls away.
+    pub is_open: bool,
+}
+
+/// The active catalogue of this process and the files of its components. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Chains {
+    active: Arc<ArcSwap<Catalogue>>,
+    /// The path of each component of the active catalogue, by digest.
+    components: Arc<ArcSwap<BTreeMap<String, PathBuf>>>,
+}
+
+impl Chains {
+    /// The active catalogue. Work that must not see a mix of two catalogues calls this once.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.active.load_full()
+    }
+
+    /// Switches to the next catalogue.
+    pub(crate) fn switch(&self, next: Catalogue) {
+        self.active.store(Arc::new(next));
+    }
+
+    /// Sets the paths of the components by their digests.
+    pub(crate) fn set_components(&self, components: BTreeMap<String, PathBuf>) {
+        self.components.store(Arc::new(components));
+    }
+
+    /// The path of a component that a collector uses; agents fetch no other.
+    pub(crate) fn collector_component(&self, digest: &str) -> Option<PathBuf> {
+        let is_used = self.catalogue().is_collector_digest(digest);
+        is_used
+            .then(|| self.components.load().get(digest).cloned())
+            .flatten()
+    }
+}
 
 /// Chain configurations and plugins that belong together.
 #[derive(Default)]
@@ -66,7 +116,7 @@ pub(crate) struct ActiveReceiver {
 }
 
 impl Catalogue {
-    /// How the active revision of a plugin does in this process: all its uses together.
+    /// Statistics of the active revision of a plugin in this process, over all its uses.
     pub(crate) fn stats_of(&self, scope: &str, plugin: &str) -> PluginStats {
         let policies = self.policies.get(scope).into_iter().flatten();
         let policies = policies

@@ -7,30 +7,35 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aws_lc_rs::hmac;
-use host_domain::key::NodeKey;
 use host_domain::time::Clock;
-use host_gateway::{CertificateAuthority, Gateway, GatewayOptions, GatewayParts, KeyOpenError};
-use host_runtime::{CompileMode, PluginHost, RuntimeConfig, SecretSource, Services};
+use host_gateway::{CertificateAuthority, Gateway, GatewayOptions, GatewayParts};
+use host_runtime::{
+    CompileMode, PluginHost, RuntimeConfig, SecretSource, Services as PluginServices,
+};
 use host_secrets::PluginSecrets;
 use host_workflows::Activities;
 use rand::RngExt;
 use tokio::net::TcpListener;
-use zeroize::Zeroizing;
 
-use crate::app::{App, Opened};
 use crate::config::Config;
 use crate::gateway_store::GatewayDb;
-use crate::ops::OpError;
+use crate::ops::UseCases;
 use crate::orchestration::{self, Orchestrator};
 use crate::plugin_kv::DbKv;
-use crate::{api, installation, loops};
+pub use crate::reconcile::Evaluation;
+use crate::services::{Opened, Services};
+use crate::{api, installation, reconcile, wakes, watch};
 use host_bus::Bus;
-use host_keys::{KeyBackup, KeyError, Keyring, SealScope};
+use host_keys::{KeyBackup, Keyring};
 use host_store::{Databases, Role};
 use host_store::{Db, DbOptions};
+use host_system::{private_folder, write_private};
 
 /// How long requests and activities may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a host that does not contend waits for its lead.
+const LEAD_MAX: Duration = Duration::from_secs(5);
 
 /// What the process decides, not the configuration.
 pub struct HostOptions {
@@ -55,15 +60,18 @@ pub enum Schema {
 
 /// A host that serves.
 pub struct Host {
-    /// What its parts share.
-    pub app: App,
+    /// Its use cases.
+    pub ops: Arc<UseCases>,
+    /// Evaluates policies outside their loop.
+    pub evaluation: Evaluation,
     /// Where the HTTP API and the console are.
     pub http: SocketAddr,
     /// Where agents connect.
     pub gateway: SocketAddr,
     /// The certificate of the authority that agents trust, in PEM.
     pub ca_file: PathBuf,
-    /// Where this host runs the workflows.
+    services: Services,
+    /// The workflow engine, if this host runs the workflows.
     engine: Option<Orchestrator>,
 }
 
@@ -101,15 +109,15 @@ impl Host {
         installation::check_keyring(&db, &keyring, &state_dir).await?;
         let worker = format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>());
         let databases = databases(db).await?;
-        let services = Services {
+        let plugin_services = PluginServices {
             clock: Arc::clone(&options.clock),
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             kv: Arc::new(DbKv::new(databases.role(Role::Health).clone())),
         };
-        let app = App::new(Opened {
+        let services = Services::new(Opened {
             bus: Bus::open(&config.events, &worker).await?,
             databases,
-            plugins: PluginHost::new(runtime, services)
+            plugins: PluginHost::new(runtime, plugin_services)
                 .context("the plugin runtime can't start")?,
             pepper,
             keyring,
@@ -119,39 +127,97 @@ impl Host {
             clock: options.clock,
             config,
         });
-        app.load_first_catalogue()
+        services
+            .reload
+            .run_first()
             .await
             .context("the chain configurations can't be used")?;
         // After the catalogue: the engine goes on with unfinished workflows at once, and they ask for chains.
         let engine =
-            orchestration::start(&app, &state_dir, options.take_over_workflows, around).await?;
-        let gateway = start_gateway(&app, authority).await?;
+            orchestration::start(&services, &state_dir, options.take_over_workflows, around)
+                .await?;
+        let gateway = start_gateway(&services, authority).await?;
         let host = Self {
             http: http.local_addr()?,
             gateway: gateway.local_addr(),
-            app,
+            ops: Arc::new(services.use_cases()),
+            evaluation: Evaluation::of(&services),
+            services,
             ca_file: ca_dir.join("ca.pem"),
             engine,
         };
-        serve_http(&host.app, http);
-        loops::start(&host.app, host.engine.as_ref()).await?;
+        host.serve_http(http);
+        host.start_loops().await?;
         Ok(host)
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.services.config
+    }
+
+    /// What the embedded agent of `dev` needs from its host.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Asks every task to end.
+    pub fn begin_shutdown(&self) {
+        self.services.tasks.begin_shutdown();
+    }
+
+    fn serve_http(&self, listener: TcpListener) {
+        let tasks = &self.services.tasks;
+        let served = api::serve(Arc::clone(&self.ops), listener, tasks.shutdown.clone());
+        tasks.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!("the HTTP server ended: {error}");
+            }
+        });
+    }
+
+    /// Starts the loops and the other tasks; each ends with the host.
+    async fn start_loops(&self) -> anyhow::Result<()> {
+        let (services, engine) = (&self.services, self.engine.as_ref());
+        if engine.is_some() {
+            reconcile::bus::attach_workflows(services);
+        }
+        let loops = reconcile::loops(services, engine).await?;
+        let tasks = &services.tasks;
+        tasks.spawn(wakes::Wakes::of(services).run());
+        tasks.spawn(watch::run(
+            services.reload.clone(),
+            services.config.chains.clone(),
+            tasks.shutdown.clone(),
+        ));
+        let contest = reconcile::leadership::Contest::of(services);
+        tasks.spawn(reconcile::leadership::run(contest));
+        if services.records(Role::Health).db.is_sqlite() {
+            // No other host contends: this host leads before its loops start.
+            let mut lead = services.lead.subscribe();
+            let led = lead.wait_for(Option::is_some);
+            drop(tokio::time::timeout(LEAD_MAX, led).await);
+        }
+        for looped in loops {
+            reconcile::spawn(services, looped);
+        }
+        Ok(())
     }
 
     /// Stops serving, lets work in hand end, and closes the database.
     pub async fn stop(self) {
-        self.app.sessions.drain();
-        self.app.begin_shutdown();
+        self.services.agents.sessions.drain();
+        self.begin_shutdown();
         if let Some(engine) = &self.engine {
             engine.shutdown(GRACE).await;
         }
-        if tokio::time::timeout(GRACE, self.app.tasks_ended())
+        if tokio::time::timeout(GRACE, self.services.tasks.ended())
             .await
             .is_err()
         {
             tracing::warn!("some tasks did not end within {} s", GRACE.as_secs());
         }
-        self.app.close_databases().await;
+        self.services.close_databases().await;
     }
 }
 
@@ -161,20 +227,6 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
             "can't listen on {address}; is a host running already? Set `http.listen`, or `--http` of `dev`, to another address"
         )
     })
-}
-
-/// Makes a folder that only its owner can enter.
-pub(crate) fn private_folder(path: &Path) -> anyhow::Result<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-        .create(path)
-        .with_context(|| format!("can't make the folder {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("can't protect the folder {}", path.display()))?;
-    path.canonicalize()
-        .with_context(|| format!("can't enter the folder {}", path.display()))
 }
 
 async fn open_migrated(config: &Config, state_dir: &Path, schema: Schema) -> anyhow::Result<Db> {
@@ -239,71 +291,37 @@ fn pepper(path: &Path) -> anyhow::Result<hmac::Key> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        // A temporary file is made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("can't write {}", path.display()))
-}
-
-async fn start_gateway(app: &App, authority: CertificateAuthority) -> anyhow::Result<Gateway> {
-    let app = app.role(Role::Gateway);
+async fn start_gateway(
+    services: &Services,
+    authority: CertificateAuthority,
+) -> anyhow::Result<Gateway> {
+    let config = &services.config;
     let options = GatewayOptions {
-        beat_interval: app.config.health.heartbeat.beat_interval,
-        lease: app.config.migration.lease,
+        beat_interval: config.health.heartbeat.beat_interval,
+        lease: config.migration.lease,
         ..GatewayOptions::default()
     };
-    let (components, keys, chains) = (app.clone(), app.clone(), app.clone());
+    let records = services.records(Role::Gateway);
+    let components = services.chains.clone();
+    let keys = Arc::new(services.node_keys(records.clone()));
+    let imports = Arc::clone(&keys);
     let parts = GatewayParts {
-        store: Arc::new(GatewayDb::new(app.db.clone())),
-        clock: Arc::clone(&app.clock),
+        store: Arc::new(GatewayDb::new(records.db)),
+        clock: records.clock,
         authority: Arc::new(authority),
-        sessions: app.sessions.clone(),
-        events: Arc::new(app.clone()),
-        assignments: Arc::new(app.clone()),
+        sessions: services.agents.sessions.clone(),
+        events: Arc::new(services.agent_events()),
+        assignments: Arc::new(services.assignments()),
         components: Arc::new(move |digest| components.collector_component(digest)),
-        keys: Arc::new(move |key| Box::pin(open_key(keys.clone(), key))),
-        awaits_key_import: Arc::new(move |node, name| chains.is_key_awaited(node, name)),
-        shutdown: app.shutdown.clone(),
-        tasks: app.tracker().clone(),
+        keys: Arc::new(move |key| {
+            let keys = Arc::clone(&keys);
+            Box::pin(async move { keys.open(key).await })
+        }),
+        awaits_key_import: Arc::new(move |node, name| imports.is_import_awaited(node, name)),
+        shutdown: services.tasks.shutdown.clone(),
+        tasks: services.tasks.tracker.clone(),
     };
-    Gateway::start(app.config.gateway.clone(), options, parts)
+    Gateway::start(config.gateway.clone(), options, parts)
         .await
         .context("the agent gateway can't start")
-}
-
-async fn open_key(app: App, key: NodeKey) -> Result<Zeroizing<Vec<u8>>, KeyOpenError> {
-    // A key that is used and then lost would take the node's identity with it.
-    let backed_up = app.back_up_key(key.clone()).await;
-    backed_up.map_err(|error| KeyOpenError {
-        is_transient: matches!(error, OpError::Unavailable { .. } | OpError::Stale { .. }),
-        source: error.into(),
-    })?;
-    let scope = SealScope {
-        node_id: key.node_id,
-        name: &key.name,
-    };
-    let opened = app.keyring.open_sealed(&scope, &key.sealed).await;
-    let material = opened.map_err(|error: KeyError| KeyOpenError {
-        is_transient: error.may_heal(),
-        source: error.into(),
-    })?;
-    Ok(Zeroizing::new(material.expose().to_vec()))
-}
-
-fn serve_http(app: &App, listener: TcpListener) {
-    let served = api::serve(app.clone(), listener, app.shutdown.clone());
-    app.spawn(async move {
-        if let Err(error) = served.await {
-            tracing::error!("the HTTP server ended: {error}");
-        }
-    });
 }

@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_without_the_master_key_in_use_is_refused() {
-        let db = Bed::new().await.app.db.clone();
+        let db = Bed::new().await.records.db.clone();
         let check =
             async |bytes: &[u8]| check_keyring(&db, &keyring(bytes), Path::new("state")).await;
         check(&[1]).await.unwrap();

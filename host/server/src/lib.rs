@@ -1,11 +1,14 @@
-//! The host: API, store, workflows, health, gateway, console, and the commands that run a host or open its database.
+//! The host: its HTTP API, use cases, workflow activities, loops, agent gateway and console, and the commands that run it.
 //!
-//! **Entry points:** [`commands`] for the program `bellwether`; [`host::Host`] for whoever runs a host in its own process.
+//! **Entry points:** [`commands`] for the program `bellwether`; [`host::Host`] for a process that embeds a host.
 //!
-//! **Invariant:** `commands` ► `app` ► `api` ► `ops` ► `store`, `engine`, `reconcile`, `gateway`; nothing points back.
+//! **Layers:** `commands` and `host` start everything and build `services`; `api` calls the use cases in [`ops`]; `ops` holds the
+//! transactions; `activities` and `reconcile` use the same functions of `ops` for workflows and loops.
+//!
+//! **Invariant:** nothing points back: `ops` knows neither HTTP nor loops, `api` can't reach the store, and only startup and the
+//! registration functions of activities and loops see all services.
 
 pub mod api;
-pub mod app;
 pub mod chains;
 pub mod commands;
 pub mod config;
@@ -18,11 +21,11 @@ mod activities;
 mod catalogue;
 mod guard;
 mod installation;
-mod loops;
 mod orchestration;
 mod plugin_kv;
 mod reconcile;
-mod reload;
+mod services;
+mod tasks;
 mod wakes;
 mod watch;
 

@@ -15,7 +15,8 @@ use host_workflows::{Activities, Workflows};
 use rand::RngExt;
 
 use crate::activities;
-use crate::app::App;
+use crate::ops::Records;
+use crate::services::Services;
 use host_engine::EngineKind;
 use host_engine::duroxide::{DuroxideEngine, DuroxideOptions, EngineLock};
 #[cfg(feature = "temporal")]
@@ -42,8 +43,8 @@ pub(crate) enum Orchestrator {
 }
 
 impl Orchestrator {
-    /// Stops taking up work and gives running activities `grace` to end; what did not end goes on at the next start or, with
-    /// a Temporal, at another host.
+    /// Stops accepting work and waits up to `grace` for running activities. An interrupted workflow resumes at the next start or,
+    /// with Temporal, on another host.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         match self {
             Self::Duroxide(engine) => engine.shutdown(grace).await,
@@ -64,26 +65,26 @@ impl Orchestrator {
 
 /// Starts the engine if this host is one that orchestrates. `around` is put around what its workflows do.
 pub(crate) async fn start(
-    app: &App,
+    services: &Services,
     state_dir: &Path,
     take_over: bool,
     around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Option<Orchestrator>> {
-    let app = app.role(Role::Orchestrator);
-    match app.config.workflows.engine {
-        EngineKind::Duroxide => start_duroxide(&app, state_dir, take_over, around).await,
-        EngineKind::Temporal => start_temporal(&app, take_over, around).await.map(Some),
+    match services.config.workflows.engine {
+        EngineKind::Duroxide => start_duroxide(services, state_dir, take_over, around).await,
+        EngineKind::Temporal => start_temporal(services, take_over, around).await.map(Some),
     }
 }
 
 async fn start_duroxide(
-    app: &App,
+    services: &Services,
     state_dir: &Path,
     take_over: bool,
     around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Option<Orchestrator>> {
+    let records = services.records(Role::Orchestrator);
     let own = own_id(&state_dir.join("engine-id"))?;
-    let named = named(&app.db, &own, take_over).await?;
+    let named = named(&records.db, &own, take_over).await?;
     if let Some(queue) = named.strip_prefix(TEMPORAL) {
         bail!(
             "the workflows of this database run on a Temporal ({queue}) and `workflows.engine` is `duroxide`; set it to `temporal`, or start once with `--take-over-workflows` after every host is stopped"
@@ -91,28 +92,28 @@ async fn start_duroxide(
     }
     if named != own {
         tracing::warn!(
-            "another host runs the workflows of this database, and what is asked for here is left to it; when it is lost for good, start once with `--take-over-workflows`"
+            "another host runs the workflows of this database and executes the operations of this host; if that host is lost permanently, start once with `--take-over-workflows`"
         );
         return Ok(None);
     }
     // The file first: a start that is refused because a host runs already must not end that host's tenure.
     let lock = EngineLock::take(&state_dir.join("engine.db"));
     let lock = lock.context("the workflow engine can't start")?;
-    let fence = begin_tenure(app)
+    let fence = begin_tenure(&records)
         .await
         .context("the tenure over the workflows could not be written down")?;
-    let activities = around(activities::all(&app.led_by(fence)));
+    let activities = around(activities::all(services, &records.fenced(fence)));
     let options = DuroxideOptions::default();
     let engine = DuroxideEngine::start_locked(lock, Workflows::all(), activities, options).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
-    app.set_engine(engine.clone());
+    services.engine.set(engine.clone());
     Ok(Some(Orchestrator::Duroxide(engine)))
 }
 
 /// A build without Temporal's client says how to get one that has it.
 #[cfg(not(feature = "temporal"))]
 async fn start_temporal(
-    _app: &App,
+    _services: &Services,
     _take_over: bool,
     _around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Orchestrator> {
@@ -124,13 +125,14 @@ async fn start_temporal(
 /// Any number of hosts do this.
 #[cfg(feature = "temporal")]
 async fn start_temporal(
-    app: &App,
+    services: &Services,
     take_over: bool,
     around: impl FnOnce(Activities) -> Activities,
 ) -> anyhow::Result<Orchestrator> {
-    let options = app.config.workflows.temporal.options()?;
+    let records = services.records(Role::Orchestrator);
+    let options = services.config.workflows.temporal.options()?;
     let own = format!("{TEMPORAL}{}/{}", options.namespace, options.task_queue);
-    let named = named(&app.db, &own, take_over).await?;
+    let named = named(&records.db, &own, take_over).await?;
     if named != own {
         let other = match named.strip_prefix(TEMPORAL) {
             Some(queue) => format!("on the queue {queue} of a Temporal"),
@@ -142,14 +144,14 @@ async fn start_temporal(
     }
     if take_over {
         // A host with an engine file that was only frozen does nothing any more.
-        begin_tenure(app)
+        begin_tenure(&records)
             .await
             .context("the tenure over the workflows could not be written down")?;
     }
-    let activities = around(activities::all(app));
+    let activities = around(activities::all(services, &records));
     let engine = TemporalEngine::start(options, Workflows::all(), activities).await;
     let engine = Arc::new(engine.context("the workflow engine can't start")?);
-    app.set_engine(engine.clone());
+    services.engine.set(engine.clone());
     Ok(Orchestrator::Temporal(engine))
 }
 
@@ -182,10 +184,10 @@ async fn named(db: &Db, own: &str, take_over: bool) -> anyhow::Result<String> {
         .context("the database does not say what runs the workflows")
 }
 
-async fn begin_tenure(app: &App) -> Result<Fence, StoreError> {
-    let mut tx = app.db.begin().await?;
+async fn begin_tenure(records: &Records) -> Result<Fence, StoreError> {
+    let mut tx = records.db.begin().await?;
     let epoch = tx
-        .take_leader_epoch(NAME, &app.worker, app.clock.now())
+        .take_leader_epoch(NAME, &records.worker, records.now())
         .await?;
     tx.commit().await?;
     Ok(Fence {

@@ -1,4 +1,4 @@
-//! What tests of the host's insides stand on: an app on a real database, with a clock that is moved by hand.
+//! Fixtures for tests inside this crate: services on a real database, with a manual clock.
 
 mod engine;
 pub(crate) mod subscriptions;
@@ -14,20 +14,22 @@ use host_domain::ids::{NodeId, SubscriptionId};
 use host_domain::incident::{Cause, Incident, Severity, category};
 use host_domain::node::{Condition, Node, NodeState, Placement, Reason};
 use host_domain::time::{Clock, Millis};
-use host_runtime::{CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services};
+use host_runtime::{
+    CompileMode, MemoryKv, NoSecrets, PluginHost, RuntimeConfig, Services as PluginServices,
+};
 use host_secrets::{PluginSecrets, SecretsConfig};
 use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::app::{App, Opened};
 use crate::config::Config;
-use crate::ops::{IncidentFilter, OpError, Subject, raise};
+use crate::ops::{IncidentFilter, OpError, Records, Subject, UseCases, raise};
+use crate::services::{Opened, Services};
 use host_bus::{Bus, InProcess};
 use host_keys::KeysConfig;
 use host_keys::{KeyBackup, Keyring};
-use host_store::Databases;
 use host_store::{ClaimedEvent, Db, DbOptions};
+use host_store::{Databases, Role};
 use host_system::write_private;
 
 /// A clock that stands still until it is moved.
@@ -43,9 +45,11 @@ impl Clock for Hand {
 /// The file of the database.
 const DATABASE: &str = "test.db";
 
-/// An app without engine, chains and loops.
+/// Services without engine, chains and loops.
 pub(crate) struct Bed {
-    pub(crate) app: App,
+    pub(crate) services: Services,
+    pub(crate) records: Records,
+    pub(crate) ops: UseCases,
     pub(crate) clock: Hand,
     folder: TempDir,
 }
@@ -77,17 +81,17 @@ impl Bed {
         let db = Db::open(&url, &DbOptions::default()).await.unwrap();
         db.migrate().await.unwrap();
         let clock = Hand(Arc::new(AtomicI64::new(1_000_000_000)));
-        let services = Services {
+        let plugin_services = PluginServices {
             clock: Arc::new(clock.clone()),
             secrets: Arc::new(NoSecrets),
             kv: Arc::new(MemoryKv::default()),
         };
         let runtime = RuntimeConfig::new(folder.path().join("cache"), CompileMode::InProcess);
-        let app = App::new(Opened {
+        let services = Services::new(Opened {
             config: Config::default(),
             clock: Arc::new(clock.clone()),
             databases: Databases::of(&db).await.unwrap(),
-            plugins: PluginHost::new(runtime, services).unwrap(),
+            plugins: PluginHost::new(runtime, plugin_services).unwrap(),
             pepper: hmac::Key::new(hmac::HMAC_SHA256, b"pepper"),
             keyring: keyring(&[NEW_MASTER_KEY, OLD_MASTER_KEY]),
             key_backup,
@@ -95,7 +99,13 @@ impl Bed {
             worker: "test".to_owned(),
             bus: Bus::InProcess(InProcess::default()),
         });
-        Self { app, clock, folder }
+        Self {
+            records: services.records(Role::Api),
+            ops: services.use_cases(),
+            services,
+            clock,
+            folder,
+        }
     }
 
     pub(crate) fn wait(&self, seconds: i64) {
@@ -124,7 +134,7 @@ impl Bed {
             created_at: now,
             updated_at: now,
         };
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         tx.insert_node(&node).await.unwrap();
         tx.expect_beats(node.id, now).await.unwrap();
         tx.commit().await.unwrap();
@@ -138,14 +148,14 @@ impl Bed {
             processes_json: "[]".to_owned(),
             processes_run: true,
         };
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         tx.record_beats(&[beat]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
     pub(crate) async fn claim(&self) -> Vec<ClaimedEvent> {
         let lease = Duration::from_millis(1);
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         let claimed = tx.claim_outbox("test", self.clock.now(), lease, 10).await;
         tx.commit().await.unwrap();
         claimed.unwrap()
@@ -159,8 +169,8 @@ impl Bed {
             reasons: vec![Reason::new("plugin_error", "it broke")],
         };
         let (subject, now) = (Subject::plugin("toy", severity.as_str()), self.clock.now());
-        let mut tx = self.app.db.begin().await.unwrap();
-        let catalogue = self.app.catalogue();
+        let mut tx = self.records.db.begin().await.unwrap();
+        let catalogue = self.services.chains.catalogue();
         raise(&mut tx, &catalogue, &subject, &cause, now)
             .await
             .unwrap();
@@ -169,12 +179,16 @@ impl Bed {
 
     pub(crate) async fn incidents(&self) -> Vec<Incident> {
         let filter = IncidentFilter::default();
-        self.app.db.list_incidents(&filter, None, 10).await.unwrap()
+        self.records
+            .db
+            .list_incidents(&filter, None, 10)
+            .await
+            .unwrap()
     }
 
     /// Whether a round committed anything, which would wake everybody who waits for changes.
     pub(crate) async fn commits(&self, round: impl Future<Output = Result<(), OpError>>) -> bool {
-        let changes = self.app.db.changes();
+        let changes = self.records.db.changes();
         round.await.unwrap();
         changes.has_changed().unwrap()
     }

@@ -1,90 +1,116 @@
-//! Wake-ups between the hosts of one installation: tells others of this host's commits, and does what others tell.
+//! Wake-ups between the hosts of one installation: sends them after this host's commits, and handles those of other hosts.
 //!
-//! Whatever a wake-up starts is idempotent and also happens without it, a little later.
+//! What a wake-up starts is idempotent and also happens without it, a little later.
 
 use std::time::Duration;
 
 use host_domain::ids::OperationId;
 use host_domain::operation::OperationState;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-use crate::ops::OpError;
-use host_bus::Wake;
+use crate::ops::{OpError, Records, WorkflowEngine};
+use crate::services::Services;
+use host_bus::{Bus, Wake};
+use host_gateway::Sessions;
+use host_store::Role;
 
-/// Commits within this time are told together.
-const TOGETHER: Duration = Duration::from_millis(20);
+/// Commits within this time share a wake-up.
+const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// Runs until the app ends.
-pub(crate) async fn run(app: App) {
-    tokio::select! {
-        () = app.bus.run(&app.shutdown) => {}
-        () = tell(&app) => {}
-        () = hear(&app) => {}
-    }
+/// Sends and receives wake-ups.
+pub(crate) struct Wakes {
+    records: Records,
+    bus: Bus,
+    engine: WorkflowEngine,
+    sessions: Sessions,
+    shutdown: CancellationToken,
 }
 
-/// Tells others that there is something new in the event log.
-async fn tell(app: &App) {
-    let mut changes = app.db.changes();
-    let mut told = changes.borrow().logged;
-    while changes.changed().await.is_ok() {
-        let logged = changes.borrow_and_update().logged;
-        // What others told of is in there too, and must not be told back.
-        if logged != told {
-            told = logged;
-            app.bus.wake(Wake::Log);
-            tokio::time::sleep(TOGETHER).await;
+impl Wakes {
+    pub(crate) fn of(services: &Services) -> Self {
+        Self {
+            records: services.records(Role::Orchestrator),
+            bus: services.bus.clone(),
+            engine: services.engine.clone(),
+            sessions: services.agents.sessions.clone(),
+            shutdown: services.tasks.shutdown.clone(),
         }
     }
-}
 
-async fn hear(app: &App) {
-    let Some(mut wakes) = app.bus.wakes() else {
-        return app.shutdown.cancelled().await;
-    };
-    loop {
-        let wake = match wakes.recv().await {
-            Ok(wake) => wake,
-            Err(RecvError::Lagged(_)) => Wake::Everything,
-            Err(RecvError::Closed) => return,
-        };
-        if let Err(error) = follow(app, &wake).await {
-            tracing::warn!("a wake-up came to nothing, the next look makes up for it: {error:#}");
+    /// Runs until the host stops.
+    pub(crate) async fn run(self) {
+        tokio::select! {
+            () = self.bus.run(&self.shutdown) => {}
+            () = self.send() => {}
+            () = self.receive() => {}
         }
     }
-}
 
-async fn follow(app: &App, wake: &Wake) -> Result<(), OpError> {
-    match wake {
-        Wake::Log => app.db.look_again(),
-        Wake::Commands { agent } => app.sessions.notify(*agent),
-        Wake::Operation { operation } => take_up(app, *operation).await?,
-        Wake::Workflow { workflow, mailbox } => {
-            if app.engine().is_some() {
-                app.hint(workflow, mailbox).await;
+    /// Wakes other hosts after a new entry in the event log.
+    async fn send(&self) {
+        let mut changes = self.records.db.changes();
+        let mut sent = changes.borrow().logged;
+        while changes.changed().await.is_ok() {
+            let logged = changes.borrow_and_update().logged;
+            // A wake-up of another host does not change `logged`, so hosts don't wake each other in circles.
+            if logged != sent {
+                sent = logged;
+                self.bus.wake(Wake::Log);
+                tokio::time::sleep(DEBOUNCE).await;
             }
         }
-        Wake::Everything => {
-            app.db.look_again();
-            app.sessions.notify_all();
+    }
+
+    async fn receive(&self) {
+        let Some(mut wakes) = self.bus.wakes() else {
+            return self.shutdown.cancelled().await;
+        };
+        loop {
+            let wake = match wakes.recv().await {
+                Ok(wake) => wake,
+                Err(RecvError::Lagged(_)) => Wake::Everything,
+                Err(RecvError::Closed) => return,
+            };
+            if let Err(error) = self.handle(&wake).await {
+                tracing::warn!("a wake-up failed, the next poll repeats it: {error:#}");
+            }
         }
     }
-    Ok(())
-}
 
-/// Starts or cancels the workflow of an operation that another host has accepted; both do nothing the second time.
-async fn take_up(app: &App, id: OperationId) -> Result<(), OpError> {
-    if app.engine().is_none() {
-        return Ok(());
+    async fn handle(&self, wake: &Wake) -> Result<(), OpError> {
+        match wake {
+            Wake::Log => self.records.db.poll_now(),
+            Wake::Commands { agent } => self.sessions.notify(*agent),
+            Wake::Operation { operation } => self.start_or_cancel(*operation).await?,
+            Wake::Workflow { workflow, mailbox } => {
+                if self.engine.local().is_some() {
+                    self.engine.signal(workflow, mailbox).await;
+                }
+            }
+            Wake::Everything => {
+                self.records.db.poll_now();
+                self.sessions.notify_all();
+            }
+        }
+        Ok(())
     }
-    let Some(operation) = app.db.operation(id).await? else {
-        return Ok(());
-    };
-    match operation.state {
-        OperationState::Running => app.start_workflow(&operation).await,
-        // One that nobody heard is asked for again by the watch over workflows.
-        OperationState::Undoing => app.cancel_workflow(&operation, "cancelled").await.map(drop),
-        OperationState::Succeeded | OperationState::Failed | OperationState::Cancelled => Ok(()),
+
+    /// Starts or cancels the workflow of an operation that another host has accepted; both do nothing the second time.
+    async fn start_or_cancel(&self, id: OperationId) -> Result<(), OpError> {
+        if self.engine.local().is_none() {
+            return Ok(());
+        }
+        let Some(operation) = self.records.db.operation(id).await? else {
+            return Ok(());
+        };
+        match operation.state {
+            OperationState::Running => self.engine.start(&operation).await,
+            // The loop over open operations repeats a cancel that is lost.
+            OperationState::Undoing => self.engine.cancel(&operation, "cancelled").await.map(drop),
+            OperationState::Succeeded | OperationState::Failed | OperationState::Cancelled => {
+                Ok(())
+            }
+        }
     }
 }

@@ -5,26 +5,28 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::config::ChainsConfig;
+use crate::ops::Reload;
 
-/// How long a folder that can't be watched is left alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Pause before the next attempt to watch the folder.
+const RETRY: Duration = Duration::from_secs(5);
 
-/// Watches until the app ends. Where the system can't watch, a reload by hand remains.
-pub(crate) async fn run(app: App) {
+/// Watches until the host stops. If the system can't watch the folder, operators reload it manually.
+pub(crate) async fn run(reload: Reload, config: ChainsConfig, shutdown: CancellationToken) {
     // One place is enough: a full channel already says that something changed.
     let (changed, mut changes) = mpsc::channel::<()>(1);
-    let Some(_watcher) = watch_at_last(&app, changed).await else {
+    let Some(_watcher) = watch_when_possible(&config.dir, changed, &shutdown).await else {
         return;
     };
     loop {
         tokio::select! {
-            () = app.shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return,
             change = changes.recv() => if change.is_none() { return },
         }
-        settle(&app, &mut changes).await;
-        match app.reload_catalogue().await {
+        settle(&config, &mut changes).await;
+        match reload.run().await {
             Ok(()) => tracing::info!("the configuration folder was read again"),
             Err(error) => tracing::warn!("{error}"),
         }
@@ -32,20 +34,24 @@ pub(crate) async fn run(app: App) {
 }
 
 /// Watches as soon as it can: a host that started with its last good configuration may have no folder yet.
-async fn watch_at_last(app: &App, changed: mpsc::Sender<()>) -> Option<impl Watcher> {
-    let mut is_told = false;
+async fn watch_when_possible(
+    dir: &Path,
+    changed: mpsc::Sender<()>,
+    shutdown: &CancellationToken,
+) -> Option<impl Watcher> {
+    let mut was_warned = false;
     loop {
-        match watch(&app.config.chains.dir, changed.clone()) {
+        match watch(dir, changed.clone()) {
             Ok(watcher) => {
-                if is_told {
+                if was_warned {
                     // What came before it was watched is a change too.
                     let _ = changed.try_send(());
                 }
                 drop(changed);
                 return Some(watcher);
             }
-            Err(error) if !is_told => {
-                is_told = true;
+            Err(error) if !was_warned => {
+                was_warned = true;
                 tracing::warn!(
                     "the configuration folder can't be watched ({error}); until it can, use `bellwether plugin reload`"
                 );
@@ -53,15 +59,15 @@ async fn watch_at_last(app: &App, changed: mpsc::Sender<()>) -> Option<impl Watc
             Err(_) => {}
         }
         tokio::select! {
-            () = app.shutdown.cancelled() => return None,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = shutdown.cancelled() => return None,
+            () = tokio::time::sleep(RETRY) => {}
         }
     }
 }
 
 /// Waits until nothing has changed for a while: an editor or a copy writes more than once.
-async fn settle(app: &App, changes: &mut mpsc::Receiver<()>) {
-    let quiet = app.config.chains.settle;
+async fn settle(config: &ChainsConfig, changes: &mut mpsc::Receiver<()>) {
+    let quiet = config.settle;
     while let Ok(Some(())) = tokio::time::timeout(quiet, changes.recv()).await {}
 }
 

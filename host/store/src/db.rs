@@ -179,14 +179,14 @@ impl Db {
         Ok(tx)
     }
 
-    /// Changes with every commit of this process, and with [`Db::look_again`]: whoever waits for rows polls then. A
+    /// Changes with every commit of this process, and with [`Db::poll_now`]: whoever waits for rows polls then. A
     /// commit of another process may send no notification, so every waiter also polls regularly.
     pub fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
     }
 
     /// Wakes whoever waits for [`Db::changes`], because another process has committed.
-    pub fn look_again(&self) {
+    pub fn poll_now(&self) {
         self.changes
             .send_modify(|changes| changes.any = changes.any.wrapping_add(1));
     }

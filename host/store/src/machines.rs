@@ -2,6 +2,7 @@
 
 use host_domain::agent::Machine;
 use host_domain::ids::MachineId;
+use host_domain::migration_target::MachineLoad;
 
 use super::db::{Reader, Tx};
 use super::error::StoreError;
@@ -22,6 +23,18 @@ impl FromRow for Machine {
     }
 }
 
+impl FromRow for MachineLoad {
+    const TABLE: &'static str = "machines";
+
+    fn from_row(row: &Row) -> Result<Self, BadColumn> {
+        Ok(Self {
+            machine: Machine::from_row(row)?,
+            n_nodes: row.count("n_nodes")?,
+            agent_seen_at: row.millis_opt("agent_seen_at")?,
+        })
+    }
+}
+
 impl Reader {
     /// A machine by its id.
     pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>, StoreError> {
@@ -35,15 +48,29 @@ impl Reader {
         self.first(sql(SQL).bind(name)).await
     }
 
-    /// Machines in the order of their creation, after `after`.
-    pub async fn list_machines(
+    /// The other machines of a machine's provider and region with their load, by id, after `after`.
+    pub async fn machine_loads(
         &self,
+        source: &Machine,
         after: Option<MachineId>,
         limit: u32,
-    ) -> Result<Vec<Machine>, StoreError> {
-        const SQL: &str =
-            "SELECT * FROM machines WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
-        self.all(sql(SQL).bind(after).bind(limit)).await
+    ) -> Result<Vec<MachineLoad>, StoreError> {
+        // As `agent_of_machine`: the newest agent counts.
+        const SQL: &str = "SELECT machines.*,
+                (SELECT count(*) FROM nodes WHERE nodes.machine_id = machines.id) AS n_nodes,
+                (SELECT agents.last_seen_at FROM agents
+                 WHERE agents.machine_id = machines.id AND agents.revoked_at IS NULL
+                 ORDER BY agents.id DESC LIMIT 1) AS agent_seen_at
+            FROM machines
+            WHERE provider = $1 AND region = $2 AND id <> $3 AND ($4 IS NULL OR id > $4)
+            ORDER BY id LIMIT $5";
+        let stmt = sql(SQL)
+            .bind(&source.provider)
+            .bind(&source.region)
+            .bind(source.id)
+            .bind(after)
+            .bind(limit);
+        self.all(stmt).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands to agents: queued once under an id that the workflow gives, asked for, and taken back.
+//! Commands to agents: queued once under an id of the workflow, polled, and withdrawn.
 
 use std::collections::BTreeMap;
 
@@ -9,34 +9,51 @@ use host_domain::ids::{AgentId, NodeId};
 use host_domain::node::Node;
 use host_gateway::{Order, encode_command};
 use host_workflows::node_activities::{
-    CommandAction, CommandRef, CommandRequest, CommandState, Sent,
+    CommandAction, CommandRef, CommandRequest, CommandState, CommandStatus, SendCommand, Sent,
+    WithdrawCommand,
 };
+use host_workflows::{Activities, ActivityContext};
 
-use super::nodes::read_in;
-use crate::app::App;
+use super::activity_error;
+use super::nodes::{NodeWork, read_in};
+use super::on;
 use crate::catalogue::Catalogue;
-use crate::ops::OpError;
-use host_store::Tx;
+use crate::ops::{OpError, Records};
+use crate::services::Services;
+use host_store::{Tx, retried};
 
 /// Commands of a node that may wait for their end at once.
 const QUEUE_MAX: i64 = 100;
-/// Newest commands of a node among which its preparation is.
-const COMMANDS_LOOKED_AT: u32 = 100;
+/// How many of a node's newest commands are searched for its preparation.
+const COMMANDS_MAX: u32 = 100;
 
-/// Queues a command; one that is queued already is left as it is.
-pub(super) async fn send(
-    app: App,
+pub(super) fn register(activities: &mut Activities, services: &Services, records: &Records) {
+    let work = NodeWork::of(services, records);
+    on(activities, &work, CommandStatus, status);
+    on(activities, &work, WithdrawCommand, withdraw);
+    activities.on(SendCommand, move |ctx: ActivityContext, request| {
+        let work = work.clone();
+        async move {
+            let send = || send(&work, ctx.workflow_id(), &request);
+            retried(send).await.map_err(activity_error)
+        }
+    });
+}
+
+/// Queues a command; a command that is queued already is unchanged.
+async fn send(
+    work: &NodeWork,
     workflow_id: &str,
-    request: CommandRequest,
+    request: &CommandRequest,
 ) -> Result<Sent, OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     if tx.command(request.command_id).await?.is_some() {
         return Ok(Sent::Queued);
     }
     let node = read_in(&mut tx, request.node).await?;
     let agent = match request.machine_id.or(node.placement.machine_id) {
-        Some(host) => tx.agent_of_machine(host).await?,
+        Some(machine) => tx.agent_of_machine(machine).await?,
         None => None,
     };
     let Some(agent) = agent else {
@@ -48,7 +65,13 @@ pub(super) async fn send(
         )));
     }
     let deadline = now.plus(request.limit);
-    let order = order_for(&app.catalogue(), &mut tx, &node, (agent.id, request.action)).await?;
+    let order = order_for(
+        &work.chains.catalogue(),
+        &mut tx,
+        &node,
+        (agent.id, request.action),
+    )
+    .await?;
     let payload = encode_command(request.command_id, node.id, deadline, &order)
         .map_err(|error| OpError::Conflict(error.to_string()))?;
     tx.insert_command(&Command {
@@ -60,20 +83,20 @@ pub(super) async fn send(
         state: State::Queued,
         result: None,
         workflow_id: Some(workflow_id.to_owned()),
-        mailbox: Some(request.mailbox),
+        mailbox: Some(request.mailbox.clone()),
         deadline,
         created_at: now,
         updated_at: now,
     })
     .await?;
     tx.commit().await?;
-    app.wake_agent(agent.id);
+    work.agents.wake(agent.id);
     Ok(Sent::Queued)
 }
 
-/// How a command stands.
-pub(super) async fn status(app: App, command: CommandRef) -> Result<CommandState, OpError> {
-    let row = app.db.command(command.command_id).await?;
+/// The state of a command.
+async fn status(work: NodeWork, command: CommandRef) -> Result<CommandState, OpError> {
+    let row = work.records.db.command(command.command_id).await?;
     let row = row.ok_or_else(|| OpError::not_found("command", command.command_id))?;
     let outcome = row.result.unwrap_or_default();
     let (step, error, output) = (outcome.step, outcome.error, outcome.output);
@@ -93,9 +116,9 @@ pub(super) async fn status(app: App, command: CommandRef) -> Result<CommandState
     })
 }
 
-/// Takes a command back that no agent has yet.
-pub(super) async fn withdraw(app: App, command: CommandRef) -> Result<(), OpError> {
-    let mut tx = app.db.begin().await?;
+/// Withdraws a command that no agent has received.
+async fn withdraw(work: NodeWork, command: CommandRef) -> Result<(), OpError> {
+    let mut tx = work.records.db.begin().await?;
     tx.withdraw_command(command.command_id).await?;
     tx.commit().await?;
     Ok(())
@@ -155,7 +178,7 @@ pub(super) async fn newest_prepared(
     node: NodeId,
     agent: AgentId,
 ) -> Result<Option<(String, BTreeMap<String, u16>)>, OpError> {
-    let newest_first = tx.list_commands(node, None, COMMANDS_LOOKED_AT).await?;
+    let newest_first = tx.list_commands(node, None, COMMANDS_MAX).await?;
     let prepared = newest_first.into_iter().find(|command| {
         command.agent_id == agent
             && command.kind == CommandKind::Prepare
@@ -188,7 +211,7 @@ mod tests {
 
     /// A machine with an agent.
     async fn machine(bed: &Bed) -> MachineId {
-        let (host, created_at) = (MachineId(Uuid::now_v7()), bed.app.clock.now());
+        let (host, created_at) = (MachineId(Uuid::now_v7()), bed.records.now());
         let row = Machine {
             id: host,
             name: "machine".to_owned(),
@@ -207,7 +230,7 @@ mod tests {
             revoked_at: None,
             created_at,
         };
-        let mut tx = bed.app.db.begin().await.unwrap();
+        let mut tx = bed.records.db.begin().await.unwrap();
         tx.insert_machine(&row).await.unwrap();
         tx.insert_agent(&agent).await.unwrap();
         tx.commit().await.unwrap();
@@ -219,6 +242,7 @@ mod tests {
         let bed = Bed::new().await;
         let node = bed.node(NodeState::Healthy).await;
         let host = machine(&bed).await;
+        let work = NodeWork::of(&bed.services, &bed.records);
         let request = || CommandRequest {
             node: NodeRef {
                 node_id: node.id,
@@ -231,24 +255,21 @@ mod tests {
             machine_id: Some(host),
         };
         let first = request();
-        assert_eq!(
-            send(bed.app.clone(), "w", first.clone()).await.unwrap(),
-            Sent::Queued
-        );
+        assert_eq!(send(&work, "w", &first).await.unwrap(), Sent::Queued);
         for _ in 1..QUEUE_MAX {
-            send(bed.app.clone(), "w", request()).await.unwrap();
+            send(&work, "w", &request()).await.unwrap();
         }
-        let refused = send(bed.app.clone(), "w", request()).await.unwrap_err();
+        let refused = send(&work, "w", &request()).await.unwrap_err();
         assert!(
             matches!(&refused, OpError::Conflict(text) if text.contains("100 commands")),
             "{refused}"
         );
-        let again = send(bed.app.clone(), "w", first.clone()).await.unwrap();
+        let again = send(&work, "w", &first).await.unwrap();
         assert_eq!(again, Sent::Queued, "a repeated step finds its command");
         let command_id = first.command_id;
-        withdraw(bed.app.clone(), CommandRef { command_id })
+        withdraw(work.clone(), CommandRef { command_id })
             .await
             .unwrap();
-        send(bed.app.clone(), "w", request()).await.unwrap();
+        send(&work, "w", &request()).await.unwrap();
     }
 }

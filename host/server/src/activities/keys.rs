@@ -1,35 +1,68 @@
 //! Keys of a node: made sealed, deleted when the node never was, kept for a while when it is gone.
 
+use std::time::Duration;
+
 use host_domain::config::profile::KeySource;
 use host_domain::ids::KeyId;
 use host_domain::key::{KeyAlgorithm, NodeKey};
 use host_domain::node::Node;
-use host_workflows::node_activities::NodeRef;
+use host_workflows::Activities;
+use host_workflows::node_activities::{BackUpKeys, DeleteKeys, GenerateKeys, NodeRef, RetireKeys};
 use uuid::Uuid;
 
 use super::nodes::{read, read_in};
-use crate::app::App;
-use crate::ops::{KeysMoved, OpError, tell_of_keys};
+use super::on;
+use crate::ops::{Chains, KeyChange, Keys, OpError, Records, record_key_change};
+use crate::services::Services;
 use host_keys::{SealScope, generate};
 use host_store::Tx;
 
-/// Makes what the profile declares and the node does not have yet.
-pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpError> {
-    let row = read(&app, node).await?;
-    let catalogue = app.catalogue();
+/// What activities on keys work with.
+#[derive(Clone)]
+struct KeyWork {
+    records: Records,
+    chains: Chains,
+    keys: Keys,
+    /// How long the host keeps the keys of a terminated node.
+    retention: Duration,
+}
+
+impl KeyWork {
+    fn of(services: &Services, records: &Records) -> Self {
+        Self {
+            records: records.clone(),
+            chains: services.chains.clone(),
+            keys: services.keys.clone(),
+            retention: services.config.retention.keys,
+        }
+    }
+}
+
+pub(super) fn register(activities: &mut Activities, services: &Services, records: &Records) {
+    let work = KeyWork::of(services, records);
+    on(activities, &work, GenerateKeys, generate_missing);
+    on(activities, &work, DeleteKeys, delete);
+    on(activities, &work, BackUpKeys, back_up);
+    on(activities, &work, RetireKeys, retire);
+}
+
+/// Generates the keys that the profile declares and the node lacks.
+async fn generate_missing(work: KeyWork, node: NodeRef) -> Result<(), OpError> {
+    let row = read(&work.records, node).await?;
+    let catalogue = work.chains.catalogue();
     let chain = catalogue.chains.chains.get(&row.chain_profile_id);
     let chain = chain.ok_or_else(|| OpError::not_found("chain", &row.chain_profile_id))?;
-    let there = app.db.node_keys(row.id).await?;
+    let there = work.records.db.node_keys(row.id).await?;
     let mut sealed = Vec::new();
     // Before the transaction: what wraps may be on another machine, and nobody shall wait for it with the database's lock.
     for (name, used) in &chain.profile.keys {
         let is_ours = used.source == KeySource::Generated;
         if is_ours && !there.iter().any(|key| key.name == *name) {
-            sealed.push(make(&app, &row, name, used.algorithm).await?);
+            sealed.push(generate_key(&work, &row, name, used.algorithm).await?);
         }
     }
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     let mut made = Vec::new();
     for key in sealed {
         // Another try of the same step may have been faster; its key stays.
@@ -40,18 +73,18 @@ pub(super) async fn generate_missing(app: App, node: NodeRef) -> Result<(), OpEr
     if made.is_empty() {
         tx.rollback().await?;
     } else {
-        tell_of_keys(&mut tx, &row, KeysMoved::Generated, &made, now).await?;
+        record_key_change(&mut tx, &row, KeyChange::Generated, &made, now).await?;
         tx.commit().await?;
     }
     // Also those of an earlier try that came as far as here.
-    for key in app.db.node_keys(row.id).await? {
-        app.back_up_key(key).await?;
+    for key in work.records.db.node_keys(row.id).await? {
+        work.keys.back_up(&work.records.db, key).await?;
     }
     Ok(())
 }
 
-async fn make(
-    app: &App,
+async fn generate_key(
+    work: &KeyWork,
     node: &Node,
     name: &str,
     algorithm: KeyAlgorithm,
@@ -61,7 +94,7 @@ async fn make(
         node_id: node.id,
         name,
     };
-    let sealed = app.keyring.seal(&scope, &material).await?;
+    let sealed = work.keys.keyring.seal(&scope, &material).await?;
     Ok(NodeKey {
         id: KeyId(Uuid::now_v7()),
         node_id: node.id,
@@ -69,7 +102,7 @@ async fn make(
         algorithm,
         public_key,
         sealed,
-        created_at: app.clock.now(),
+        created_at: work.records.now(),
         delete_after: None,
         backup: None,
         version: 1,
@@ -77,49 +110,60 @@ async fn make(
 }
 
 /// Deletes the node's keys at once, their copies first: a row without a copy is found again, a copy without a row is not.
-pub(super) async fn delete(app: App, node: NodeRef) -> Result<(), OpError> {
-    for key in app.db.node_keys(node.node_id).await? {
-        app.delete_key_backup(&key).await?;
+async fn delete(work: KeyWork, node: NodeRef) -> Result<(), OpError> {
+    for key in work.records.db.node_keys(node.node_id).await? {
+        work.keys.delete_backup(&key).await?;
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     let names = names(&mut tx, &row).await?;
     if tx.delete_node_keys(row.id).await? > 0 {
-        tell_of_keys(&mut tx, &row, KeysMoved::Deleted, &names, app.clock.now()).await?;
+        record_key_change(
+            &mut tx,
+            &row,
+            KeyChange::Deleted,
+            &names,
+            work.records.now(),
+        )
+        .await?;
         tx.commit().await?;
     }
     Ok(())
 }
 
 /// Copies the node's keys where copies are kept, also those that should be there: whoever asks wants to be sure of it.
-pub(super) async fn back_up(app: App, node: NodeRef) -> Result<(), OpError> {
-    if app.key_backup.is_none() {
+async fn back_up(work: KeyWork, node: NodeRef) -> Result<(), OpError> {
+    if work.keys.backup.is_none() {
         // It was set at the host that took the request, or before this one was started again.
         return Err(OpError::Unavailable {
             what: "the backup of nodes' keys",
             source: anyhow::anyhow!("`keys.backup.url` is not set on this host"),
         });
     }
-    for key in app.db.node_keys(node.node_id).await? {
-        app.back_up_key(NodeKey {
-            backup: None,
-            ..key
-        })
-        .await?;
+    for key in work.records.db.node_keys(node.node_id).await? {
+        work.keys
+            .back_up(
+                &work.records.db,
+                NodeKey {
+                    backup: None,
+                    ..key
+                },
+            )
+            .await?;
     }
     Ok(())
 }
 
 /// From the retention's end on the cleaner deletes them.
-pub(super) async fn retire(app: App, node: NodeRef) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+async fn retire(work: KeyWork, node: NodeRef) -> Result<(), OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     tx.hold_node(node.node_id).await?;
     let row = read_in(&mut tx, node).await?;
     let names = names(&mut tx, &row).await?;
-    let delete_after = now.plus(app.config.retention.keys);
+    let delete_after = now.plus(work.retention);
     if tx.retire_node_keys(row.id, delete_after).await? > 0 {
-        tell_of_keys(&mut tx, &row, KeysMoved::Retired, &names, now).await?;
+        record_key_change(&mut tx, &row, KeyChange::Retired, &names, now).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -145,7 +189,7 @@ mod tests {
             node_id: bed.node(NodeState::Healthy).await.id,
             operation_id: OperationId(Uuid::now_v7()),
         };
-        let outcome = back_up(bed.app.clone(), node).await;
+        let outcome = back_up(KeyWork::of(&bed.services, &bed.records), node).await;
         assert!(
             matches!(outcome, Err(OpError::Unavailable { .. })),
             "{outcome:?}"

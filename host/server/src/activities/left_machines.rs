@@ -10,8 +10,8 @@ use host_domain::node::Reason;
 use host_domain::notification::node_labels;
 use host_workflows::{ActivityContext, ActivityError, Retry};
 
-use super::machines::take_apart;
-use crate::app::App;
+use super::machine_work::MachineWork;
+use super::machines::clean;
 use crate::ops::{OpError, Subject, leave, raise, resolve};
 use host_machines::NodeMachine;
 use host_store::retried;
@@ -22,39 +22,39 @@ const MARGIN: Duration = Duration::from_mins(1);
 /// Gives a machine back that its node left behind, and frees it. One that can't be is tried again after a pause, and an
 /// operator is told once. Nothing is done when somebody else is at it.
 pub(crate) async fn give_back(
-    app: &App,
+    work: &MachineWork,
     ctx: &ActivityContext,
     claim: &MachineClaim,
 ) -> Result<(), OpError> {
-    let Some(number) = retried(|| begin(app, claim)).await? else {
+    let Some(number) = retried(|| begin(work, claim)).await? else {
         return Ok(());
     };
-    let machine = retried(|| read(app, claim)).await?;
+    let machine = retried(|| read(work, claim)).await?;
     let limit = Retry::PROVIDER.per_try;
-    let done = tokio::time::timeout(limit, take_apart(app, ctx, &machine)).await;
+    let done = tokio::time::timeout(limit, clean(work, ctx, &machine)).await;
     match done {
-        Ok(Ok(_)) => retried(|| free(app, claim, &machine)).await,
-        Ok(Err(error)) => retried(|| put_off(app, claim, &machine, number, &error)).await,
+        Ok(Ok(_)) => retried(|| free(work, claim, &machine)).await,
+        Ok(Err(error)) => retried(|| put_off(work, claim, &machine, number, &error)).await,
         Err(_) => {
             let error = ActivityError::retryable("provider_timed_out", "it took too long");
-            retried(|| put_off(app, claim, &machine, number, &error)).await
+            retried(|| put_off(work, claim, &machine, number, &error)).await
         }
     }
 }
 
 /// The number of this try, unless somebody else is at it or the machine is another's.
-async fn begin(app: &App, claim: &MachineClaim) -> Result<Option<i64>, OpError> {
-    let now = app.clock.now();
+async fn begin(work: &MachineWork, claim: &MachineClaim) -> Result<Option<i64>, OpError> {
+    let now = work.records.now();
     let until = now.plus(Retry::PROVIDER.per_try + MARGIN);
-    let mut tx = app.db.begin().await?;
+    let mut tx = work.records.db.begin().await?;
     let begun = tx.begin_cleaning(claim, now, until).await?;
     tx.commit().await?;
     Ok(begun)
 }
 
-async fn read(app: &App, claim: &MachineClaim) -> Result<NodeMachine, OpError> {
-    let node = app.db.node(claim.node_id).await?;
-    let machine = app.db.machine(claim.machine_id).await?;
+async fn read(work: &MachineWork, claim: &MachineClaim) -> Result<NodeMachine, OpError> {
+    let node = work.records.db.node(claim.node_id).await?;
+    let machine = work.records.db.machine(claim.machine_id).await?;
     Ok(NodeMachine {
         node: node.ok_or_else(|| OpError::not_found("node", claim.node_id))?,
         record: machine.ok_or_else(|| OpError::not_found("machine", claim.machine_id))?,
@@ -62,14 +62,18 @@ async fn read(app: &App, claim: &MachineClaim) -> Result<NodeMachine, OpError> {
     })
 }
 
-async fn free(app: &App, claim: &MachineClaim, machine: &NodeMachine) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+async fn free(
+    work: &MachineWork,
+    claim: &MachineClaim,
+    machine: &NodeMachine,
+) -> Result<(), OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     if !tx.release_machine(claim.machine_id, claim.node_id).await? {
         return Ok(());
     }
     leave(&mut tx, claim.node_id, claim.machine_id).await?;
-    let (catalogue, subject) = (app.catalogue(), subject(machine));
+    let (catalogue, subject) = (work.chains.catalogue(), subject(machine));
     let category = category::MACHINE_LEFT_BEHIND;
     resolve(&mut tx, &catalogue, &subject, category, now).await?;
     tx.commit().await?;
@@ -78,14 +82,14 @@ async fn free(app: &App, claim: &MachineClaim, machine: &NodeMachine) -> Result<
 }
 
 async fn put_off(
-    app: &App,
+    work: &MachineWork,
     claim: &MachineClaim,
     machine: &NodeMachine,
     number: i64,
     error: &ActivityError,
 ) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     let next = now.plus(cleaning_pause(number));
     if !tx.put_off_cleaning(claim, next).await? {
         return Ok(());
@@ -107,7 +111,7 @@ async fn put_off(
             ),
             reasons: vec![Reason::new(&*error.code, text)],
         };
-        raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
+        raise(&mut tx, &work.chains.catalogue(), &subject, &cause, now).await?;
     }
     tx.commit().await?;
     Ok(())

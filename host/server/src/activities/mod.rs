@@ -1,10 +1,14 @@
-//! What workflows do to the world. Every activity looks first and is safe to repeat; every undo tolerates that nothing was done.
+//! What workflows do to the world. Every activity checks first and is safe to repeat; every undo tolerates that nothing was done.
+//!
+//! Each noun's file registers its activities in `register`; [`all`] lists the nouns.
 
 mod commands;
 mod enrolment;
 mod keys;
 mod left_machines;
+mod machine_work;
 mod machines;
+mod migration_rows;
 mod migrations;
 mod nodes;
 mod operations;
@@ -12,146 +16,89 @@ mod targets;
 
 use std::future::Future;
 
-use host_workflows::migrate_activities::{
-    CheckConcluded, CheckFence, CheckMigration, CheckSettled, ClaimTarget, DestroyTarget,
-    FenceSource, FenceTarget, MarkMigrating, MarkMigrationFailed, PlaceOnTarget, ReleaseSource,
-    RestoreSource,
-};
-use host_workflows::node_activities::{
-    BackUpKeys, BootstrapAgent, CheckAgent, CheckNodeHealth, ClaimMachine, CommandStatus,
-    CreateMachine, DeleteKeys, DestroyMachine, FailOperation, FinishOperation, GenerateKeys,
-    MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, PlanMachine, ReportStep, RetireKeys,
-    RevokeEnrolmentToken, SendCommand, ValidateInputs, WithdrawCommand,
-};
 use host_workflows::{Activities, Activity, ActivityContext, ActivityError};
 
 pub(crate) use left_machines::give_back;
+pub(crate) use machine_work::MachineWork;
 
-use crate::app::App;
-use crate::ops::OpError;
+use crate::ops::{OpError, Records};
+use crate::services::Services;
 use host_store::retried;
 
-/// Everything that the workflows of this host can ask for.
-pub(crate) fn all(app: &App) -> Activities {
+/// Every activity of the workflows, on the given records.
+pub(crate) fn all(services: &Services, records: &Records) -> Activities {
     let mut activities = Activities::default();
-    on(&mut activities, app, ReportStep, operations::report_step);
-    let finisher = app.clone();
-    activities.on(FinishOperation, move |_: ActivityContext, node| {
-        let app = finisher.clone();
-        async move {
-            let is_finished = operations::finish(app, node)
-                .await
-                .map_err(activity_error)?;
-            is_finished.then_some(()).ok_or_else(cancelled_late)
-        }
-    });
-    on(&mut activities, app, ValidateInputs, nodes::validate_inputs);
-    on(&mut activities, app, MarkSyncing, nodes::mark_syncing);
-    on(&mut activities, app, CheckNodeHealth, nodes::check_health);
-    on(&mut activities, app, MarkFailed, nodes::mark_failed);
-    on(
-        &mut activities,
-        app,
-        MarkTerminating,
-        nodes::mark_terminating,
-    );
-    on(&mut activities, app, MarkTerminated, nodes::mark_terminated);
-    on(&mut activities, app, ClaimMachine, machines::claim);
-    on_machine(&mut activities, app, PlanMachine, machines::plan);
-    on_machine(&mut activities, app, CreateMachine, machines::create);
-    on_machine(&mut activities, app, BootstrapAgent, machines::bootstrap);
-    on_machine(&mut activities, app, DestroyMachine, machines::destroy);
-    on(&mut activities, app, GenerateKeys, keys::generate_missing);
-    on(&mut activities, app, DeleteKeys, keys::delete);
-    on(&mut activities, app, BackUpKeys, keys::back_up);
-    on(&mut activities, app, FailOperation, operations::fail);
-    on(&mut activities, app, RetireKeys, keys::retire);
-    on(
-        &mut activities,
-        app,
-        RevokeEnrolmentToken,
-        enrolment::revoke_tokens,
-    );
-    on(&mut activities, app, CheckAgent, enrolment::check_agent);
-    let sender = app.clone();
-    activities.on(SendCommand, move |ctx: ActivityContext, request| {
-        let app = sender.clone();
-        async move {
-            let send = || commands::send(app.clone(), ctx.workflow_id(), request.clone());
-            retried(send).await.map_err(activity_error)
-        }
-    });
-    on(&mut activities, app, CommandStatus, commands::status);
-    on(&mut activities, app, WithdrawCommand, commands::withdraw);
-    on_migrations(&mut activities, app);
+    for register in [
+        commands::register,
+        enrolment::register,
+        keys::register,
+        machines::register,
+        migrations::register,
+        nodes::register,
+        operations::register,
+        targets::register,
+    ] {
+        register(&mut activities, services, records);
+    }
     activities
 }
 
-fn on_migrations(activities: &mut Activities, app: &App) {
-    on(activities, app, CheckMigration, migrations::check);
-    on(activities, app, MarkMigrating, migrations::mark_migrating);
-    on(activities, app, ClaimTarget, targets::claim);
-    on_machine(activities, app, DestroyTarget, targets::destroy);
-    on(activities, app, FenceSource, migrations::fence_source);
-    on(activities, app, FenceTarget, migrations::fence_target);
-    on(activities, app, CheckFence, migrations::check_fence);
-    on(activities, app, PlaceOnTarget, migrations::place_on_target);
-    on(activities, app, RestoreSource, migrations::restore_source);
-    on(activities, app, CheckSettled, migrations::check_settled);
-    on(activities, app, CheckConcluded, migrations::check_concluded);
-    on(
-        activities,
-        app,
-        MarkMigrationFailed,
-        migrations::mark_failed,
-    );
-    let finisher = app.clone();
-    activities.on(ReleaseSource, move |_: ActivityContext, moving| {
-        let app = finisher.clone();
-        async move {
-            let is_finished = migrations::release_source(app, moving)
-                .await
-                .map_err(activity_error)?;
-            is_finished.then_some(()).ok_or_else(cancelled_late)
-        }
-    });
-}
-
-/// A cancel that came with the last step is obeyed: whoever asked for it counts on the undo.
+/// A cancel that arrives with the last step still counts: the caller expects the undo.
 fn cancelled_late() -> ActivityError {
     ActivityError::permanent("cancelled", "cancelled at its last step")
 }
 
-fn on<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)
+/// Registers an activity that reads and writes rows. A transaction that the database rolled back is repeated at once, before the
+/// engine's next try.
+fn on<W, A, F, Fut>(activities: &mut Activities, work: &W, activity: A, run: F)
 where
+    W: Clone + Send + Sync + 'static,
     A: Activity,
     A::Input: Clone,
-    F: Fn(App, A::Input) -> Fut + Copy + Send + Sync + 'static,
+    F: Fn(W, A::Input) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = Result<A::Output, OpError>> + Send + 'static,
 {
-    let app = app.clone();
+    let work = work.clone();
     activities.on(activity, move |_: ActivityContext, input| {
-        let app = app.clone();
+        let work = work.clone();
         async move {
-            // Every activity may be done twice; what the database undid need not wait for the engine's next try.
-            let done = retried(|| run(app.clone(), input.clone())).await;
+            let done = retried(|| run(work.clone(), input.clone())).await;
             done.map_err(activity_error)
         }
     });
 }
 
-/// An activity that waits for a machine: it tells and hears of its try, and has errors of its own.
-fn on_machine<A, F, Fut>(activities: &mut Activities, app: &App, activity: A, run: F)
+/// Registers an activity that works on a machine: it heartbeats, and has errors of its own.
+fn on_machine<W, A, F, Fut>(activities: &mut Activities, work: &W, activity: A, run: F)
 where
+    W: Clone + Send + Sync + 'static,
     A: Activity,
-    F: Fn(App, ActivityContext, A::Input) -> Fut + Copy + Send + Sync + 'static,
+    F: Fn(W, ActivityContext, A::Input) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = Result<A::Output, ActivityError>> + Send + 'static,
 {
-    let app = app.clone();
-    activities.on(activity, move |ctx, input| run(app.clone(), ctx, input));
+    let work = work.clone();
+    activities.on(activity, move |ctx, input| run(work.clone(), ctx, input));
 }
 
-/// What another try would not mend ends the workflow; the rest is tried again.
+/// Registers an activity that ends a workflow: `false` means that somebody cancelled the operation before.
+fn on_end<W, A, F, Fut>(activities: &mut Activities, work: &W, activity: A, run: F)
+where
+    W: Clone + Send + Sync + 'static,
+    A: Activity<Output = ()>,
+    F: Fn(W, A::Input) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<bool, OpError>> + Send + 'static,
+{
+    let work = work.clone();
+    activities.on(activity, move |_: ActivityContext, input| {
+        let ended = run(work.clone(), input);
+        async move {
+            let is_finished = ended.await.map_err(activity_error)?;
+            is_finished.then_some(()).ok_or_else(cancelled_late)
+        }
+    });
+}
+
+/// An error that a retry can't fix ends the workflow; the engine retries the others.
 fn activity_error(error: OpError) -> ActivityError {
     let text = describe(&error);
     match error {
@@ -169,7 +116,7 @@ fn activity_error(error: OpError) -> ActivityError {
     }
 }
 
-/// The error with its sources: a workflow's history is where an operator looks for them.
+/// The error with its sources: operators read them in a workflow's history.
 fn describe(error: &OpError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

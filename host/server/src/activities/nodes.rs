@@ -1,25 +1,57 @@
-//! A node's way through its life cycle, as workflows ask for it.
+//! The steps of a node's life cycle, as workflows request them.
 
 use host_domain::incident::{Cause, Severity, SubjectKind, category};
 use host_domain::node::{Node, NodeEvent, NodeState, Reason};
 use host_domain::notification::node_labels;
 use host_domain::operation::{Operation, OperationState, StepState};
 use host_domain::time::Millis;
-use host_workflows::Failure;
-use host_workflows::node_activities::{FailedNode, NodeRef, Ready};
+use host_workflows::node_activities::{
+    CheckNodeHealth, FailedNode, MarkFailed, MarkSyncing, MarkTerminated, MarkTerminating, NodeRef,
+    Ready, ValidateInputs,
+};
+use host_workflows::{Activities, Failure};
 
+use super::on;
 use super::operations::{edit_in, fail_running, write_in};
-use crate::app::App;
-use crate::ops::{Change, OpError, Subject, change_node, raise};
+use crate::ops::{AgentLink, Chains, Change, OpError, Records, Subject, change_node, raise};
+use crate::services::Services;
 use host_store::Tx;
 
-/// Code of a failure that somebody asked for.
+/// Code of a failure by a cancel.
 pub(super) const CANCELLED: &str = "cancelled";
 
+/// What activities on nodes work with.
+#[derive(Clone)]
+pub(super) struct NodeWork {
+    pub(super) records: Records,
+    pub(super) chains: Chains,
+    pub(super) agents: AgentLink,
+}
+
+impl NodeWork {
+    pub(super) fn of(services: &Services, records: &Records) -> Self {
+        Self {
+            records: records.clone(),
+            chains: services.chains.clone(),
+            agents: services.agents.clone(),
+        }
+    }
+}
+
+pub(super) fn register(activities: &mut Activities, services: &Services, records: &Records) {
+    let work = NodeWork::of(services, records);
+    on(activities, &work, ValidateInputs, validate_inputs);
+    on(activities, &work, MarkSyncing, mark_syncing);
+    on(activities, &work, CheckNodeHealth, check_health);
+    on(activities, &work, MarkFailed, mark_failed);
+    on(activities, &work, MarkTerminating, mark_terminating);
+    on(activities, &work, MarkTerminated, mark_terminated);
+}
+
 /// The chain may have changed since the request: what the workflow needs must still be there.
-pub(super) async fn validate_inputs(app: App, node: NodeRef) -> Result<(), OpError> {
-    let node = read(&app, node).await?;
-    let catalogue = app.catalogue();
+async fn validate_inputs(work: NodeWork, node: NodeRef) -> Result<(), OpError> {
+    let node = read(&work.records, node).await?;
+    let catalogue = work.chains.catalogue();
     let chain = catalogue
         .chains
         .chains
@@ -34,32 +66,32 @@ pub(super) async fn validate_inputs(app: App, node: NodeRef) -> Result<(), OpErr
     Ok(())
 }
 
-/// From here on the node is observed and judged.
-pub(super) async fn mark_syncing(app: App, node: NodeRef) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+/// From now on agents measure the node and policies evaluate it.
+async fn mark_syncing(work: NodeWork, node: NodeRef) -> Result<(), OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     if row.condition.state == NodeState::Provisioning {
         tx.expect_beats(row.id, now).await?;
         change_node(&mut tx, &row, Change::event(NodeEvent::Installed), now).await?;
         tx.commit().await?;
     }
-    app.sessions.push_assignments(app.next_generation());
+    work.agents.push_assignments();
     Ok(())
 }
 
 /// Whether the node has been seen healthy.
-pub(super) async fn check_health(app: App, node: NodeRef) -> Result<Ready, OpError> {
-    let node = read(&app, node).await?;
+async fn check_health(work: NodeWork, node: NodeRef) -> Result<Ready, OpError> {
+    let node = read(&work.records, node).await?;
     Ok(Ready {
         is_ready: node.condition.state == NodeState::Healthy,
     })
 }
 
-/// The removal begins: nobody judges the node any more.
-pub(super) async fn mark_terminating(app: App, node: NodeRef) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+/// The removal starts: policies do not evaluate the node any more.
+async fn mark_terminating(work: NodeWork, node: NodeRef) -> Result<(), OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     if row.condition.state != NodeState::Terminating && !row.condition.state.is_terminal() {
         change_node(
@@ -71,14 +103,14 @@ pub(super) async fn mark_terminating(app: App, node: NodeRef) -> Result<(), OpEr
         .await?;
         tx.commit().await?;
     }
-    app.sessions.push_assignments(app.next_generation());
+    work.agents.push_assignments();
     Ok(())
 }
 
 /// The removal is over.
-pub(super) async fn mark_terminated(app: App, node: NodeRef) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+async fn mark_terminated(work: NodeWork, node: NodeRef) -> Result<(), OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     if !row.condition.state.is_terminal() {
         change_node(
@@ -90,27 +122,32 @@ pub(super) async fn mark_terminated(app: App, node: NodeRef) -> Result<(), OpErr
         .await?;
     }
     tx.delete_plugin_kv_of_node(node.node_id).await?;
-    edit_in(&app, &mut tx, node.operation_id, |operation, now| {
-        for step in operation
-            .steps
-            .iter_mut()
-            .filter(|step| step.state == StepState::Running)
-        {
-            step.state = StepState::Done;
-            step.at = Some(now);
-        }
-        operation.state = OperationState::Succeeded;
-    })
+    edit_in(
+        &work.records,
+        &mut tx,
+        node.operation_id,
+        |operation, now| {
+            for step in operation
+                .steps
+                .iter_mut()
+                .filter(|step| step.state == StepState::Running)
+            {
+                step.state = StepState::Done;
+                step.at = Some(now);
+            }
+            operation.state = OperationState::Succeeded;
+        },
+    )
     .await?;
     tx.commit().await?;
     Ok(())
 }
 
 /// The end of a workflow that failed: the node, the operation and the incident in one transaction.
-pub(super) async fn mark_failed(app: App, failed: FailedNode) -> Result<(), OpError> {
-    let now = app.clock.now();
+async fn mark_failed(work: NodeWork, failed: FailedNode) -> Result<(), OpError> {
+    let now = work.records.now();
     let failure = &failed.failure;
-    let mut tx = app.db.begin().await?;
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, failed.node).await?;
     let is_gone = row.condition.state.is_terminal();
     let operation = tx.operation(failed.node.operation_id).await?;
@@ -119,14 +156,14 @@ pub(super) async fn mark_failed(app: App, failed: FailedNode) -> Result<(), OpEr
         return Ok(());
     }
     let row = if is_gone {
-        // What was left of it was to be removed once more.
+        // This was another removal of its remains.
         row
     } else {
         give_up(&mut tx, row, failure, now).await?
     };
     if let Some(operation) = operation {
         // Also one that had succeeded: its last answer was lost, and all of it is undone.
-        write_in(&app, &mut tx, operation, |operation, now| {
+        write_in(&work.records, &mut tx, operation, |operation, now| {
             fail_running(operation, &failure.message, now);
             let was_cancelled = failure.code == CANCELLED;
             operation.state = if was_cancelled {
@@ -139,10 +176,10 @@ pub(super) async fn mark_failed(app: App, failed: FailedNode) -> Result<(), OpEr
         .await?;
     }
     if failure.code != CANCELLED || !failure.leftovers.is_empty() {
-        tell(&app, &mut tx, &row, failure).await?;
+        raise_failure(&work, &mut tx, &row, failure).await?;
     }
     tx.commit().await?;
-    app.sessions.push_assignments(app.next_generation());
+    work.agents.push_assignments();
     Ok(())
 }
 
@@ -164,7 +201,12 @@ async fn give_up(
     change_node(tx, &row, gave_up, now).await
 }
 
-async fn tell(app: &App, tx: &mut Tx, node: &Node, failure: &Failure) -> Result<(), OpError> {
+async fn raise_failure(
+    work: &NodeWork,
+    tx: &mut Tx,
+    node: &Node,
+    failure: &Failure,
+) -> Result<(), OpError> {
     let subject = Subject {
         kind: SubjectKind::Node,
         id: node.id.to_string(),
@@ -182,9 +224,15 @@ async fn tell(app: &App, tx: &mut Tx, node: &Node, failure: &Failure) -> Result<
         title: format!("{} failed at `{}`", node.name, failure.step),
         reasons: vec![Reason::new(&*failure.code, summary(failure))],
     };
-    raise(tx, &app.catalogue(), &subject, &cause, app.clock.now())
-        .await
-        .map(drop)
+    raise(
+        tx,
+        &work.chains.catalogue(),
+        &subject,
+        &cause,
+        work.records.now(),
+    )
+    .await
+    .map(drop)
 }
 
 /// Step, message, the last lines of output, and what could not be undone.
@@ -202,8 +250,8 @@ pub(super) fn summary(failure: &Failure) -> String {
     text
 }
 
-pub(super) async fn read(app: &App, node: NodeRef) -> Result<Node, OpError> {
-    let found = app.db.node(node.node_id).await?;
+pub(super) async fn read(records: &Records, node: NodeRef) -> Result<Node, OpError> {
+    let found = records.db.node(node.node_id).await?;
     found.ok_or_else(|| OpError::not_found("node", node.node_id))
 }
 

@@ -1,18 +1,29 @@
-//! How far an operation is, for those who watch it.
+//! The progress of an operation.
 
 use host_domain::ids::OperationId;
 use host_domain::operation::{Operation, OperationState, OperationStep, StepState};
 use host_domain::time::Millis;
-use host_workflows::node_activities::{FailedNode, NodeRef, StepReport, StepState as Reported};
+use host_workflows::Activities;
+use host_workflows::node_activities::{
+    FailOperation, FailedNode, FinishOperation, NodeRef, ReportStep, StepReport,
+    StepState as Reported,
+};
 
 use super::nodes::summary;
-use crate::app::App;
-use crate::ops::{OpError, log_operation, save_operation};
+use super::{on, on_end};
+use crate::ops::{OpError, Records, log_operation, save_operation};
+use crate::services::Services;
 use host_store::Tx;
 
-/// Records how a step stands. A step that begins ends the one before it.
-pub(super) async fn report_step(app: App, report: StepReport) -> Result<(), OpError> {
-    edit(&app, report.operation_id, |operation, now| {
+pub(super) fn register(activities: &mut Activities, _: &Services, records: &Records) {
+    on(activities, records, ReportStep, report_step);
+    on_end(activities, records, FinishOperation, finish);
+    on(activities, records, FailOperation, fail);
+}
+
+/// Records the state of a step. A step that begins ends the one before it.
+async fn report_step(records: Records, report: StepReport) -> Result<(), OpError> {
+    edit(&records, report.operation_id, |operation, now| {
         if report.state == Reported::Started {
             finish_running(operation, now);
         }
@@ -30,10 +41,10 @@ pub(super) async fn report_step(app: App, report: StepReport) -> Result<(), OpEr
     .await
 }
 
-/// Closes the operation as succeeded; `false` when somebody asked for its cancel before.
-pub(super) async fn finish(app: App, node: NodeRef) -> Result<bool, OpError> {
+/// Closes the operation as succeeded; `false` if a cancel came first.
+async fn finish(records: Records, node: NodeRef) -> Result<bool, OpError> {
     let mut is_cancelled = false;
-    edit(&app, node.operation_id, |operation, now| {
+    edit(&records, node.operation_id, |operation, now| {
         is_cancelled = operation.state == OperationState::Undoing;
         if !is_cancelled {
             finish_running(operation, now);
@@ -45,9 +56,9 @@ pub(super) async fn finish(app: App, node: NodeRef) -> Result<bool, OpError> {
 }
 
 /// Closes the operation as failed; nothing was done to its node.
-pub(super) async fn fail(app: App, failed: FailedNode) -> Result<(), OpError> {
+async fn fail(records: Records, failed: FailedNode) -> Result<(), OpError> {
     let failure = &failed.failure;
-    edit(&app, failed.node.operation_id, |operation, now| {
+    edit(&records, failed.node.operation_id, |operation, now| {
         fail_running(operation, &failure.message, now);
         operation.state = OperationState::Failed;
         operation.error = Some(summary(failure));
@@ -57,36 +68,38 @@ pub(super) async fn fail(app: App, failed: FailedNode) -> Result<(), OpError> {
 
 /// Reads, changes and writes an operation that is not over; one that is over stays as it is.
 async fn edit(
-    app: &App,
+    records: &Records,
     id: OperationId,
     change: impl FnOnce(&mut Operation, Millis),
 ) -> Result<(), OpError> {
-    let mut tx = app.db.begin().await?;
-    edit_in(app, &mut tx, id, change).await?;
+    let mut tx = records.db.begin().await?;
+    edit_in(records, &mut tx, id, change).await?;
     tx.commit().await?;
     Ok(())
 }
 
 pub(super) async fn edit_in(
-    app: &App,
+    records: &Records,
     tx: &mut Tx,
     id: OperationId,
     change: impl FnOnce(&mut Operation, Millis),
 ) -> Result<(), OpError> {
     match tx.operation(id).await? {
-        Some(operation) if !operation.state.is_over() => write_in(app, tx, operation, change).await,
+        Some(operation) if !operation.state.is_over() => {
+            write_in(records, tx, operation, change).await
+        }
         _ => Ok(()),
     }
 }
 
 /// Changes and writes an operation, also one that is over.
 pub(super) async fn write_in(
-    app: &App,
+    records: &Records,
     tx: &mut Tx,
     mut operation: Operation,
     change: impl FnOnce(&mut Operation, Millis),
 ) -> Result<(), OpError> {
-    let now = app.clock.now();
+    let now = records.now();
     change(&mut operation, now);
     let operation = save_operation(tx, operation, now).await?;
     log_operation(tx, &operation, now).await
@@ -94,12 +107,12 @@ pub(super) async fn write_in(
 
 /// Keeps what the programs of a step said.
 pub(super) async fn keep_output(
-    app: &App,
+    records: &Records,
     id: OperationId,
     step: &str,
     output: &str,
 ) -> Result<(), OpError> {
-    edit(app, id, |operation, now| {
+    edit(records, id, |operation, now| {
         for one in operation.steps.iter_mut().filter(|one| one.name == step) {
             output.clone_into(&mut one.output);
             one.at = Some(now);

@@ -1,38 +1,46 @@
-//! What takes a node that moves: a machine that others share, or a machine of its own, which is claimed here and given back when
-//! the node does not come.
+//! The target of a node migration: a machine that nodes share, or a machine of the node's own, which is claimed here and destroyed
+//! if the migration fails.
 
 use host_domain::ids::MachineId;
 use host_domain::migration::NodeMigration;
 use host_domain::node::Node;
-use host_workflows::migrate_activities::{Route, Target};
+use host_workflows::migrate_activities::{ClaimTarget, DestroyTarget, Route, Target};
 use host_workflows::node_activities::NodeRef;
-use host_workflows::{ActivityContext, ActivityError};
+use host_workflows::{Activities, ActivityContext, ActivityError};
 
 use super::activity_error;
-use super::machines::{machine, take_apart};
-use super::migrations::{open_in, save, still_open};
+use super::machine_work::MachineWork;
+use super::machines::{clean, machine};
+use super::migration_rows::{open_in, save, still_open};
 use super::nodes::read_in;
-use crate::app::App;
-use crate::ops::{NO_TARGET, OpError, claim_machine};
+use super::{on, on_machine};
+use crate::ops::{NO_TARGET, OpError, Records, claim_machine};
+use crate::services::Services;
 use host_machines::MachineProvider;
 use host_store::{Tx, retried};
 
+pub(super) fn register(activities: &mut Activities, services: &Services, records: &Records) {
+    let work = MachineWork::of(services, records);
+    on(activities, &work, ClaimTarget, claim);
+    on_machine(activities, &work, DestroyTarget, destroy);
+}
+
 /// Says what takes the node, the same at every call.
-pub(super) async fn claim(app: App, node: NodeRef) -> Result<Target, OpError> {
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
+async fn claim(work: MachineWork, node: NodeRef) -> Result<Target, OpError> {
+    let now = work.records.now();
+    let mut tx = work.records.db.begin().await?;
     // Claimed for twice at once, it must not get two machines.
     tx.hold_node(node.node_id).await?;
     let row = read_in(&mut tx, node).await?;
     let mut migration = open_in(&tx, node).await?;
-    let provider = app.providers.get(&row.placement.provider);
+    let provider = work.machines.get(&row.placement.provider);
     let provider = provider.map_err(|error| OpError::Conflict(error.to_string()))?;
     if let Some(chosen) = migration.target {
         return target(&tx, provider, &migration, chosen).await;
     }
     still_open(&migration)?;
     let chosen = if provider.is_shared() {
-        app.target_for(&tx, &row, now).await?
+        work.machines.target_for(&tx, &row, now).await?
     } else {
         let beside = Some(node.operation_id);
         let claimed = claim_machine(&mut tx, provider, &row, beside, now).await?;
@@ -64,8 +72,8 @@ async fn target(
 }
 
 /// Lets the chosen machine go.
-async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
-    let mut tx = app.db.begin().await?;
+async fn release(work: MachineWork, node: NodeRef) -> Result<(), OpError> {
+    let mut tx = work.records.db.begin().await?;
     let mut migration = open_in(&tx, node).await?;
     if let Some(target) = migration.target.take() {
         tx.release_machine(target, node.node_id).await?;
@@ -76,24 +84,24 @@ async fn release(app: App, node: NodeRef) -> Result<(), OpError> {
 }
 
 /// Gives the chosen machine back, and lets it go. One that can't be given back stays the node's; it is tried again later.
-pub(super) async fn destroy(
-    app: App,
+async fn destroy(
+    work: MachineWork,
     ctx: ActivityContext,
     node: NodeRef,
 ) -> Result<(), ActivityError> {
-    let found = retried(|| own_target(&app, node)).await;
+    let found = retried(|| own_target(&work, node)).await;
     if let Some(target) = found.map_err(activity_error)? {
-        let machine = machine(&app, node, target).await?;
-        take_apart(&app, &ctx, &machine).await?;
+        let machine = machine(&work, node, target).await?;
+        clean(&work, &ctx, &machine).await?;
     }
-    retried(|| release(app.clone(), node))
+    retried(|| release(work.clone(), node))
         .await
         .map_err(activity_error)
 }
 
 /// The machine that was chosen, unless others share it.
-async fn own_target(app: &App, node: NodeRef) -> Result<Option<MachineId>, OpError> {
-    let mut tx = app.db.begin().await?;
+async fn own_target(work: &MachineWork, node: NodeRef) -> Result<Option<MachineId>, OpError> {
+    let mut tx = work.records.db.begin().await?;
     let row = read_in(&mut tx, node).await?;
     let Some(target) = open_in(&tx, node).await?.target else {
         return Ok(None);

@@ -11,13 +11,13 @@ use secrecy::ExposeSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List, Valid};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_agents))
         .routes(routes!(create_enrolment_token))
@@ -28,13 +28,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/agents", tag = "agents", params(PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<AgentView>)))]
 async fn list_agents(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<AgentView>>, Problem> {
-    let agents = app.list_agents(&part).await?;
+    let agents = ops.agents.list(&part).await?;
     let view = |agent: Agent| {
-        let is_connected = app.is_connected(agent.id);
+        let is_connected = ops.agents.is_connected(agent.id);
         AgentView::of(agent, is_connected)
     };
     Ok(Json(page_view(agents, view)))
@@ -44,7 +44,7 @@ async fn list_agents(
 #[utoipa::path(post, path = "/agents/enrolment-tokens", tag = "agents", request_body = EnrolmentTokenRequest,
     responses((status = CREATED, description = "The token; it can't be shown again", body = EnrolmentTokenView)))]
 async fn create_enrolment_token(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     Valid(wanted): Valid<EnrolmentTokenRequest>,
 ) -> Result<
@@ -55,7 +55,10 @@ async fn create_enrolment_token(
     ),
     Problem,
 > {
-    let issued = app.issue_enrolment_token(&who.0, &wanted.machine).await?;
+    let issued = ops
+        .agents
+        .issue_enrolment_token(&who.0, &wanted.machine)
+        .await?;
     let view = EnrolmentTokenView {
         token: issued.token.expose_secret().to_owned(),
         machine: issued.machine,
@@ -74,10 +77,10 @@ async fn create_enrolment_token(
     params(("id" = Uuid, Path, description = "The agent")),
     responses((status = NO_CONTENT, description = "Its stream is closed and its certificate is worth nothing")))]
 async fn revoke_agent(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<AgentId>,
 ) -> Result<StatusCode, Problem> {
-    app.revoke_agent(&who.0, id).await?;
+    ops.agents.revoke(&who.0, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

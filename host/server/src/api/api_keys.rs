@@ -12,14 +12,14 @@ use secrecy::ExposeSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed};
 use super::extract::{At, List, Valid};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
-use crate::ops::api_keys::{self, Expiry, NewApiKey};
+use crate::ops::{Expiry, NewApiKey};
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_api_keys, create_api_key))
         .routes(routes!(revoke_api_key))
@@ -29,13 +29,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/admin/api-keys", tag = "API keys", params(ApiKeysQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<ApiKeyView>)))]
 async fn list_api_keys(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     List(query, part): List<ApiKeysQuery>,
 ) -> Result<Json<PageView<ApiKeyView>>, Problem> {
-    let now = app.clock.now();
+    let now = ops.clock.now();
     let state = query.state.map(Into::into);
-    let keys = api_keys::list_api_keys(&app.db, state, &part, now).await?;
+    let keys = ops.api_keys.list(state, &part, now).await?;
     Ok(Json(page_view(keys, |key| ApiKeyView::of(key, now))))
 }
 
@@ -45,7 +45,7 @@ async fn list_api_keys(
 #[utoipa::path(post, path = "/admin/api-keys", tag = "API keys", request_body = CreateApiKeyRequest,
     responses((status = CREATED, description = "The key and its token; the host can't show the token again", body = CreatedApiKeyView)))]
 async fn create_api_key(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     Valid(request): Valid<CreateApiKeyRequest>,
 ) -> Result<
@@ -61,8 +61,8 @@ async fn create_api_key(
         name: request.name,
         scopes: request.scopes,
     };
-    let now = app.clock.now();
-    let created = api_keys::create_api_key(&app.db, &app.pepper, &who.0, new, now).await?;
+    let now = ops.clock.now();
+    let created = ops.api_keys.create(&who.0, new, now).await?;
     let view = CreatedApiKeyView {
         token: created.token.expose_secret().to_owned(),
         api_key: ApiKeyView::of(created.key, now),
@@ -96,10 +96,10 @@ fn expiry(request: &CreateApiKeyRequest) -> Result<Expiry, Problem> {
     params(("key" = String, Path, description = "Id of the key, or the name of an active one")),
     responses((status = NO_CONTENT, description = "The key is revoked")))]
 async fn revoke_api_key(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(key): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api_keys::revoke_api_key(&app.db, &who.0, &key, app.clock.now()).await?;
+    ops.api_keys.revoke(&who.0, &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }

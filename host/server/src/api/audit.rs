@@ -7,14 +7,14 @@ use host_wire::{AuditEntryView, AuditQuery, PageView, PartQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed};
 use super::extract::List;
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
-use crate::ops::audit::{AuditEntry, AuditFilter, list_audit};
+use crate::ops::{AuditEntry, AuditFilter};
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new().routes(routes!(list_audit_entries))
 }
 
@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/admin/audit", tag = "audit log", params(AuditQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<AuditEntryView>)))]
 async fn list_audit_entries(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     List(query, part): List<AuditQuery>,
 ) -> Result<Json<PageView<AuditEntryView>>, Problem> {
@@ -33,7 +33,7 @@ async fn list_audit_entries(
         since: query.since.map(millis),
         until: query.until.map(millis),
     };
-    let entries = list_audit(&app.db, &filter, &part).await?;
+    let entries = ops.audit.list(&filter, &part).await?;
     Ok(Json(page_view(entries, entry_view)))
 }
 

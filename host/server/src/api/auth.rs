@@ -15,19 +15,18 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use secrecy::SecretString;
 
+use super::Ops;
 use super::edge::RequestId;
 use super::problem::Problem;
-use crate::app::App;
-use crate::ops::api_key_uses::ApiKeyUses;
 use crate::ops::{Authentication, Principal, Scope};
 
 /// Lets only requests with a valid key through, and notes whose it is.
 pub(crate) async fn authenticate(
-    State((app, uses)): State<(App, ApiKeyUses)>,
+    State(ops): State<Ops>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match principal(&app, &uses, request.headers()).await {
+    match principal(&ops, request.headers()).await {
         Ok((principal, key)) => {
             let id = request.extensions().get::<RequestId>();
             let request_id = id.map(|RequestId(id)| id.clone());
@@ -43,11 +42,7 @@ pub(crate) async fn authenticate(
     }
 }
 
-async fn principal(
-    app: &App,
-    uses: &ApiKeyUses,
-    headers: &HeaderMap,
-) -> Result<(Principal, ApiKeyId), Problem> {
+async fn principal(ops: &Ops, headers: &HeaderMap) -> Result<(Principal, ApiKeyId), Problem> {
     let refused = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         refused("Send an API key: `Authorization: Bearer bw_…`. `bellwether dev` writes one to .bellwether/admin-key.")
@@ -62,9 +57,9 @@ async fn principal(
         ));
     };
     let key = SecretString::from(key.trim().to_owned());
-    match app.authenticate(&key).await? {
+    match ops.api_keys.authenticate(&key).await? {
         Authentication::Caller(caller) => {
-            uses.report(&caller.key, app.clock.now());
+            ops.api_keys.report_use(&caller.key);
             Ok((caller.principal, caller.key.id))
         }
         Authentication::Expired(at) => Err(refused(&format!(

@@ -6,12 +6,12 @@ use host_wire::{ChainView, PageView};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Allowed, NodesRead};
 use super::extract::At;
 use super::problem::Problem;
-use crate::app::App;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_chains))
         .routes(routes!(get_chain))
@@ -21,11 +21,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/chains", tag = "chains",
     responses((status = OK, description = "Every chain", body = PageView<ChainView>)))]
 async fn list_chains(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
 ) -> Result<Json<PageView<ChainView>>, Problem> {
     Ok(Json(PageView::whole(
-        app.list_chains().into_iter().map(chain_view).collect(),
+        ops.chains.list().into_iter().map(chain_view).collect(),
     )))
 }
 
@@ -34,11 +34,11 @@ async fn list_chains(
     params(("chain" = String, Path, description = "Chain profile id")),
     responses((status = OK, description = "The chain", body = ChainView)))]
 async fn get_chain(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(chain): At<String>,
 ) -> Result<Json<ChainView>, Problem> {
-    Ok(Json(chain_view(app.chain(&chain)?)))
+    Ok(Json(chain_view(ops.chains.get(&chain)?)))
 }
 
 fn chain_view(chain: crate::ops::ChainView) -> ChainView {

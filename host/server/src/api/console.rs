@@ -14,8 +14,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
 
+use super::Ops;
 use super::problem::Problem;
-use crate::app::App;
 
 /// Modules and styles of ours.
 #[derive(RustEmbed)]
@@ -41,7 +41,7 @@ const FIRST_LIBRARY: &str = "preact/dist/preact.mjs";
 /// What brings the libraries.
 const SET_UP: &str = "cargo xtask setup";
 
-pub(super) fn routes() -> Router<App> {
+pub(super) fn routes() -> Router<Ops> {
     Router::new()
         .route("/", get(index))
         .route("/docs", get(reference))

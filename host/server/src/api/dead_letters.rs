@@ -9,14 +9,14 @@ use host_wire::{DeadLetterView, PageView, PartQuery};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::DeadLetter;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_dead_letters))
         .routes(routes!(requeue_dead_letter))
@@ -26,11 +26,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/admin/dead-letters", tag = "dead letters", params(PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<DeadLetterView>)))]
 async fn list_dead_letters(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<DeadLetterView>>, Problem> {
-    let letters = app.list_dead_letters(&part).await?;
+    let letters = ops.dead_letters.list(&part).await?;
     Ok(Json(page_view(letters, dead_letter_view)))
 }
 
@@ -39,11 +39,11 @@ async fn list_dead_letters(
     params(("id" = Uuid, Path, description = "The transition")),
     responses((status = NO_CONTENT, description = "It waits to be handled as if nobody had tried it")))]
 async fn requeue_dead_letter(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<EventId>,
 ) -> Result<StatusCode, Problem> {
-    app.requeue_dead_letter(&who.0, id).await?;
+    ops.dead_letters.requeue(&who.0, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,6 +1,7 @@
 //! What every request passes: its id, its time limit, its log line and metrics, safe headers, and the last form of problems.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -13,23 +14,17 @@ use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use super::Ops;
+use super::limits::{REQUEST_ID_MAX, REQUEST_MAX, WAITING_REQUEST_MAX};
 use super::problem::{Problem, RETRY_SOON};
-use crate::app::App;
 
 /// Names a request in answers and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest time until a request has its answer.
-const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// The same where a client may ask to wait that long.
-const WAITING_REQUEST_MAX: Duration = Duration::from_secs(45);
-/// Where that is.
+/// The route where a request may wait longer.
 const WAITING_ROUTE: &str = "/api/v1/operations/{id}";
 /// The id of a request, for whoever records what it does.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) String);
-
-/// Longest request id that is taken over from a client.
-const REQUEST_ID_MAX: usize = 64;
 
 /// Headers that make a browser careful with whatever it gets from here, unless the answer brings its own.
 const CAREFUL: [(HeaderName, &str); 6] = [
@@ -51,11 +46,11 @@ const CAREFUL: [(HeaderName, &str); 6] = [
 ];
 
 /// Puts the layers around the routes, the innermost first.
-pub(super) fn wrap(routes: Router, app: &App) -> Router {
+pub(super) fn wrap(routes: Router, ops: &Ops) -> Router {
     routes
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), finish))
+        .layer(middleware::from_fn_with_state(Arc::clone(ops), finish))
         .layer(CompressionLayer::new())
 }
 
@@ -88,12 +83,12 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 async fn finish(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     matched: Option<MatchedPath>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let began = app.clock.now();
+    let began = ops.clock.now();
     let id = request_id(request.headers());
     let method = request.method().clone();
     let route = matched.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
@@ -116,7 +111,7 @@ async fn finish(
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
-    let took = app.clock.now().since(began);
+    let took = ops.clock.now().since(began);
     record(&method, route, response.status().as_u16(), took, &id);
     response
 }

@@ -16,11 +16,10 @@ use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Allowed, NodesRead};
 use super::extract::Params;
 use super::problem::Problem;
-use crate::app::App;
-use crate::ops::api_keys::api_key_ended;
 use crate::ops::{LiveEvent, LiveFilter, LiveItem};
 
 mod views;
@@ -30,7 +29,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it comes again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new().routes(routes!(stream_events))
 }
 
@@ -42,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Number of the last event that the client has")),
     responses((status = OK, description = "The stream", content_type = "text/event-stream", body = EventView)))]
 async fn stream_events(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     Extension(key): Extension<ApiKeyId>,
     Params(query): Params<EventsQuery>,
@@ -54,9 +53,8 @@ async fn stream_events(
         chain: query.chain,
         kinds: kinds(query.kind.as_deref())?,
     };
-    let items = app.subscribe(after, filter).await?;
-    let shutdown = app.shutdown.clone().cancelled_owned();
-    let ended = api_key_ended(app.db.clone(), app.clock.clone(), key);
+    let items = ops.events.subscribe(after, filter).await?;
+    let (shutdown, ended) = (ops.events.ended(), ops.api_keys.ended(key));
     let until = async move {
         tokio::select! { () = shutdown => {}, () = ended => {} }
     };
@@ -80,7 +78,7 @@ enum Sent {
 
 fn until_cut(items: impl Stream<Item = LiveItem>) -> impl Stream<Item = Sent> {
     items.map(|item| match item {
-        LiveItem::Began(seq) => Sent::Began(seq),
+        LiveItem::Started(seq) => Sent::Began(seq),
         LiveItem::Event(event) => Sent::Event(event),
         LiveItem::TooSlow => Sent::Cut("too_slow"),
     })

@@ -17,12 +17,10 @@ use serde_path_to_error::Segment;
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
+use super::limits::BODY_MAX;
 use super::page::page;
 use super::problem::Problem;
 use crate::ops::PageRequest;
-
-/// Largest body of a request.
-pub(crate) const BODY_MAX: usize = 1024 * 1024;
 
 /// A JSON body, read into a type that refuses what it does not know.
 #[derive(Debug)]

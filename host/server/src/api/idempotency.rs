@@ -15,17 +15,16 @@ use host_wire::Code;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 
+use super::Ops;
 use super::extract::read_body;
+use super::limits::IDEMPOTENCY_KEY_MAX;
 use super::problem::{Problem, RETRY_SOON};
-use crate::app::App;
-use crate::ops::{Kept, Principal, RequestKey};
+use crate::ops::{Principal, RequestKey, StoredAnswer};
 
 /// Chosen by the client, unique for each thing that it wants done once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(host_wire::IDEMPOTENCY_KEY);
 /// Tells that an answer is a repeat.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Longest key.
-const KEY_MAX: usize = 255;
 
 /// Requests with a key that are at work in this process; bounded by the connections.
 #[derive(Clone, Default)]
@@ -59,7 +58,7 @@ impl Drop for Held {
 
 /// Answers repeats of writes with the first answer.
 pub(super) async fn repeat_answers(
-    State((app, at_work)): State<(App, AtWork)>,
+    State((ops, at_work)): State<(Ops, AtWork)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -67,7 +66,7 @@ pub(super) async fn repeat_answers(
     let who = request.extensions().get::<Principal>().cloned();
     match (key, who) {
         (Some(key), Some(who)) if request.method() == Method::POST => {
-            let answered = answer_once(&app, &at_work, &who, &key, request, next).await;
+            let answered = answer_once(&ops, &at_work, &who, &key, request, next).await;
             answered.unwrap_or_else(IntoResponse::into_response)
         }
         _ => next.run(request).await,
@@ -75,7 +74,7 @@ pub(super) async fn repeat_answers(
 }
 
 async fn answer_once(
-    app: &App,
+    ops: &Ops,
     at_work: &AtWork,
     who: &Principal,
     key: &HeaderValue,
@@ -95,10 +94,10 @@ async fn answer_once(
         .path_and_query()
         .map_or("", http::uri::PathAndQuery::as_str);
     let fingerprint = fingerprint(target, &body);
-    let effect = match app.kept_answer(who, &key).await? {
+    let effect = match ops.answers.get(who, &key).await? {
         Some((first, _)) if first != fingerprint => return Err(mismatch()),
-        Some((_, Kept::Answer { status, body })) => return replay(status, body),
-        Some((_, Kept::Effect(effect))) => Some(effect),
+        Some((_, StoredAnswer::Answer { status, body })) => return replay(status, body),
+        Some((_, StoredAnswer::Effect(effect))) => Some(effect),
         None => None,
     };
     let request = RequestKey {
@@ -111,13 +110,15 @@ async fn answer_once(
         ..who.clone()
     });
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    keep(app, who, &request, response).await
+    keep(ops, who, &request, response).await
 }
 
 fn check_key(key: &HeaderValue) -> Result<String, Problem> {
     let text = key.to_str().unwrap_or_default();
-    if text.is_empty() || text.len() > KEY_MAX {
-        let detail = format!("has to be 1 to {KEY_MAX} printable ASCII characters; a UUID will do");
+    if text.is_empty() || text.len() > IDEMPOTENCY_KEY_MAX {
+        let detail = format!(
+            "has to be 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters; a UUID will do"
+        );
         return Err(Problem::parameter("Idempotency-Key", detail));
     }
     Ok(text.to_owned())
@@ -151,7 +152,7 @@ fn replay(status: u16, body: String) -> Result<Response, Problem> {
 }
 
 async fn keep(
-    app: &App,
+    ops: &Ops,
     who: &Principal,
     request: &RequestKey,
     response: Response,
@@ -169,7 +170,7 @@ async fn keep(
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let status = parts.status.as_u16();
     // The work is done: a client is better off with its answer than with an error about the record of it.
-    if let Err(error) = app.keep_answer(who, request, status, text).await {
+    if let Err(error) = ops.answers.store(who, request, status, text).await {
         tracing::error!("an answer could not be kept for repeats: {error:#?}");
     }
     Ok(Response::from_parts(parts, Body::from(bytes)))

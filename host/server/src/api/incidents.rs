@@ -13,15 +13,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::Ops;
 use super::auth::{Allowed, IncidentsRead, IncidentsWrite};
 use super::edge::Tagged;
 use super::extract::{At, IfMatch, IfMatchHeader, List};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{IncidentFilter, IncidentHistoryRow};
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_incidents))
         .routes(routes!(get_incident))
@@ -42,7 +42,7 @@ struct IncidentPath {
 #[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<IncidentView>)))]
 async fn list_incidents(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<IncidentsRead>,
     List(query, part): List<IncidentsQuery>,
 ) -> Result<Json<PageView<IncidentView>>, Problem> {
@@ -53,7 +53,7 @@ async fn list_incidents(
         category: query.category,
         subject_id: query.node.map(|id| id.to_string()),
     };
-    let incidents = app.list_incidents(&filter, &part).await?;
+    let incidents = ops.incidents.list(&filter, &part).await?;
     Ok(Json(page_view(incidents, Into::into)))
 }
 
@@ -62,11 +62,11 @@ async fn list_incidents(
     params(IncidentPath),
     responses((status = OK, description = "The incident; its `ETag` is the version for `If-Match`", body = IncidentDetails)))]
 async fn get_incident(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<IncidentsRead>,
     At(id): At<IncidentId>,
 ) -> Result<Tagged<IncidentDetails>, Problem> {
-    let (incident, history, notifications) = app.incident(id).await?;
+    let (incident, history, notifications) = ops.incidents.get(id).await?;
     let version = incident.version;
     let details = IncidentDetails {
         incident: incident.into(),
@@ -85,12 +85,12 @@ fn tagged(incident: Incident) -> Tagged<IncidentView> {
     params(IncidentPath, IfMatchHeader),
     responses((status = OK, description = "The incident", body = IncidentView)))]
 async fn acknowledge_incident(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<IncidentsWrite>,
     At(id): At<IncidentId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<IncidentView>, Problem> {
-    let incident = app.acknowledge_incident(&who.0, id, version).await;
+    let incident = ops.incidents.acknowledge(&who.0, id, version).await;
     incident.map(tagged).map_err(Into::into)
 }
 
@@ -99,12 +99,12 @@ async fn acknowledge_incident(
     params(IncidentPath, IfMatchHeader),
     responses((status = OK, description = "The incident", body = IncidentView)))]
 async fn resolve_incident(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<IncidentsWrite>,
     At(id): At<IncidentId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<IncidentView>, Problem> {
-    let incident = app.resolve_incident(&who.0, id, version).await;
+    let incident = ops.incidents.resolve(&who.0, id, version).await;
     incident.map(tagged).map_err(Into::into)
 }
 

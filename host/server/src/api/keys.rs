@@ -16,13 +16,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
+use super::Ops;
 use super::auth::{Allowed, KeysExport, NodesRead, NodesWrite};
 use super::extract::{At, Valid};
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{ExportedKey, KeyInfo};
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_node_keys))
         .routes(routes!(import_node_key))
@@ -78,12 +78,12 @@ fn key_view(info: KeyInfo) -> NodeKeyView {
 #[utoipa::path(get, path = "/nodes/{node}/keys", tag = "keys", params(NodePath),
     responses((status = OK, description = "The keys", body = Vec<NodeKeyView>)))]
 async fn list_node_keys(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
 ) -> Result<Json<Vec<NodeKeyView>>, Problem> {
-    let node = app.find_node(&node).await?.node;
-    let keys = app.list_node_keys(&node).await?;
+    let node = ops.nodes.find(&node).await?;
+    let keys = ops.node_keys.list(&node).await?;
     Ok(Json(keys.into_iter().map(key_view).collect()))
 }
 
@@ -92,14 +92,14 @@ async fn list_node_keys(
     request_body = ImportKeyRequest,
     responses((status = OK, description = "The node has the key", body = NodeKeyView)))]
 async fn import_node_key(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesWrite>,
     At((node, key)): At<(String, String)>,
     Valid(brought): Valid<ImportKeyRequest>,
 ) -> Result<Json<NodeKeyView>, Problem> {
     let material = decoded("/material", brought.material.expose_secret())?;
-    let node = app.find_node(&node).await?.node;
-    let kept = app.import_node_key(&who.0, &node, &key, &material).await?;
+    let node = ops.nodes.find(&node).await?;
+    let kept = ops.node_keys.import(&who.0, &node, &key, &material).await?;
     Ok(Json(key_view(kept)))
 }
 
@@ -119,14 +119,17 @@ fn exported_key_view(exported: ExportedKey) -> ExportedKeyView {
     request_body = ExportKeyRequest,
     responses((status = OK, description = "The key, which only the recipient opens; not kept for repeats", body = ExportedKeyView)))]
 async fn export_node_key(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<KeysExport>,
     At((node, key)): At<(String, String)>,
     Valid(wanted): Valid<ExportKeyRequest>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<ExportedKeyView>), Problem> {
     let recipient = decoded("/recipient", &wanted.recipient)?;
-    let node = app.find_node(&node).await?.node;
-    let exported = app.export_node_key(&who.0, &node, &key, &recipient).await?;
+    let node = ops.nodes.find(&node).await?;
+    let exported = ops
+        .node_keys
+        .export(&who.0, &node, &key, &recipient)
+        .await?;
     Ok((
         [(header::CACHE_CONTROL, "no-store")],
         Json(exported_key_view(exported)),

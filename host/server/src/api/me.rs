@@ -5,10 +5,10 @@ use host_wire::MeView;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::Caller;
-use crate::app::App;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new().routes(routes!(get_me))
 }
 

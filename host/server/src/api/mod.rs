@@ -15,6 +15,7 @@ mod extract;
 mod idempotency;
 mod incidents;
 mod keys;
+mod limits;
 mod me;
 mod nodes;
 mod operations;
@@ -26,6 +27,7 @@ mod system;
 mod workflows;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::{Json, Router, middleware};
 use host_wire::{FieldError, PROBLEM_JSON, ProblemBody};
@@ -40,19 +42,21 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::app::App;
-use crate::ops::api_key_uses::api_key_uses;
+use crate::ops::UseCases;
+
+/// The state of the routes: the use cases, and nothing below them.
+type Ops = Arc<UseCases>;
 
 /// Name of the one way to authenticate in the document.
 const API_KEY: &str = "api_key";
 
 /// Serves until `shutdown`, and then lets requests in hand end.
 pub fn serve(
-    app: App,
+    ops: Arc<UseCases>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> impl Future<Output = std::io::Result<()>> + Send {
-    let router = router(&app);
+    let router = router(&ops);
     async move {
         axum::serve(listener, router)
             .with_graceful_shutdown(shutdown.cancelled_owned())
@@ -61,15 +65,13 @@ pub fn serve(
 }
 
 /// Everything that is served over HTTP.
-pub fn router(app: &App) -> Router {
+pub fn router(ops: &Arc<UseCases>) -> Router {
     if system::recorder().is_err() {
         tracing::warn!("metrics are not recorded: another recorder was installed before");
     }
     let (private, _) = private_routes().split_for_parts();
     let (public, _) = system::routes().split_for_parts();
-    let at_work = (app.clone(), idempotency::AtWork::default());
-    let (uses, writer) = api_key_uses();
-    app.spawn(writer.run(app.db.clone(), app.shutdown.clone()));
+    let at_work = (Arc::clone(ops), idempotency::AtWork::default());
     // The last layer is the first that a request meets.
     let private = private
         .layer(middleware::from_fn_with_state(
@@ -77,7 +79,7 @@ pub fn router(app: &App) -> Router {
             idempotency::repeat_answers,
         ))
         .layer(middleware::from_fn_with_state(
-            (app.clone(), uses),
+            Arc::clone(ops),
             auth::authenticate,
         ));
     let routes = Router::new()
@@ -90,11 +92,11 @@ pub fn router(app: &App) -> Router {
         )
         .fallback(edge::no_such_route)
         .method_not_allowed_fallback(edge::no_such_method)
-        .with_state(app.clone());
-    edge::wrap(routes, app)
+        .with_state(Arc::clone(ops));
+    edge::wrap(routes, ops)
 }
 
-fn private_routes() -> OpenApiRouter<App> {
+fn private_routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .merge(agents::routes())
         .merge(api_keys::routes())

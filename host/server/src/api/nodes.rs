@@ -17,26 +17,20 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed, NodesRead, NodesWrite};
 use super::edge::Tagged;
 use super::extract::{At, Everything, IfMatch, IfMatchHeader, List, Params, Valid};
+use super::limits::{SAMPLES_DEFAULT, SAMPLES_MAX, SERIES_WINDOW_DEFAULT_MS};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{CreateNode, NodeFilter, Scope};
 
 mod views;
 
 use views::{health_view, node_event_view, node_view};
 
-/// Points of a series when the client does not say how many.
-const SAMPLES_DEFAULT: u32 = 500;
-/// Most points of a series.
-const SAMPLES_MAX: u32 = 5_000;
-/// How far back a series reaches when the client does not say.
-const WINDOW_DEFAULT_MS: i64 = 3_600_000;
-
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_nodes, create_node))
         .routes(routes!(get_node))
@@ -61,7 +55,7 @@ struct NodePath {
 #[utoipa::path(get, path = "/nodes", tag = "nodes", params(NodesQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<NodeView>)))]
 async fn list_nodes(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesRead>,
     List(query, part): List<NodesQuery>,
 ) -> Result<Json<PageView<NodeView>>, Problem> {
@@ -73,7 +67,7 @@ async fn list_nodes(
         name: query.name,
         machine_id: None,
     };
-    let nodes = app.list_nodes(&filter, &part).await?;
+    let nodes = ops.nodes.list(&filter, &part).await?;
     let is_admin = who.0.may(Scope::Admin);
     Ok(Json(page_view(nodes, |node| node_view(node, is_admin))))
 }
@@ -103,7 +97,7 @@ fn accepted(node: Node, operation: Operation) -> Accepted {
 #[utoipa::path(post, path = "/nodes", tag = "nodes", request_body = CreateNodeRequest,
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn create_node(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesWrite>,
     Valid(wanted): Valid<CreateNodeRequest>,
 ) -> Result<Accepted, Problem> {
@@ -115,7 +109,7 @@ async fn create_node(
         region: wanted.region,
         inputs: wanted.inputs,
     };
-    let (node, operation) = app.create_node(&who.0, wanted).await?;
+    let (node, operation) = ops.nodes.create(&who.0, wanted).await?;
     Ok(accepted(node, operation))
 }
 
@@ -124,11 +118,11 @@ async fn create_node(
     params(NodePath),
     responses((status = OK, description = "The node; its `ETag` is the version for `If-Match`", body = NodeView)))]
 async fn get_node(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesRead>,
     At(node): At<String>,
 ) -> Result<Tagged<NodeView>, Problem> {
-    let found = app.find_node(&node).await?;
+    let found = ops.nodes.find_details(&node).await?;
     let version = found.node.state_version;
     Ok(Tagged::new(
         version,
@@ -141,14 +135,16 @@ async fn get_node(
     params(NodePath, TerminateQuery, IfMatchHeader),
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn terminate_node(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesWrite>,
     At(node): At<String>,
     Params(query): Params<TerminateQuery>,
     IfMatch(version): IfMatch,
 ) -> Result<Accepted, Problem> {
-    let node = app.find_node(&node).await?.node;
-    let begun = app.terminate_node(&who.0, node.id, version, query.backup_keys);
+    let node = ops.nodes.find(&node).await?;
+    let begun = ops
+        .nodes
+        .terminate(&who.0, node.id, version, query.backup_keys);
     let operation = begun.await?;
     Ok(accepted(node, operation))
 }
@@ -158,13 +154,13 @@ async fn terminate_node(
     params(NodePath),
     responses((status = ACCEPTED, description = "Begun; the operation tells how far it is", body = NodeAccepted)))]
 async fn migrate_node(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(node): At<String>,
     Valid(wanted): Valid<MigrateNodeRequest>,
 ) -> Result<Accepted, Problem> {
-    let node = app.find_node(&node).await?.node;
-    let operation = app.migrate_node(&who.0, node.id, wanted.force).await?;
+    let node = ops.nodes.find(&node).await?;
+    let operation = ops.migrations.start(&who.0, node.id, wanted.force).await?;
     Ok(accepted(node, operation))
 }
 
@@ -173,12 +169,12 @@ async fn migrate_node(
     params(NodePath),
     responses((status = OK, description = "Every input of the judgement", body = HealthView)))]
 async fn explain_node_health(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
 ) -> Result<Json<HealthView>, Problem> {
-    let node = app.find_node(&node).await?.node;
-    Ok(Json(health_view(app.node_health(node.id).await?)))
+    let node = ops.nodes.find(&node).await?;
+    Ok(Json(health_view(ops.nodes.health(node).await?)))
 }
 
 /// Lists what happened to a node, newest first.
@@ -186,13 +182,13 @@ async fn explain_node_health(
     params(NodePath, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<NodeEventView>)))]
 async fn list_node_events(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<NodeEventView>>, Problem> {
-    let node = app.find_node(&node).await?.node;
-    let events = app.node_events(node.id, &part).await?;
+    let node = ops.nodes.find(&node).await?;
+    let events = ops.nodes.events(node.id, &part).await?;
     Ok(Json(page_view(events, node_event_view)))
 }
 
@@ -201,13 +197,13 @@ async fn list_node_events(
     params(NodePath, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<CommandView>)))]
 async fn list_node_commands(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<CommandView>>, Problem> {
-    let node = app.find_node(&node).await?.node;
-    let commands = app.node_commands(node.id, &part).await?;
+    let node = ops.nodes.find(&node).await?;
+    let commands = ops.nodes.commands(node.id, &part).await?;
     Ok(Json(page_view(commands, Into::into)))
 }
 
@@ -216,24 +212,26 @@ async fn list_node_commands(
     params(NodePath, SeriesQuery),
     responses((status = OK, description = "The values", body = Vec<SampleView>)))]
 async fn list_node_observations(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(node): At<String>,
     Params(query): Params<SeriesQuery>,
 ) -> Result<Json<Vec<SampleView>>, Problem> {
-    let (from, to, limit) = series_bounds(&query, app.clock.now())?;
-    let node = app.find_node(&node).await?.node;
-    let samples = app
-        .node_observations(node.id, &query.name, from, to, limit)
+    let (from, to, limit) = series_bounds(&query, ops.clock.now())?;
+    let node = ops.nodes.find(&node).await?;
+    let samples = ops
+        .nodes
+        .observations(node.id, &query.name, from, to, limit)
         .await?;
     Ok(Json(samples.into_iter().map(Into::into).collect()))
 }
 
 fn series_bounds(query: &SeriesQuery, now: Millis) -> Result<(Millis, Millis, u32), Problem> {
     let to = query.to.map_or(now, millis);
-    let from = query
-        .from
-        .map_or(Millis(to.0.saturating_sub(WINDOW_DEFAULT_MS)), millis);
+    let from = query.from.map_or(
+        Millis(to.0.saturating_sub(SERIES_WINDOW_DEFAULT_MS)),
+        millis,
+    );
     if from > to {
         return Err(Problem::parameter("from", "lies after `to`; swap them"));
     }

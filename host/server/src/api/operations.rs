@@ -11,17 +11,15 @@ use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Allowed, NodesRead, NodesWrite};
 use super::extract::{At, List, Params};
+use super::limits::WAIT_MAX;
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::OperationFilter;
 
-/// Longest wait of one request; shorter than the edge's own limit for a request.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_operations))
         .routes(routes!(get_operation))
@@ -39,7 +37,7 @@ pub(super) fn location(id: OperationId) -> HeaderValue {
 #[utoipa::path(get, path = "/operations", tag = "operations", params(OperationsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<OperationView>)))]
 async fn list_operations(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     List(query, part): List<OperationsQuery>,
 ) -> Result<Json<PageView<OperationView>>, Problem> {
@@ -48,7 +46,7 @@ async fn list_operations(
         node: query.node.map(NodeId),
         state,
     };
-    let operations = app.list_operations(&filter, &part).await?;
+    let operations = ops.operations.list(&filter, &part).await?;
     Ok(Json(page_view(operations, Into::into)))
 }
 
@@ -57,7 +55,7 @@ async fn list_operations(
     params(("id" = Uuid, Path, description = "The operation"), WaitQuery),
     responses((status = OK, description = "The operation as it is now", body = OperationView)))]
 async fn get_operation(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
     At(id): At<OperationId>,
     Params(query): Params<WaitQuery>,
@@ -66,7 +64,7 @@ async fn get_operation(
         .wait
         .as_deref()
         .map_or(Ok(Duration::ZERO), wait_time)?;
-    Ok(Json(app.wait_operation(id, wait).await?.into()))
+    Ok(Json(ops.operations.wait(id, wait).await?.into()))
 }
 
 fn wait_time(text: &str) -> Result<Duration, Problem> {
@@ -84,9 +82,9 @@ fn wait_time(text: &str) -> Result<Duration, Problem> {
     params(("id" = Uuid, Path, description = "The operation")),
     responses((status = OK, description = "The operation; it is over when everything is undone", body = OperationView)))]
 async fn cancel_operation(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<NodesWrite>,
     At(id): At<OperationId>,
 ) -> Result<Json<OperationView>, Problem> {
-    Ok(Json(app.cancel_operation(&who.0, id).await?.into()))
+    Ok(Json(ops.operations.cancel(&who.0, id).await?.into()))
 }

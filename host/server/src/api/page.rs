@@ -4,13 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host_wire::{PageView, PartQuery};
 
+use super::limits::{PAGE_DEFAULT, PAGE_MAX};
 use super::problem::Problem;
 use crate::ops::{Page, PageRequest};
 
-/// Items of a part when the client does not say how many.
-const LIMIT_DEFAULT: u32 = 50;
-/// Most items of a part.
-const LIMIT_MAX: u32 = 200;
 /// First characters of what a cursor hides; a change of meaning takes another letter.
 const CURSOR_MARK: &str = "a:";
 
@@ -27,9 +24,9 @@ pub(crate) fn page_view<T, U>(page: Page<U>, view: impl FnMut(U) -> T) -> PageVi
 
 /// Checks the two parameters that every list has.
 pub(crate) fn page(part: &PartQuery) -> Result<PageRequest, Problem> {
-    let limit = part.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        let detail = format!("`{limit}` is out of range; ask for 1 to {LIMIT_MAX} items");
+    let limit = part.limit.unwrap_or(PAGE_DEFAULT);
+    if limit == 0 || limit > PAGE_MAX {
+        let detail = format!("`{limit}` is out of range; ask for 1 to {PAGE_MAX} items");
         return Err(Problem::parameter("limit", detail));
     }
     let cursor = part.cursor.as_deref().map(read_cursor).transpose()?;

@@ -6,11 +6,11 @@ use host_wire::{PageView, PluginView};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed, NodesRead};
 use super::problem::Problem;
-use crate::app::App;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_plugins))
         .routes(routes!(reload_plugins))
@@ -20,10 +20,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/plugins", tag = "plugins",
     responses((status = OK, description = "Every plugin", body = PageView<PluginView>)))]
 async fn list_plugins(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<NodesRead>,
 ) -> Result<Json<PageView<PluginView>>, Problem> {
-    let plugins = app.list_plugins().await?;
+    let plugins = ops.plugins.list().await?;
     Ok(Json(PageView::whole(
         plugins.into_iter().map(plugin_view).collect(),
     )))
@@ -33,10 +33,10 @@ async fn list_plugins(
 #[utoipa::path(post, path = "/plugins/reload", tag = "plugins",
     responses((status = OK, description = "Every plugin as it is now", body = PageView<PluginView>)))]
 async fn reload_plugins(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
 ) -> Result<Json<PageView<PluginView>>, Problem> {
-    let plugins = app.reload(&who.0).await?;
+    let plugins = ops.plugins.reload(&who.0).await?;
     Ok(Json(PageView::whole(
         plugins.into_iter().map(plugin_view).collect(),
     )))

@@ -15,18 +15,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::Ops;
 use super::auth::{Admin, Allowed, SubscriptionsRead, SubscriptionsWrite};
 use super::edge::Tagged;
 use super::extract::{At, IfMatch, IfMatchHeader, List, Valid};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::{
     CreateNode, CreateSubscription, PaidSubscription, Principal, Scope, SubscriptionDetails,
     SubscriptionFilter,
 };
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_subscriptions, create_subscription))
         .routes(routes!(get_subscription))
@@ -50,7 +50,7 @@ struct SubscriptionPath {
 #[utoipa::path(get, path = "/subscriptions", tag = "subscriptions", params(SubscriptionsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<SubscriptionView>)))]
 async fn list_subscriptions(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<SubscriptionsRead>,
     List(query, part): List<SubscriptionsQuery>,
 ) -> Result<Json<PageView<SubscriptionView>>, Problem> {
@@ -59,7 +59,7 @@ async fn list_subscriptions(
         chain: query.chain,
         state: query.state.map(Into::into),
     };
-    let found = app.list_subscriptions(&who.0, &filter, &part).await?;
+    let found = ops.subscriptions.list(&who.0, &filter, &part).await?;
     Ok(Json(page_view(found, |one| subscription_view(one, &who.0))))
 }
 
@@ -71,7 +71,7 @@ async fn list_subscriptions(
         (status = CREATED, description = "Made", body = SubscriptionView),
         (status = OK, description = "An equal one waits for its payment already", body = SubscriptionView)))]
 async fn create_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<SubscriptionsWrite>,
     Valid(wanted): Valid<CreateSubscriptionRequest>,
 ) -> Result<(StatusCode, Tagged<SubscriptionView>), Problem> {
@@ -86,7 +86,7 @@ async fn create_subscription(
         inputs: wanted.inputs,
     };
     let wanted = CreateSubscription { node, duration };
-    let (found, is_new) = app.create_subscription(&who.0, wanted).await?;
+    let (found, is_new) = ops.subscriptions.create(&who.0, wanted).await?;
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -99,11 +99,11 @@ async fn create_subscription(
 #[utoipa::path(get, path = "/subscriptions/{id}", tag = "subscriptions", params(SubscriptionPath),
     responses((status = OK, description = "The subscription; its `ETag` is the version for `If-Match`", body = SubscriptionView)))]
 async fn get_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<SubscriptionsRead>,
     At(id): At<SubscriptionId>,
 ) -> Result<Tagged<SubscriptionView>, Problem> {
-    let found = app.subscription(&who.0, id).await?;
+    let found = ops.subscriptions.get(&who.0, id).await?;
     Ok(tagged(found, &who.0))
 }
 
@@ -114,12 +114,12 @@ async fn get_subscription(
     params(SubscriptionPath, IfMatchHeader),
     responses((status = OK, description = "The subscription", body = SubscriptionView)))]
 async fn cancel_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<SubscriptionsWrite>,
     At(id): At<SubscriptionId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<SubscriptionView>, Problem> {
-    let moved = app.cancel_subscription(&who.0, id, version).await?;
+    let moved = ops.subscriptions.cancel(&who.0, id, version).await?;
     Ok(tagged(moved, &who.0))
 }
 
@@ -130,12 +130,14 @@ async fn cancel_subscription(
     params(SubscriptionPath), request_body = RecordPaymentRequest,
     responses((status = OK, description = "The subscription and what makes its node", body = PaymentRecorded)))]
 async fn record_payment(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<SubscriptionId>,
     Valid(payment): Valid<RecordPaymentRequest>,
 ) -> Result<Json<PaymentRecorded>, Problem> {
-    let recorded = app.complete_payment(&who.0, id, &payment.payment_id);
+    let recorded = ops
+        .subscriptions
+        .complete_payment(&who.0, id, &payment.payment_id);
     let PaidSubscription { paid, making } = recorded.await?;
     Ok(Json(PaymentRecorded {
         subscription: subscription_view(paid, &who.0),
@@ -148,12 +150,12 @@ async fn record_payment(
     params(SubscriptionPath, IfMatchHeader),
     responses((status = OK, description = "The subscription", body = SubscriptionView)))]
 async fn suspend_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<SubscriptionId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<SubscriptionView>, Problem> {
-    let moved = app.suspend_subscription(&who.0, id, version).await?;
+    let moved = ops.subscriptions.suspend(&who.0, id, version).await?;
     Ok(tagged(moved, &who.0))
 }
 
@@ -162,12 +164,12 @@ async fn suspend_subscription(
     params(SubscriptionPath, IfMatchHeader),
     responses((status = OK, description = "The subscription", body = SubscriptionView)))]
 async fn resume_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<SubscriptionId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<SubscriptionView>, Problem> {
-    let moved = app.resume_subscription(&who.0, id, version).await?;
+    let moved = ops.subscriptions.resume(&who.0, id, version).await?;
     Ok(tagged(moved, &who.0))
 }
 
@@ -176,12 +178,12 @@ async fn resume_subscription(
     params(SubscriptionPath, IfMatchHeader),
     responses((status = OK, description = "The subscription", body = SubscriptionView)))]
 async fn end_subscription(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<SubscriptionId>,
     IfMatch(version): IfMatch,
 ) -> Result<Tagged<SubscriptionView>, Problem> {
-    let moved = app.end_subscription(&who.0, id, version).await?;
+    let moved = ops.subscriptions.end(&who.0, id, version).await?;
     Ok(tagged(moved, &who.0))
 }
 

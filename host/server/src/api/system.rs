@@ -11,11 +11,11 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::extract::At;
 use super::problem::Problem;
-use crate::app::App;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(get_health))
         .routes(routes!(get_readiness))
@@ -40,8 +40,8 @@ async fn get_health() -> Json<LivenessView> {
         (status = OK, description = "Every part that requests need does its work", body = ReadinessView),
         (status = SERVICE_UNAVAILABLE, description = "A part that they need does not", body = ReadinessView),
     ))]
-async fn get_readiness(State(app): State<App>) -> (StatusCode, Json<ReadinessView>) {
-    let parts = app.readiness().await;
+async fn get_readiness(State(ops): State<Ops>) -> (StatusCode, Json<ReadinessView>) {
+    let parts = ops.readiness.check().await;
     let is_ready = parts.iter().all(|part| part.is_ready);
     let can_serve = parts.iter().all(|part| part.is_ready || part.is_spare);
     let code = if can_serve {

@@ -12,14 +12,14 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Ops;
 use super::auth::{Admin, Allowed};
 use super::extract::{At, Everything, List};
 use super::page::page_view;
 use super::problem::Problem;
-use crate::app::App;
 use crate::ops::WorkflowDetails;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes() -> OpenApiRouter<Ops> {
     OpenApiRouter::new()
         .routes(routes!(list_workflows))
         .routes(routes!(get_workflow))
@@ -56,12 +56,12 @@ struct WorkflowPath {
 #[utoipa::path(get, path = "/admin/workflows", tag = "workflows", params(WorkflowsQuery, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<WorkflowView>)))]
 async fn list_workflows(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     List(query, part): List<WorkflowsQuery>,
 ) -> Result<Json<PageView<WorkflowView>>, Problem> {
     let state = query.state.map(status_kind);
-    let workflows = app.list_workflows(state, &part).await?;
+    let workflows = ops.workflows.list(state, &part).await?;
     Ok(Json(page_view(workflows, workflow_view)))
 }
 
@@ -69,23 +69,23 @@ async fn list_workflows(
 #[utoipa::path(get, path = "/admin/workflows/{id}", tag = "workflows", params(WorkflowPath),
     responses((status = OK, description = "The workflow and its operation", body = WorkflowDetailsView)))]
 async fn get_workflow(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     At(id): At<String>,
 ) -> Result<Json<WorkflowDetailsView>, Problem> {
-    Ok(Json(details_view(app.workflow(&id).await?)))
+    Ok(Json(details_view(ops.workflows.get(&id).await?)))
 }
 
 /// Lists what happened in a workflow, oldest first.
 #[utoipa::path(get, path = "/admin/workflows/{id}/history", tag = "workflows", params(WorkflowPath, PartQuery),
     responses((status = OK, description = "A part of the list", body = PageView<HistoryView>)))]
 async fn list_workflow_history(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     _who: Allowed<Admin>,
     At(id): At<String>,
     List(Everything {}, part): List<Everything>,
 ) -> Result<Json<PageView<HistoryView>>, Problem> {
-    let history = app.workflow_history(&id, &part).await?;
+    let history = ops.workflows.history(&id, &part).await?;
     Ok(Json(page_view(history, history_view)))
 }
 
@@ -93,11 +93,11 @@ async fn list_workflow_history(
 #[utoipa::path(post, path = "/admin/workflows/{id}/retry", tag = "workflows", params(WorkflowPath),
     responses((status = OK, description = "The operation that shows how it goes", body = OperationView)))]
 async fn retry_workflow(
-    State(app): State<App>,
+    State(ops): State<Ops>,
     who: Allowed<Admin>,
     At(id): At<String>,
 ) -> Result<Json<OperationView>, Problem> {
-    Ok(Json(app.retry_workflow(&who.0, &id).await?.into()))
+    Ok(Json(ops.workflows.retry(&who.0, &id).await?.into()))
 }
 
 fn workflow_view(status: Status) -> WorkflowView {

@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::say;
 use super::serve::announce;
-use crate::app::App;
 use crate::config::Config;
 use crate::host::{Host, HostOptions, Schema};
 use crate::ops::{
-    CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, ensure_machine,
+    CreateNode, MachineOf, NodeFilter, PageRequest, Principal, Scope, UseCases, ensure_machine,
 };
 use host_machines::LOCAL;
+use host_store::Role;
 use host_system::SystemClock;
 
 /// Longest wait for the termination of a node when the host stops.
@@ -83,8 +83,8 @@ pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<(
         },
     )
     .await?;
-    let state_dir = host.app.config.state_dir.clone();
-    let machine = ensure_local_machine(&host.app).await?;
+    let state_dir = host.config().state_dir.clone();
+    let machine = ensure_local_machine(&host).await?;
     announce(&host).await?;
     let agent_shutdown = CancellationToken::new();
     let agent = async {
@@ -98,11 +98,11 @@ pub async fn run(args: DevArgs, shutdown: CancellationToken) -> anyhow::Result<(
     };
     let node = async {
         if !args.no_node {
-            first_node(&host.app, args.chain.as_deref()).await?;
+            first_node(&host.ops, args.chain.as_deref()).await?;
         }
         shutdown.cancelled().await;
         if args.on_exit == OnExit::Terminate {
-            terminate_all(&host.app).await?;
+            terminate_all(&host.ops).await?;
         }
         agent_shutdown.cancel();
         anyhow::Ok(())
@@ -133,10 +133,11 @@ fn admin() -> Principal {
 }
 
 /// The record of this machine, on which the machine provider `local` creates nodes.
-async fn ensure_local_machine(app: &App) -> anyhow::Result<host_domain::agent::Machine> {
-    let mut tx = app.db.begin().await?;
+async fn ensure_local_machine(host: &Host) -> anyhow::Result<host_domain::agent::Machine> {
+    let records = host.services().records(Role::Api);
+    let mut tx = records.db.begin().await?;
     let machine =
-        ensure_machine(&mut tx, LOCAL, &MachineOf::provider(LOCAL), app.clock.now()).await?;
+        ensure_machine(&mut tx, LOCAL, &MachineOf::provider(LOCAL), records.now()).await?;
     tx.commit().await?;
     Ok(machine)
 }
@@ -147,8 +148,8 @@ async fn prepare_agent(
     machine: &host_domain::agent::Machine,
     agent_dir: &Path,
 ) -> anyhow::Result<AgentConfig> {
-    let app = &host.app;
-    let mut tx = app.db.begin().await?;
+    let records = host.services().records(Role::Api);
+    let mut tx = records.db.begin().await?;
     let mut config = AgentConfig::new(
         agent_dir.to_owned(),
         format!("https://{}", host.gateway),
@@ -156,11 +157,13 @@ async fn prepare_agent(
         LOCAL.to_owned(),
     );
     // The agent of this process has this process's settings.
-    config.secrets.clone_from(&app.config.secrets);
-    config.vault.clone_from(&app.config.vault);
+    config.secrets.clone_from(&host.config().secrets);
+    config.vault.clone_from(&host.config().vault);
     // An enrolled agent does not use the token, and it expires.
-    let issued = app
-        .issue_token(&mut tx, machine, None, app.clock.now())
+    let issued = host
+        .services()
+        .agents
+        .issue_token(&mut tx, machine, None, records.now())
         .await?;
     config.enrolment_token = Some(issued.token);
     tx.commit().await?;
@@ -168,10 +171,10 @@ async fn prepare_agent(
 }
 
 /// Creates a node if none is alive, and shows how to watch it.
-async fn first_node(app: &App, chain: Option<&str>) -> anyhow::Result<()> {
-    let node = match live_nodes(app).await?.into_iter().next() {
+async fn first_node(ops: &UseCases, chain: Option<&str>) -> anyhow::Result<()> {
+    let node = match live_nodes(ops).await?.into_iter().next() {
         Some(node) => node,
-        None => create_first(app, chain).await?,
+        None => create_first(ops, chain).await?,
     };
     say(&format!(
         "Node {} ({}, {}) is {}; watch it with `bellwether node watch {}`.",
@@ -183,8 +186,8 @@ async fn first_node(app: &App, chain: Option<&str>) -> anyhow::Result<()> {
     ))
 }
 
-async fn create_first(app: &App, chain: Option<&str>) -> anyhow::Result<Node> {
-    let chains = app.list_chains();
+async fn create_first(ops: &UseCases, chain: Option<&str>) -> anyhow::Result<Node> {
+    let chains = ops.chains.list();
     let chosen = match chain {
         Some(id) => chains.iter().find(|chain| chain.id == id),
         None => chains.iter().find(|chain| chain.network_type == "devnet"),
@@ -198,17 +201,17 @@ async fn create_first(app: &App, chain: Option<&str>) -> anyhow::Result<Node> {
         provider: Some(LOCAL.to_owned()),
         ..CreateNode::default()
     };
-    Ok(app.create_node(&admin(), request).await?.0)
+    Ok(ops.nodes.create(&admin(), request).await?.0)
 }
 
-async fn live_nodes(app: &App) -> anyhow::Result<Vec<Node>> {
+async fn live_nodes(ops: &UseCases) -> anyhow::Result<Vec<Node>> {
     let mut live = Vec::new();
     let mut page = PageRequest {
         limit: 200,
         cursor: None,
     };
     loop {
-        let nodes = app.list_nodes(&NodeFilter::default(), &page).await?;
+        let nodes = ops.nodes.list(&NodeFilter::default(), &page).await?;
         let found = nodes.items.into_iter().map(|details| details.node);
         live.extend(found.filter(|node| !node.condition.state.is_terminal()));
         match nodes.next {
@@ -218,14 +221,14 @@ async fn live_nodes(app: &App) -> anyhow::Result<Vec<Node>> {
     }
 }
 
-async fn terminate_all(app: &App) -> anyhow::Result<()> {
+async fn terminate_all(ops: &UseCases) -> anyhow::Result<()> {
     let mut operations = Vec::new();
-    for node in live_nodes(app).await? {
+    for node in live_nodes(ops).await? {
         say(&format!("Terminating {} …", node.name))?;
-        operations.push(app.terminate_node(&admin(), node.id, None, false).await?);
+        operations.push(ops.nodes.terminate(&admin(), node.id, None, false).await?);
     }
     for operation in operations {
-        let operation = app.wait_operation(operation.id, TERMINATE_MAX).await?;
+        let operation = ops.operations.wait(operation.id, TERMINATE_MAX).await?;
         if !operation.state.is_over() {
             say("The termination of a node is not finished; the next start resumes it.")?;
         }

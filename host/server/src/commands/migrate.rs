@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::output::say;
 use super::settings::SettingsArgs;
-use crate::host::{open_database, private_folder};
+use crate::host::open_database;
 use host_store::DbOptions;
+use host_system::private_folder;
 
 /// How to migrate.
 #[derive(Args, Clone, Debug)]

@@ -16,10 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::say;
 use super::settings::SettingsArgs;
-use crate::app::App;
-use crate::host::{Host, HostOptions, Schema, write_private};
-use crate::ops::{Authentication, OpError, Scope};
-use host_system::SystemClock;
+use crate::host::{Host, HostOptions, Schema};
+use crate::ops::{ApiKeys, Authentication, OpError, Scope};
+use host_system::{SystemClock, write_private};
 
 /// Arguments of `bellwether serve`.
 #[derive(Args, Clone, Debug)]
@@ -60,9 +59,9 @@ pub async fn until(host: Host, shutdown: CancellationToken) -> anyhow::Result<()
 
 /// Writes the files by which the CLI finds and authenticates to the host, and shows the addresses.
 pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
-    let state_dir = &host.app.config.state_dir;
+    let state_dir = &host.config().state_dir;
     // The key first: a client that finds the URL must find the key, too.
-    ensure_admin_key(&host.app, &state_dir.join(ADMIN_KEY)).await?;
+    ensure_admin_key(&host.ops.api_keys, &state_dir.join(ADMIN_KEY)).await?;
     let url = format!("http://{}\n", host.http);
     write_private(&state_dir.join(HOST_URL), url.as_bytes())?;
     let state = state_dir.display();
@@ -73,14 +72,14 @@ pub(super) async fn announce(host: &Host) -> anyhow::Result<()> {
 }
 
 /// Creates the admin key once; a valid key in the file stays.
-async fn ensure_admin_key(app: &App, path: &Path) -> anyhow::Result<()> {
+async fn ensure_admin_key(keys: &ApiKeys, path: &Path) -> anyhow::Result<()> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let key = SecretString::from(text.trim());
-        if matches!(app.authenticate(&key).await?, Authentication::Caller(..)) {
+        if matches!(keys.authenticate(&key).await?, Authentication::Caller(..)) {
             return Ok(());
         }
     }
-    let key = create_admin_key(app, &admin_key_name()).await?;
+    let key = create_admin_key(keys, &admin_key_name()).await?;
     write_private(path, format!("{}\n", key.expose_secret()).as_bytes())
 }
 
@@ -90,12 +89,12 @@ pub(super) fn admin_key_name() -> String {
 }
 
 /// Hosts on one machine, and a host that lost its file, find the name taken: their keys get a name that nobody else has.
-async fn create_admin_key(app: &App, name: &str) -> Result<SecretString, OpError> {
+async fn create_admin_key(keys: &ApiKeys, name: &str) -> Result<SecretString, OpError> {
     let scopes = BTreeSet::from([Scope::Admin]);
-    match app.create_api_key(name, &scopes).await {
+    match keys.create_for_host(name, &scopes).await {
         Err(OpError::Conflict(_)) => {
             let name = format!("{name}-{:08x}", rand::rng().random::<u32>());
-            app.create_api_key(&name, &scopes).await
+            keys.create_for_host(&name, &scopes).await
         }
         created => created,
     }

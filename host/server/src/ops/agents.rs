@@ -1,31 +1,44 @@
-//! Agents, their machines and the tokens by which they join.
+//! Agents and their machines: listed, enrolled and revoked.
 
-use host_domain::agent::{Agent, EnrolmentToken, Machine};
-use host_domain::ids::{AgentId, MachineId, NodeId};
+use host_domain::agent::{Agent, Machine};
+use host_domain::ids::{AgentId, MachineId};
 use host_domain::time::Millis;
-use rand::RngExt;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::agent_link::{AgentLink, IssuedToken};
 use super::audit::audit;
-use super::{IssuedToken, OpError, Page, PageRequest, Principal};
-use crate::app::App;
+use super::records::Records;
+use super::{OpError, Page, PageRequest, Principal};
 use host_store::{Tx, retried};
 
-impl App {
+/// Use cases on agents.
+#[derive(Clone)]
+pub struct Agents {
+    records: Records,
+    link: AgentLink,
+}
+
+impl Agents {
+    pub(crate) fn new(records: Records, link: AgentLink) -> Self {
+        Self { records, link }
+    }
+
     /// Agents, oldest first.
-    pub async fn list_agents(&self, page: &PageRequest) -> Result<Page<Agent>, OpError> {
-        let items = self.db.list_agents(page.after()?, page.rows()).await?;
+    pub async fn list(&self, page: &PageRequest) -> Result<Page<Agent>, OpError> {
+        let items = self
+            .records
+            .db
+            .list_agents(page.after()?, page.rows())
+            .await?;
         Ok(Page::cut(items, page, |agent| agent.id.to_string()))
     }
 
     /// Whether an agent is connected to this process.
     pub fn is_connected(&self, id: AgentId) -> bool {
-        self.sessions.is_connected(id)
+        self.link.sessions.is_connected(id)
     }
 
-    /// Issues a one-time token for the agent of a machine, which is made when there is none of that name.
+    /// Issues a one-time token for the agent of a machine. A machine that does not exist is created.
     pub async fn issue_enrolment_token(
         &self,
         who: &Principal,
@@ -39,10 +52,10 @@ impl App {
         who: &Principal,
         machine: &str,
     ) -> Result<IssuedToken, OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         let row = ensure_machine(&mut tx, machine, &MachineOf::provider("byo"), now).await?;
-        let issued = self.issue_token(&mut tx, &row, None, now).await?;
+        let issued = self.link.issue_token(&mut tx, &row, None, now).await?;
         audit(
             &mut tx,
             who,
@@ -55,15 +68,15 @@ impl App {
         Ok(issued)
     }
 
-    /// Cuts an agent off for good; its session ends with its next beat.
-    pub async fn revoke_agent(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
-        let now = self.clock.now();
+    /// Revokes an agent permanently; its session ends with its next heartbeat.
+    pub async fn revoke(&self, who: &Principal, id: AgentId) -> Result<(), OpError> {
+        let now = self.records.now();
         if who.effect_on("agent") == Some(id) {
-            self.sessions.disconnect(id);
+            self.link.sessions.disconnect(id);
             return Ok(());
         }
         let revoke = || async {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.records.db.begin().await?;
             if !tx.revoke_agent(id, now).await? {
                 return Err(OpError::not_found("agent", id));
             }
@@ -71,40 +84,9 @@ impl App {
             Ok(tx.commit().await?)
         };
         retried(revoke).await?;
-        self.sessions.disconnect(id);
+        self.link.sessions.disconnect(id);
         Ok(())
     }
-
-    pub(crate) async fn issue_token(
-        &self,
-        tx: &mut Tx,
-        machine: &Machine,
-        node_id: Option<NodeId>,
-        now: Millis,
-    ) -> Result<IssuedToken, OpError> {
-        let random: [u8; 32] = rand::rng().random();
-        let token = SecretString::from(format!("bw_join_{}", hex::encode(random)));
-        let expires_at = now.plus(self.config.provisioning.token_life);
-        tx.insert_enrolment_token(&EnrolmentToken {
-            hash: token_hash(&token),
-            machine_id: machine.id,
-            node_id,
-            expires_at,
-            used_at: None,
-            revoked_at: None,
-        })
-        .await?;
-        Ok(IssuedToken {
-            token,
-            machine: machine.name.clone(),
-            expires_at,
-        })
-    }
-}
-
-/// What is stored of a token. It is random over its whole length, so a plain hash tells nothing.
-fn token_hash(token: &SecretString) -> String {
-    hex::encode(Sha256::digest(token.expose_secret().as_bytes()))
 }
 
 /// Which machine provider a machine belongs to, and its region.
@@ -115,7 +97,7 @@ pub(crate) struct MachineOf<'a> {
 }
 
 impl<'a> MachineOf<'a> {
-    /// A machine of a provider that knows no regions.
+    /// A machine of a provider without regions.
     pub(crate) fn provider(provider: &'a str) -> Self {
         Self {
             provider,
@@ -125,7 +107,7 @@ impl<'a> MachineOf<'a> {
     }
 }
 
-/// The machine of that name, made when there is none, also when somebody else makes it at the same time.
+/// The machine of that name. A machine that does not exist is created, also if another host creates it at the same time.
 pub(crate) async fn ensure_machine(
     tx: &mut Tx,
     name: &str,

@@ -13,6 +13,8 @@ use host_store::{Db, StoreError, retried};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::tasks::Tasks;
+
 /// Reports that wait to be written.
 const QUEUE: usize = 1024;
 /// How long reports are collected before they are written in one transaction.
@@ -24,15 +26,16 @@ pub(crate) struct ApiKeyUses(mpsc::Sender<(ApiKeyId, Millis)>);
 
 /// Writes what was reported.
 #[derive(Debug)]
-pub(crate) struct ApiKeyUsesWriter(mpsc::Receiver<(ApiKeyId, Millis)>);
-
-/// The two ends of the queue.
-pub(crate) fn api_key_uses() -> (ApiKeyUses, ApiKeyUsesWriter) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (ApiKeyUses(sender), ApiKeyUsesWriter(receiver))
-}
+struct ApiKeyUsesWriter(mpsc::Receiver<(ApiKeyId, Millis)>);
 
 impl ApiKeyUses {
+    /// Starts the task that writes what is reported.
+    pub(crate) fn start(db: Db, tasks: &Tasks) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tasks.spawn(ApiKeyUsesWriter(receiver).run(db, tasks.shutdown.clone()));
+        Self(sender)
+    }
+
     /// Reports a use, if none is recorded within the last minute.
     pub(crate) fn report(&self, key: &ApiKey, at: Millis) {
         if key.is_use_recorded(at) && self.0.try_send((key.id, at)).is_err() {
@@ -46,7 +49,7 @@ impl ApiKeyUses {
 
 impl ApiKeyUsesWriter {
     /// Writes until `shutdown`, and then what is left.
-    pub(crate) async fn run(mut self, db: Db, shutdown: CancellationToken) {
+    async fn run(mut self, db: Db, shutdown: CancellationToken) {
         loop {
             let first = tokio::select! {
                 first = self.0.recv() => first,

@@ -4,7 +4,6 @@
 //! characters, and shows the token once.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, hmac};
@@ -12,15 +11,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host_domain::api_key::{ApiKey, ApiKeyState, LIFETIME_MAX, LIFETIME_MIN, check_name};
 use host_domain::ids::ApiKeyId;
-use host_domain::time::{Clock, Millis, format_duration};
+use host_domain::time::{Millis, format_duration};
 use host_store::{Db, Tx, retried};
 use jiff::Timestamp;
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+use super::api_key_uses::ApiKeyUses;
 use super::audit::audit_with;
+use super::records::Records;
 use super::{OpError, Page, PageRequest, Principal, Scope};
+use crate::tasks::Tasks;
 
 /// How every token begins, for scanners of leaked secrets.
 const TOKEN_PREFIX: &str = "bw_live_";
@@ -83,35 +85,141 @@ pub(crate) struct CreatedApiKey {
     pub(crate) key: ApiKey,
 }
 
-/// Finds out who bears a token.
-pub(crate) async fn authenticate(
-    db: &Db,
-    pepper: &hmac::Key,
-    bearer: &SecretString,
-    now: Millis,
-) -> Result<Authentication, OpError> {
-    let text = bearer.expose_secret();
-    let Some(lookup) = text
-        .get(..LOOKUP_CHARS)
-        .filter(|text| text.starts_with(TOKEN_PREFIX))
-    else {
-        return Ok(Authentication::Unknown);
-    };
-    let Some(key) = db.api_key_by_prefix(lookup).await? else {
-        return Ok(Authentication::Unknown);
-    };
-    let hash = token_hash(pepper, text);
-    if constant_time::verify_slices_are_equal(hash.as_bytes(), key.hash.as_bytes()).is_err() {
-        return Ok(Authentication::Unknown);
+/// Use cases on API keys.
+#[derive(Clone)]
+pub struct ApiKeys {
+    records: Records,
+    /// The key of the hashes of tokens.
+    pepper: hmac::Key,
+    uses: ApiKeyUses,
+}
+
+impl ApiKeys {
+    /// Also starts the task that records when keys are used.
+    pub(crate) fn new(records: Records, pepper: hmac::Key, tasks: &Tasks) -> Self {
+        Self {
+            uses: ApiKeyUses::start(records.db.clone(), tasks),
+            records,
+            pepper,
+        }
     }
-    Ok(match key.state(now) {
-        ApiKeyState::Active => Authentication::Caller(Box::new(Caller {
-            principal: principal(&key),
-            key,
-        })),
-        ApiKeyState::Expired => Authentication::Expired(key.expires_at.unwrap_or(now)),
-        ApiKeyState::Revoked => Authentication::Revoked(key.revoked_at.unwrap_or(now)),
-    })
+
+    /// Finds out who bears a token.
+    pub async fn authenticate(&self, bearer: &SecretString) -> Result<Authentication, OpError> {
+        let text = bearer.expose_secret();
+        let Some(lookup) = text
+            .get(..LOOKUP_CHARS)
+            .filter(|text| text.starts_with(TOKEN_PREFIX))
+        else {
+            return Ok(Authentication::Unknown);
+        };
+        let Some(key) = self.records.db.api_key_by_prefix(lookup).await? else {
+            return Ok(Authentication::Unknown);
+        };
+        let hash = token_hash(&self.pepper, text);
+        if constant_time::verify_slices_are_equal(hash.as_bytes(), key.hash.as_bytes()).is_err() {
+            return Ok(Authentication::Unknown);
+        }
+        let now = self.records.now();
+        Ok(match key.state(now) {
+            ApiKeyState::Active => Authentication::Caller(Box::new(Caller {
+                principal: principal(&key),
+                key,
+            })),
+            ApiKeyState::Expired => Authentication::Expired(key.expires_at.unwrap_or(now)),
+            ApiKeyState::Revoked => Authentication::Revoked(key.revoked_at.unwrap_or(now)),
+        })
+    }
+
+    /// Reports that a request used a key, without waiting.
+    pub(crate) fn report_use(&self, key: &ApiKey) {
+        self.uses.report(key, self.records.now());
+    }
+
+    /// Keys in a state at a time, or all, newest first.
+    pub(crate) async fn list(
+        &self,
+        state: Option<ApiKeyState>,
+        page: &PageRequest,
+        now: Millis,
+    ) -> Result<Page<ApiKey>, OpError> {
+        let (db, after) = (&self.records.db, page.after()?);
+        let rows = db.list_api_keys(state, now, after, page.rows()).await?;
+        Ok(Page::cut(rows, page, |key| key.id.to_string()))
+    }
+
+    /// Creates a key and returns its token, the only time that the token is known.
+    pub(crate) async fn create(
+        &self,
+        who: &Principal,
+        new: NewApiKey,
+        now: Millis,
+    ) -> Result<CreatedApiKey, OpError> {
+        if let Some(id) = who.effect_on::<ApiKeyId>("api_key") {
+            return Err(OpError::Conflict(format!(
+                "this request already created the API key `{id}`, and the host showed its token once; if the token is lost, revoke the key and create another one"
+            )));
+        }
+        let random: [u8; 32] = rand::rng().random();
+        let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        check_name(&new.name).map_err(|reason| OpError::invalid("/name", reason))?;
+        let key = ApiKey {
+            id: ApiKeyId(Uuid::now_v7()),
+            prefix: token[..LOOKUP_CHARS].to_owned(),
+            hash: token_hash(&self.pepper, &token),
+            name: new.name,
+            scopes: check_scopes(&new.scopes)?,
+            created_at: now,
+            created_by: who.name.clone(),
+            expires_at: check_expiry(new.expiry, now)?,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        retried(|| insert(&self.records.db, who, &key)).await?;
+        let token = SecretString::from(token);
+        Ok(CreatedApiKey { token, key })
+    }
+
+    /// Creates a key of the host's own, which never expires, and returns its token, the only time that the token is known.
+    pub async fn create_for_host(
+        &self,
+        name: &str,
+        scopes: &BTreeSet<Scope>,
+    ) -> Result<SecretString, OpError> {
+        let names = scopes.iter().map(|scope| scope.as_str().to_owned());
+        let new = NewApiKey {
+            name: name.to_owned(),
+            scopes: names.collect(),
+            expiry: Expiry::Never,
+        };
+        let (host, now) = (Principal::host(), self.records.now());
+        Ok(self.create(&host, new, now).await?.token)
+    }
+
+    /// Revokes a key by its id, or an active one by its name. Every request reads its key's row, so no host accepts the token
+    /// after the commit.
+    pub(crate) async fn revoke(&self, who: &Principal, key: &str) -> Result<(), OpError> {
+        if who.effect_on::<ApiKeyId>("api_key").is_some() {
+            return Ok(());
+        }
+        let now = self.records.now();
+        retried(|| revoke(&self.records.db, who, key, now)).await
+    }
+
+    /// Completes when a key is not valid any more, which ends what its bearer began with it.
+    pub(crate) fn ended(&self, id: ApiKeyId) -> impl Future<Output = ()> + Send + use<> {
+        let records = self.records.clone();
+        async move {
+            loop {
+                tokio::time::sleep(CHECKED_EVERY).await;
+                match records.db.api_key(id).await {
+                    Ok(Some(key)) if key.state(records.now()) == ApiKeyState::Active => {}
+                    Ok(_) => return,
+                    Err(error) => tracing::debug!("API key {id} is checked again later: {error}"),
+                }
+            }
+        }
+    }
 }
 
 fn principal(key: &ApiKey) -> Principal {
@@ -127,52 +235,6 @@ fn principal(key: &ApiKey) -> Principal {
 /// Keyed with the installation's own secret, so that a copy of the table alone is worth nothing.
 fn token_hash(pepper: &hmac::Key, token: &str) -> String {
     hex::encode(hmac::sign(pepper, token.as_bytes()).as_ref())
-}
-
-/// Keys in a state, or all, newest first.
-pub(crate) async fn list_api_keys(
-    db: &Db,
-    state: Option<ApiKeyState>,
-    page: &PageRequest,
-    now: Millis,
-) -> Result<Page<ApiKey>, OpError> {
-    let rows = db
-        .list_api_keys(state, now, page.after()?, page.rows())
-        .await?;
-    Ok(Page::cut(rows, page, |key| key.id.to_string()))
-}
-
-/// Creates a key and returns its token, the only time that the token is known.
-pub(crate) async fn create_api_key(
-    db: &Db,
-    pepper: &hmac::Key,
-    who: &Principal,
-    new: NewApiKey,
-    now: Millis,
-) -> Result<CreatedApiKey, OpError> {
-    if let Some(id) = who.effect_on::<ApiKeyId>("api_key") {
-        return Err(OpError::Conflict(format!(
-            "this request already created the API key `{id}`, and the host showed its token once; if the token is lost, revoke the key and create another one"
-        )));
-    }
-    let random: [u8; 32] = rand::rng().random();
-    let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    check_name(&new.name).map_err(|reason| OpError::invalid("/name", reason))?;
-    let key = ApiKey {
-        id: ApiKeyId(Uuid::now_v7()),
-        prefix: token[..LOOKUP_CHARS].to_owned(),
-        hash: token_hash(pepper, &token),
-        name: new.name,
-        scopes: check_scopes(&new.scopes)?,
-        created_at: now,
-        created_by: who.name.clone(),
-        expires_at: check_expiry(new.expiry, now)?,
-        last_used_at: None,
-        revoked_at: None,
-    };
-    retried(|| insert(db, who, &key)).await?;
-    let token = SecretString::from(token);
-    Ok(CreatedApiKey { token, key })
 }
 
 async fn insert(db: &Db, who: &Principal, key: &ApiKey) -> Result<(), OpError> {
@@ -230,20 +292,6 @@ fn check_expiry(expiry: Expiry, now: Millis) -> Result<Option<Millis>, OpError> 
     Err(OpError::invalid(field, reason))
 }
 
-/// Revokes a key by its id, or an active one by its name. Every request reads its key's row, so no host accepts the token after
-/// the commit.
-pub(crate) async fn revoke_api_key(
-    db: &Db,
-    who: &Principal,
-    key: &str,
-    now: Millis,
-) -> Result<(), OpError> {
-    if who.effect_on::<ApiKeyId>("api_key").is_some() {
-        return Ok(());
-    }
-    retried(|| revoke(db, who, key, now)).await
-}
-
 async fn revoke(db: &Db, who: &Principal, key: &str, now: Millis) -> Result<(), OpError> {
     let admin = Scope::Admin.as_str();
     let mut tx = db.begin().await?;
@@ -267,18 +315,6 @@ async fn revoke(db: &Db, who: &Principal, key: &str, now: Millis) -> Result<(), 
     let details = serde_json::json!({ "name": found.name });
     audit_with(&mut tx, who, "revoke_api_key", object(&found), details, now).await?;
     Ok(tx.commit().await?)
-}
-
-/// Waits until a key is not valid any more, which ends what its bearer began with it.
-pub(crate) async fn api_key_ended(db: Db, clock: Arc<dyn Clock>, id: ApiKeyId) {
-    loop {
-        tokio::time::sleep(CHECKED_EVERY).await;
-        match db.api_key(id).await {
-            Ok(Some(key)) if key.state(clock.now()) == ApiKeyState::Active => {}
-            Ok(_) => return,
-            Err(error) => tracing::debug!("API key {id} is checked again later: {error}"),
-        }
-    }
 }
 
 async fn find(tx: &Tx, key: &str) -> Result<Option<ApiKey>, OpError> {

@@ -3,8 +3,9 @@
 use host_domain::time::Millis;
 
 use super::idempotency::claim;
+use super::records::Records;
 use super::{OpError, Page, PageRequest, Principal};
-use host_store::{Db, Tx};
+use host_store::Tx;
 
 pub(crate) use host_store::{AuditEntry, AuditFilter};
 
@@ -42,12 +43,25 @@ pub(crate) async fn audit_with(
     Ok(tx.append_audit(&entry).await?)
 }
 
-/// Acts, newest first.
-pub(crate) async fn list_audit(
-    db: &Db,
-    filter: &AuditFilter,
-    page: &PageRequest,
-) -> Result<Page<AuditEntry>, OpError> {
-    let rows = db.list_audit(filter, page.after()?, page.rows()).await?;
-    Ok(Page::cut(rows, page, |entry| entry.seq.to_string()))
+/// Reads the audit log.
+#[derive(Clone)]
+pub struct AuditLog {
+    records: Records,
+}
+
+impl AuditLog {
+    pub(crate) fn new(records: Records) -> Self {
+        Self { records }
+    }
+
+    /// Acts, newest first.
+    pub(crate) async fn list(
+        &self,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditEntry>, OpError> {
+        let (db, after) = (&self.records.db, page.after()?);
+        let rows = db.list_audit(filter, after, page.rows()).await?;
+        Ok(Page::cut(rows, page, |entry| entry.seq.to_string()))
+    }
 }

@@ -4,19 +4,40 @@ use std::collections::BTreeMap;
 
 use host_domain::config::ChainConfig;
 
-use super::{ChainView, OpError};
-use crate::app::App;
+use super::OpError;
+use crate::catalogue::Chains;
 
-impl App {
+/// A chain as it is configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainView {
+    /// Chain profile id.
+    pub id: String,
+    /// For people.
+    pub display_name: String,
+    /// `mainnet`, `testnet` or `devnet`.
+    pub network_type: String,
+    /// Family of the chain.
+    pub chain_type: String,
+    /// Node types and their providers with regions.
+    pub node_types: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Names and whether they are required, of inputs asked before provisioning.
+    pub inputs: BTreeMap<String, bool>,
+    /// Names of the plugins that it declares.
+    pub plugins: Vec<String>,
+    /// Content digest of the folder version that it came with.
+    pub version: String,
+}
+
+impl Chains {
     /// Every chain, by id.
-    pub fn list_chains(&self) -> Vec<ChainView> {
+    pub fn list(&self) -> Vec<ChainView> {
         let catalogue = self.catalogue();
         let views = catalogue.chains.chains.values();
         views.map(|chain| view(chain, &catalogue.version)).collect()
     }
 
     /// One chain.
-    pub fn chain(&self, id: &str) -> Result<ChainView, OpError> {
+    pub fn get(&self, id: &str) -> Result<ChainView, OpError> {
         let catalogue = self.catalogue();
         let chain = catalogue
             .chains

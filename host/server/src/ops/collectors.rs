@@ -1,33 +1,34 @@
-//! Collectors that broke at agents, and when they work again.
+//! Incidents of collectors that fail at agents, and their end.
 //!
-//! A collector runs at many nodes, and its plugin's incident is over only when it works at each of them. What agents report is
-//! remembered only while such an incident is open, so a fleet that is well costs nothing; after a restart of the host the incident
-//! stays until every agent has spoken again.
+//! A collector runs at many nodes, and the incident of its plugin resolves only when the collector works at each of them. The
+//! host remembers reports only while such an incident is open, so a healthy fleet costs nothing. After a restart of the host the
+//! incident stays open until every agent has reported again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_domain::ids::NodeId;
 use host_domain::incident::{SubjectKind, category};
 use host_domain::plugin::PluginKind;
 use host_gateway::CollectorFailure;
 
+use super::plugin_incidents::PluginIncidents;
+use super::records::Records;
 use super::{IncidentFilter, NodeFilter, OpError, PAGE_MAX, PluginRef};
-use crate::app::App;
-use crate::catalogue::{Catalogue, NOTIFICATIONS};
+use crate::catalogue::{Catalogue, Chains, NOTIFICATIONS};
 use crate::guard::Trouble;
 
 /// A node and the name of one of its collectors.
 type Use = (NodeId, String);
 
-/// What agents said last of one use.
+/// The last report about one use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Works,
     Broke { is_open: bool },
 }
 
-/// What agents said of the collector plugins that have an open incident.
+/// Reports about the collector plugins that have an open incident.
 #[derive(Debug, Default)]
 pub(crate) struct CollectorWatch(Mutex<BTreeMap<PluginRef, BTreeMap<Use, Known>>>);
 
@@ -84,61 +85,82 @@ impl CollectorWatch {
     }
 }
 
-impl App {
-    /// A collector failed at a node. One whose node does not answer works; what that means is the policies' business.
-    pub(crate) async fn collector_failed(&self, failure: &CollectorFailure) -> Result<(), OpError> {
-        if !failure.plugin_fault {
-            return self
-                .collector_worked(failure.node_id, &failure.collector)
-                .await;
+/// Turns what agents report of their collectors into incidents. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Collectors {
+    records: Records,
+    chains: Chains,
+    incidents: PluginIncidents,
+    watch: Arc<CollectorWatch>,
+}
+
+impl Collectors {
+    pub(crate) fn new(
+        records: Records,
+        chains: Chains,
+        incidents: PluginIncidents,
+        watch: Arc<CollectorWatch>,
+    ) -> Self {
+        Self {
+            records,
+            chains,
+            incidents,
+            watch,
         }
-        let catalogue = self.catalogue();
+    }
+
+    /// Handles a collector's failure at a node. A collector whose node does not respond works; policies judge the node.
+    pub(crate) async fn failed(&self, failure: &CollectorFailure) -> Result<(), OpError> {
+        if !failure.plugin_fault {
+            return self.worked(failure.node_id, &failure.collector).await;
+        }
+        let catalogue = self.chains.catalogue();
         let plugin = self
             .collector_plugin(&catalogue, failure.node_id, &failure.collector)
             .await?;
-        // One that was taken out of the configuration meanwhile is nobody's trouble any more.
+        // A collector that was removed from the configuration needs no incident.
         let Some(plugin) = plugin else { return Ok(()) };
         let of = (failure.node_id, failure.collector.clone());
-        self.collectors.broke(&plugin, of, failure.is_paused);
+        self.watch.broke(&plugin, of, failure.is_paused);
         let trouble = Trouble {
             code: "plugin_error".to_owned(),
             error: failure.error.clone(),
             is_open: failure.is_paused,
         };
-        self.tell_of_plugin(&catalogue, &plugin, Some(&trouble))
+        self.incidents
+            .report(&self.records, &catalogue, &plugin, Some(&trouble))
             .await
     }
 
-    /// A collector measured a node.
-    pub(crate) async fn collector_worked(
-        &self,
-        node: NodeId,
-        collector: &str,
-    ) -> Result<(), OpError> {
-        if self.collectors.is_empty() {
+    /// Handles a collector's success at a node.
+    pub(crate) async fn worked(&self, node: NodeId, collector: &str) -> Result<(), OpError> {
+        if self.watch.is_empty() {
             return Ok(());
         }
-        let catalogue = self.catalogue();
+        let catalogue = self.chains.catalogue();
         if let Some(plugin) = self.collector_plugin(&catalogue, node, collector).await? {
-            self.collectors.works(&plugin, (node, collector.to_owned()));
+            self.watch.works(&plugin, (node, collector.to_owned()));
         }
         Ok(())
     }
 
-    /// Resolves the incidents of collectors that work again, and tells of those that this host could not load itself.
-    pub(crate) async fn look_after_collectors(&self) -> Result<(), OpError> {
-        let catalogue = self.catalogue();
+    /// Resolves the incidents of collectors that work again, and raises those of collectors that this host could not load.
+    pub(crate) async fn check(&self) -> Result<(), OpError> {
+        let catalogue = self.chains.catalogue();
         let broken = broken(&catalogue);
         for (plugin, trouble) in &broken {
-            self.tell_of_plugin(&catalogue, plugin, Some(trouble))
+            self.incidents
+                .report(&self.records, &catalogue, plugin, Some(trouble))
                 .await?;
         }
-        let open = self.open_collector_incidents(&catalogue).await?;
-        self.collectors.watch(&open);
+        let open = self.open_incidents(&catalogue).await?;
+        self.watch.watch(&open);
         for plugin in open.iter().filter(|plugin| !broken.contains_key(plugin)) {
             let expected = self.uses_of(&catalogue, plugin).await?;
-            if self.collectors.works_at_all(plugin, &expected) {
-                self.tell_of_plugin(&catalogue, plugin, None).await?;
+            if self.watch.works_at_all(plugin, &expected) {
+                self.incidents
+                    .report(&self.records, &catalogue, plugin, None)
+                    .await?;
             }
         }
         Ok(())
@@ -151,7 +173,7 @@ impl App {
         node: NodeId,
         collector: &str,
     ) -> Result<Option<PluginRef>, OpError> {
-        let node = self.db.node(node).await?;
+        let node = self.records.db.node(node).await?;
         Ok(node.and_then(|node| {
             let scope = &node.chain_profile_id;
             let mut of_chain = catalogue.collectors.get(scope)?.iter();
@@ -161,10 +183,7 @@ impl App {
         }))
     }
 
-    async fn open_collector_incidents(
-        &self,
-        catalogue: &Catalogue,
-    ) -> Result<BTreeSet<PluginRef>, OpError> {
+    async fn open_incidents(&self, catalogue: &Catalogue) -> Result<BTreeSet<PluginRef>, OpError> {
         let filter = IncidentFilter {
             unresolved: true,
             category: Some(category::PLUGIN_ERROR.to_owned()),
@@ -173,7 +192,11 @@ impl App {
         let mut open = BTreeSet::new();
         let mut before = None;
         loop {
-            let page = self.db.list_incidents(&filter, before, PAGE_MAX).await?;
+            let page = self
+                .records
+                .db
+                .list_incidents(&filter, before, PAGE_MAX)
+                .await?;
             let Some(last) = page.last() else {
                 return Ok(open);
             };
@@ -217,7 +240,7 @@ impl App {
         let mut uses = BTreeSet::new();
         let mut after = None;
         loop {
-            let page = self.db.list_nodes(&filter, after, PAGE_MAX).await?;
+            let page = self.records.db.list_nodes(&filter, after, PAGE_MAX).await?;
             let Some(last) = page.last() else {
                 return Ok(uses);
             };

@@ -1,57 +1,57 @@
-//! Collectors that an agent can't load: an incident per plugin and agent, over when that agent can.
+//! Incidents of collectors that an agent can't load: one per plugin and agent, resolved when that agent can load the plugin.
 //!
-//! The old revision measures on meanwhile, so nothing else would show that a reload has not reached a machine.
+//! The agent keeps measuring with the old revision, so nothing else would show that a reload has not reached a machine.
 
 use host_domain::ids::AgentId;
 use host_domain::incident::{Cause, IncidentState, Severity, category};
 use host_domain::node::Reason;
 use host_gateway::ComponentReport;
 
+use super::records::Records;
 use super::{OpError, Subject, raise, resolve};
-use crate::app::App;
+use crate::catalogue::Chains;
 
-impl App {
-    /// Keeps what an agent says of a component that some collector uses.
-    pub(crate) async fn tell_of_component(
-        &self,
-        agent_id: AgentId,
-        report: &ComponentReport,
-    ) -> Result<(), OpError> {
-        let catalogue = self.catalogue();
-        let Some(agent) = self.db.agent(agent_id).await? else {
-            return Ok(());
-        };
-        for (chain, collectors) in &catalogue.collectors {
-            let used = collectors.iter().find(|one| one.digest == report.digest);
-            let Some(used) = used else { continue };
-            let mut subject = Subject::plugin(chain, &used.settings.plugin);
-            subject.id = format!("{}@{agent_id}", subject.id);
-            let key = subject.key(category::PLUGIN_ERROR);
-            let before = self.db.newest_incident(&key).await?;
-            let is_open = before.is_some_and(|one| one.state != IncidentState::Resolved);
-            if report.ready && !is_open {
-                continue;
-            }
-            let now = self.clock.now();
-            let mut tx = self.db.begin().await?;
-            if report.ready {
-                resolve(&mut tx, &catalogue, &subject, category::PLUGIN_ERROR, now).await?;
-            } else {
-                let cause = Cause {
-                    category: category::PLUGIN_ERROR.to_owned(),
-                    severity: Severity::Warning,
-                    title: format!(
-                        "agent {} can't load collector plugin {}; the one before it goes on there",
-                        agent.name, subject.name
-                    ),
-                    reasons: vec![Reason::new("plugin_error", report.error.clone())],
-                };
-                raise(&mut tx, &catalogue, &subject, &cause, now).await?;
-            }
-            tx.commit().await?;
+/// Raises or resolves the incident of a component that an agent could not, or could, load.
+pub(crate) async fn report_component(
+    records: &Records,
+    chains: &Chains,
+    agent_id: AgentId,
+    report: &ComponentReport,
+) -> Result<(), OpError> {
+    let catalogue = chains.catalogue();
+    let Some(agent) = records.db.agent(agent_id).await? else {
+        return Ok(());
+    };
+    for (chain, collectors) in &catalogue.collectors {
+        let used = collectors.iter().find(|one| one.digest == report.digest);
+        let Some(used) = used else { continue };
+        let mut subject = Subject::plugin(chain, &used.settings.plugin);
+        subject.id = format!("{}@{agent_id}", subject.id);
+        let key = subject.key(category::PLUGIN_ERROR);
+        let before = records.db.newest_incident(&key).await?;
+        let is_open = before.is_some_and(|one| one.state != IncidentState::Resolved);
+        if report.ready && !is_open {
+            continue;
         }
-        Ok(())
+        let now = records.now();
+        let mut tx = records.db.begin().await?;
+        if report.ready {
+            resolve(&mut tx, &catalogue, &subject, category::PLUGIN_ERROR, now).await?;
+        } else {
+            let cause = Cause {
+                category: category::PLUGIN_ERROR.to_owned(),
+                severity: Severity::Warning,
+                title: format!(
+                    "agent {} can't load collector plugin {}; the one before it goes on there",
+                    agent.name, subject.name
+                ),
+                reasons: vec![Reason::new("plugin_error", report.error.clone())],
+            };
+            raise(&mut tx, &catalogue, &subject, &cause, now).await?;
+        }
+        tx.commit().await?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
             revoked_at: None,
             created_at: now,
         };
-        let mut tx = bed.app.db.begin().await.unwrap();
+        let mut tx = bed.records.db.begin().await.unwrap();
         tx.insert_machine(&host).await.unwrap();
         tx.insert_agent(&agent).await.unwrap();
         tx.commit().await.unwrap();
@@ -119,7 +119,7 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let collectors = vec![collector("sha256:aa")];
         catalogue.collectors.insert("toy".to_owned(), collectors);
-        bed.app.switch_catalogue(catalogue);
+        bed.services.chains.switch(catalogue);
         let (one, two) = (
             stored_agent(&bed, "one").await,
             stored_agent(&bed, "two").await,
@@ -130,7 +130,7 @@ mod tests {
                 ready: error.is_empty(),
                 error: error.to_owned(),
             };
-            bed.app.tell_of_component(agent, &report).await
+            report_component(&bed.records, &bed.services.chains, agent, &report).await
         };
         tell(one, "sha256:aa", "").await.unwrap();
         tell(one, "sha256:bb", "of another time").await.unwrap();

@@ -1,27 +1,43 @@
-//! Transitions that could not be handled and were put aside: seen, and put back when their cause is gone.
+//! Dead letters: transitions that the outbox could not handle, listed and requeued.
 
 use host_domain::ids::EventId;
 use host_domain::incident::{SubjectKind, category};
 use host_domain::notification::node_labels;
 
 use super::audit::audit;
-use super::incidents::{Subject, resolve};
+use super::incident_subject::Subject;
+use super::incidents::resolve;
+use super::records::Records;
 use super::{OpError, Page, PageRequest, Principal};
-use crate::app::App;
-use host_store::{DeadLetter, retried};
+use crate::catalogue::Chains;
+use host_store::retried;
 
-impl App {
-    /// Events that were put aside, newest first.
-    pub async fn list_dead_letters(&self, page: &PageRequest) -> Result<Page<DeadLetter>, OpError> {
+pub use host_store::DeadLetter;
+
+/// Use cases on dead letters.
+#[derive(Clone)]
+pub struct DeadLetters {
+    records: Records,
+    chains: Chains,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(records: Records, chains: Chains) -> Self {
+        Self { records, chains }
+    }
+
+    /// Dead letters, newest first.
+    pub async fn list(&self, page: &PageRequest) -> Result<Page<DeadLetter>, OpError> {
         let rows = self
+            .records
             .db
             .list_dead_letters(page.after()?, page.rows())
             .await?;
         Ok(Page::cut(rows, page, |letter| letter.event.id.to_string()))
     }
 
-    /// Puts an event back to be handled, in its place among its node's. One that was put back and still waits stays as it is.
-    pub async fn requeue_dead_letter(&self, who: &Principal, id: EventId) -> Result<(), OpError> {
+    /// Requeues an event, in its order among the events of its node. Requeueing a waiting event again changes nothing.
+    pub async fn requeue(&self, who: &Principal, id: EventId) -> Result<(), OpError> {
         if who.effect_on("dead_letter") == Some(id) {
             return Ok(());
         }
@@ -29,8 +45,8 @@ impl App {
     }
 
     async fn put_back(&self, who: &Principal, id: EventId) -> Result<(), OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         let Some(letter) = tx.requeue_dead_letter(id, now).await? else {
             if tx.is_in_outbox(id).await? {
                 return Ok(tx.rollback().await?);
@@ -46,7 +62,7 @@ impl App {
                 labels: node_labels(&event.chain_profile_id, &event.node_type),
             };
             let category = category::EVENT_DEAD_LETTER;
-            resolve(&mut tx, &self.catalogue(), &subject, category, now).await?;
+            resolve(&mut tx, &self.chains.catalogue(), &subject, category, now).await?;
         }
         let target = format!("dead_letter/{id}");
         audit(&mut tx, who, "requeue_dead_letter", target, now).await?;

@@ -1,13 +1,14 @@
-//! Live events: what happened, as it happens, and from where a reader left off.
+//! The stream of live events, from where a reader left off.
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
 
+use super::records::Records;
 use super::{LiveEvent, LiveFilter, OpError};
-use crate::app::App;
 
-/// Events that wait for a slow reader; a reader that falls further behind is cut off and resumes by number.
+/// Events that wait for a slow reader. A reader that falls further behind is disconnected and resumes by number.
 const WAITING_MAX: usize = 1_024;
 /// Rows of the log that are read at once.
 const REPLAY_PAGE: u32 = 500;
@@ -27,7 +28,7 @@ impl Default for LiveEvents {
 }
 
 impl LiveEvents {
-    /// Tells everybody who listens; nobody may.
+    /// Sends an event to every reader, if there is one.
     pub(crate) fn send(&self, event: LiveEvent) {
         drop(self.sender.send(event));
     }
@@ -36,30 +37,51 @@ impl LiveEvents {
 /// What a reader of the stream gets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LiveItem {
-    /// The stream begins after this number.
-    Began(i64),
+    /// The stream starts after this number.
+    Started(i64),
     /// Something happened.
     Event(Box<LiveEvent>),
-    /// The reader was too slow; it should come again with the number of the last event that it has.
+    /// The reader was too slow; it should reconnect with the number of its last event.
     TooSlow,
 }
 
-impl App {
+/// The stream of live events.
+#[derive(Clone)]
+pub struct EventStream {
+    records: Records,
+    live: LiveEvents,
+    shutdown: CancellationToken,
+}
+
+impl EventStream {
+    pub(crate) fn new(records: Records, live: LiveEvents, shutdown: CancellationToken) -> Self {
+        Self {
+            records,
+            live,
+            shutdown,
+        }
+    }
+
+    /// Completes when the host stops, and its streams end.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shutdown.clone().cancelled_owned()
+    }
+
     /// Events after the number `after`, and then live ones for as long as the reader keeps up.
-    /// Without a number it begins with what happens next.
+    /// Without a number the stream starts with the next event.
     pub async fn subscribe(
         &self,
         after: Option<i64>,
         filter: LiveFilter,
     ) -> Result<impl Stream<Item = LiveItem> + Send + use<>, OpError> {
-        // Listening begins before the replay, so that nothing falls between the two.
-        let live = BroadcastStream::new(self.events.sender.subscribe());
+        // The subscription precedes the replay, so that no event is lost between the two.
+        let live = BroadcastStream::new(self.live.sender.subscribe());
         let after = match after {
             Some(after) => after,
-            None => self.db.event_log_last_seq().await?,
+            None => self.records.db.event_log_last_seq().await?,
         };
         let replayed = self.replay(after).await?;
-        // What was not read again would be a gap between the replay and what is live: such a reader comes again at once.
+        // An incomplete replay would leave a gap before the live events: such a reader reconnects immediately.
         let is_cut = replayed.len() >= WAITING_MAX;
         let newest = replayed.last().and_then(|event| event.seq).unwrap_or(after);
         let live = live
@@ -67,15 +89,15 @@ impl App {
         let live = live.filter(move |item| {
             let is_new = match item {
                 LiveItem::Event(event) => event.seq.is_none_or(|seq| seq > newest),
-                LiveItem::Began(_) | LiveItem::TooSlow => true,
+                LiveItem::Started(_) | LiveItem::TooSlow => true,
             };
             std::future::ready(is_new)
         });
-        let wanted = move |item: &LiveItem| match item {
+        let accepts = move |item: &LiveItem| match item {
             LiveItem::Event(event) => filter.accepts(event),
-            LiveItem::Began(_) | LiveItem::TooSlow => true,
+            LiveItem::Started(_) | LiveItem::TooSlow => true,
         };
-        let began = std::iter::once(LiveItem::Began(after));
+        let began = std::iter::once(LiveItem::Started(after));
         let cut = is_cut.then_some(LiveItem::TooSlow);
         let read = began
             .chain(
@@ -85,15 +107,15 @@ impl App {
             )
             .chain(cut);
         let all = stream::iter(read).chain(live);
-        Ok(all.filter(move |item| std::future::ready(wanted(item))))
+        Ok(all.filter(move |item| std::future::ready(accepts(item))))
     }
 
-    /// At most [`WAITING_MAX`] rows are replayed at once; a reader that was away for longer comes again.
+    /// Replays at most about [`WAITING_MAX`] rows; a reader that missed more reconnects.
     async fn replay(&self, after: i64) -> Result<Vec<LiveEvent>, OpError> {
         let mut events: Vec<LiveEvent> = Vec::new();
         let mut last = after;
         while events.len() < WAITING_MAX {
-            let rows = self.db.event_log_after(last, REPLAY_PAGE).await?;
+            let rows = self.records.db.event_log_after(last, REPLAY_PAGE).await?;
             let Some(newest) = rows.last().map(|row| row.seq) else {
                 break;
             };

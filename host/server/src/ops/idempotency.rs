@@ -1,18 +1,18 @@
-//! Doing a thing once: the key of a request is taken in the transaction of its effect, and its answer is kept afterwards.
+//! Idempotency keys: the transaction of a request's effect claims the key, and the answer is stored afterwards.
 //!
-//! A host that dies between the two leaves a key with an effect and without an answer. The repeat then runs the same use-case
+//! A host that dies between the two leaves a key with an effect and without an answer. The repeat then runs the same use case
 //! again, which knows from [`Principal::effect`] that its work is done, and answers from what the first request left.
 
 use std::time::Duration;
 
 use host_domain::time::Millis;
 
+use super::records::Records;
 use super::{OpError, Principal};
-use crate::app::App;
 use host_store::{IdempotentAnswer, Tx, UNANSWERED, retried};
 
 /// How long a repeat gets the first answer.
-const KEPT_FOR: Duration = Duration::from_hours(24);
+const RETENTION: Duration = Duration::from_hours(24);
 
 /// The key of a request that is to be done once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub struct RequestKey {
     pub effect: Option<String>,
 }
 
-/// What is known of a key.
+/// What the host knows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum StoredAnswer {
     /// The answer.
     Answer {
         /// Status of the answer.
@@ -85,25 +85,36 @@ fn row(
         body_hash: request.fingerprint.clone(),
         status,
         response,
-        expires_at: now.plus(KEPT_FOR),
+        expires_at: now.plus(RETENTION),
     }
 }
 
-impl App {
+/// The stored answers to requests with an idempotency key.
+#[derive(Clone)]
+pub struct StoredAnswers {
+    records: Records,
+}
+
+impl StoredAnswers {
+    pub(crate) fn new(records: Records) -> Self {
+        Self { records }
+    }
+
     /// What `who` got or did under a key in the last 24 hours, with the fingerprint of that request.
-    pub(crate) async fn kept_answer(
+    pub(crate) async fn get(
         &self,
         who: &Principal,
         key: &str,
-    ) -> Result<Option<(String, Kept)>, OpError> {
+    ) -> Result<Option<(String, StoredAnswer)>, OpError> {
         let kept = self
+            .records
             .db
-            .idempotent_answer(&who.name, key, self.clock.now())
+            .idempotent_answer(&who.name, key, self.records.now())
             .await?;
         Ok(kept.map(|kept| {
             let found = match kept.status {
-                UNANSWERED => Kept::Effect(kept.response),
-                status => Kept::Answer {
+                UNANSWERED => StoredAnswer::Effect(kept.response),
+                status => StoredAnswer::Answer {
                     status,
                     body: kept.response,
                 },
@@ -113,17 +124,17 @@ impl App {
     }
 
     /// Keeps an answer for repeats; one that is there already stays.
-    pub(crate) async fn keep_answer(
+    pub(crate) async fn store(
         &self,
         who: &Principal,
         request: &RequestKey,
         status: u16,
         body: String,
     ) -> Result<(), OpError> {
-        let now = self.clock.now();
+        let now = self.records.now();
         let row = row(who, request, status, body, now);
         let write = || async {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.records.db.begin().await?;
             // A request that found everything done already has taken no key.
             if !tx.complete_idempotent_answer(&row).await? {
                 tx.put_idempotent_answer(&row, now).await?;

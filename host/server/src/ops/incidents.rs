@@ -1,4 +1,4 @@
-//! Incidents: raised once per cause, told to receivers, taken and closed by people.
+//! Incidents: raised once per cause, notified to receivers, acknowledged and resolved by people.
 
 use std::collections::BTreeMap;
 
@@ -6,64 +6,24 @@ use host_domain::ids::{IncidentId, NotificationId};
 use host_domain::incident::{
     Cause, Incident, IncidentEvent, IncidentKey, IncidentState, SubjectKind, on_cause,
 };
-use host_domain::node::Node;
-use host_domain::notification::{
-    DeliveryState, Notification, NotificationStatus, node_labels, plan,
-};
+use host_domain::notification::{DeliveryState, Notification, NotificationStatus, plan};
 use host_domain::time::Millis;
 use uuid::Uuid;
 
 use super::audit::audit;
+use super::incident_subject::Subject;
 use super::live::{IncidentMoved, IncidentSubject, LiveData};
-use super::{IncidentFilter, IncidentHistoryRow, OpError, Page, PageRequest, Principal};
-use crate::app::App;
-use crate::catalogue::Catalogue;
+use super::records::Records;
+use super::{OpError, Page, PageRequest, Principal};
+use crate::catalogue::{Catalogue, Chains};
 use host_store::{IncidentHistoryEntry, Tx, retried};
 
-/// Newest messages of an incident that are looked at to tell which routes heard of it.
-const MESSAGES_LOOKED_AT: u32 = 200;
+pub use host_store::{IncidentFilter, IncidentHistoryEntry as IncidentHistoryRow};
+
+/// Newest notifications of an incident that are read to know which routes were notified.
+const NOTIFICATIONS_MAX: u32 = 200;
 /// Lines of an incident's history that are shown.
 const HISTORY_MAX: u32 = 500;
-
-/// What an incident is about, with what people and routes need to know of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Subject {
-    pub(crate) kind: SubjectKind,
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) labels: BTreeMap<String, String>,
-}
-
-impl Subject {
-    /// A node, with the labels that routes match.
-    pub(crate) fn node(node: &Node) -> Self {
-        Self {
-            kind: SubjectKind::Node,
-            id: node.id.to_string(),
-            name: node.name.clone(),
-            labels: node_labels(&node.chain_profile_id, &node.node_type),
-        }
-    }
-
-    /// A plugin; `scope` is the chain that declares it, or `notifications`.
-    pub(crate) fn plugin(scope: &str, plugin: &str) -> Self {
-        let name = format!("{scope}/{plugin}");
-        Self {
-            kind: SubjectKind::Plugin,
-            id: name.clone(),
-            name,
-            labels: BTreeMap::from([("chain".to_owned(), scope.to_owned())]),
-        }
-    }
-
-    pub(crate) fn key(&self, category: &str) -> IncidentKey {
-        IncidentKey {
-            subject_kind: self.kind,
-            subject_id: self.id.clone(),
-            category: category.to_owned(),
-        }
-    }
-}
 
 /// Raises an incident for a cause, or counts the cause on the one that is there.
 pub(crate) async fn raise(
@@ -129,7 +89,7 @@ pub(crate) async fn resolve(
     }
 }
 
-/// Takes an incident through one event, with its history, its messages and its live event.
+/// Applies one event to an incident, with its history, notifications and live event.
 pub(crate) async fn step(
     tx: &mut Tx,
     catalogue: &Catalogue,
@@ -204,7 +164,7 @@ fn entry(
     }
 }
 
-/// History, messages to receivers and the live event: rows of the transaction that decided them.
+/// Writes history, notifications and the live event in the transaction that decided them.
 async fn record(
     tx: &mut Tx,
     catalogue: &Catalogue,
@@ -239,7 +199,7 @@ async fn record(
     Ok(())
 }
 
-/// Joins the messages that the event asks for. Trouble that ended before a route heard of it is none of its business any more.
+/// Adds the notifications that the event requires. A route that was not notified of an incident gets no notification of its end.
 async fn notify(
     tx: &mut Tx,
     catalogue: &Catalogue,
@@ -247,20 +207,20 @@ async fn notify(
     event: IncidentEvent,
     now: Millis,
 ) -> Result<(), OpError> {
-    let mut heard: BTreeMap<String, NotificationStatus> = BTreeMap::new();
+    let mut notified: BTreeMap<String, NotificationStatus> = BTreeMap::new();
     if event == IncidentEvent::Resolved {
         tx.remove_from_pending(incident.id, NotificationStatus::Firing)
             .await?;
         for sent in tx
-            .notifications_of(incident.id, None, MESSAGES_LOOKED_AT)
+            .notifications_of(incident.id, None, NOTIFICATIONS_MAX)
             .await?
         {
-            heard.entry(sent.route).or_insert(sent.status);
+            notified.entry(sent.route).or_insert(sent.status);
         }
     }
     for planned in plan(incident, event, &catalogue.routes, &catalogue.silences, now) {
         let is_end = planned.status == NotificationStatus::Resolved;
-        if is_end && heard.get(&planned.route) != Some(&NotificationStatus::Firing) {
+        if is_end && notified.get(&planned.route) != Some(&NotificationStatus::Firing) {
             continue;
         }
         tx.upsert_pending_notification(&Notification {
@@ -282,69 +242,87 @@ async fn notify(
     Ok(())
 }
 
-impl App {
+/// Use cases on incidents.
+#[derive(Clone)]
+pub struct Incidents {
+    records: Records,
+    chains: Chains,
+}
+
+impl Incidents {
+    pub(crate) fn new(records: Records, chains: Chains) -> Self {
+        Self { records, chains }
+    }
+
     /// Incidents, newest first.
-    pub async fn list_incidents(
+    pub async fn list(
         &self,
         filter: &IncidentFilter,
         page: &PageRequest,
     ) -> Result<Page<Incident>, OpError> {
         let items = self
+            .records
             .db
             .list_incidents(filter, page.after()?, page.rows())
             .await?;
         Ok(Page::cut(items, page, |incident| incident.id.to_string()))
     }
 
-    /// One incident with its history and its messages.
-    pub async fn incident(
+    /// One incident with its history and its notifications.
+    pub async fn get(
         &self,
         id: IncidentId,
     ) -> Result<(Incident, Vec<IncidentHistoryRow>, Vec<Notification>), OpError> {
         let incident = self
+            .records
             .db
             .incident(id)
             .await?
             .ok_or_else(|| OpError::not_found("incident", id))?;
-        let history = self.db.incident_events(id, None, HISTORY_MAX).await?;
-        let notifications = self
+        let history = self
+            .records
             .db
-            .notifications_of(id, None, MESSAGES_LOOKED_AT)
+            .incident_events(id, None, HISTORY_MAX)
+            .await?;
+        let notifications = self
+            .records
+            .db
+            .notifications_of(id, None, NOTIFICATIONS_MAX)
             .await?;
         Ok((incident, history, notifications))
     }
 
-    /// Somebody takes an incident; taking it again changes nothing.
-    pub async fn acknowledge_incident(
+    /// Acknowledges an incident; a repeat changes nothing.
+    pub async fn acknowledge(
         &self,
         who: &Principal,
         id: IncidentId,
         if_version: Option<i64>,
     ) -> Result<Incident, OpError> {
         let event = IncidentEvent::Acknowledged;
-        retried(|| self.act_on_incident(who, id, if_version, event)).await
+        retried(|| self.step_by_hand(who, id, if_version, event)).await
     }
 
-    /// Somebody closes an incident; closing it again changes nothing.
-    pub async fn resolve_incident(
+    /// Resolves an incident; a repeat changes nothing.
+    pub async fn resolve(
         &self,
         who: &Principal,
         id: IncidentId,
         if_version: Option<i64>,
     ) -> Result<Incident, OpError> {
         let event = IncidentEvent::Resolved;
-        retried(|| self.act_on_incident(who, id, if_version, event)).await
+        retried(|| self.step_by_hand(who, id, if_version, event)).await
     }
 
-    async fn act_on_incident(
+    async fn step_by_hand(
         &self,
         who: &Principal,
         id: IncidentId,
         if_version: Option<i64>,
         event: IncidentEvent,
     ) -> Result<Incident, OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         let incident = tx
             .incident(id)
             .await?
@@ -362,7 +340,15 @@ impl App {
         if is_done {
             return Ok(incident);
         }
-        let next = step(&mut tx, &self.catalogue(), incident, event, &who.name, now).await?;
+        let next = step(
+            &mut tx,
+            &self.chains.catalogue(),
+            incident,
+            event,
+            &who.name,
+            now,
+        )
+        .await?;
         audit(
             &mut tx,
             who,

@@ -1,15 +1,16 @@
-//! Copies of sealed keys: made before a key is used, made anew when it is wrapped anew, brought back into a database that lost them.
+//! Backups of sealed keys: made before a key is used, renewed when a key is wrapped again, restored into a database that lost keys.
+
+use std::sync::Arc;
 
 use host_domain::key::NodeKey;
 use host_domain::time::Millis;
 
-use super::keys::{KeysMoved, tell_of_keys};
+use super::keys::{KeyChange, record_key_change};
 use super::{OpError, Principal, audit::audit};
-use crate::app::App;
 use host_keys::{BackupError, KeyBackup, Keyring, SealScope};
 use host_store::Db;
 
-/// How often a key that changes meanwhile is read again.
+/// How often a key that changes concurrently is read again.
 const TRIES_MAX: u32 = 5;
 
 impl From<BackupError> for OpError {
@@ -21,10 +22,17 @@ impl From<BackupError> for OpError {
     }
 }
 
-impl App {
-    /// Makes a copy of a key, if copies are kept and there is none of it as it is now. Only then may the key be used.
-    pub(crate) async fn back_up_key(&self, mut key: NodeKey) -> Result<(), OpError> {
-        let Some(backup) = &self.key_backup else {
+/// Seals, opens and backs up the keys of nodes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) backup: Option<Arc<KeyBackup>>,
+}
+
+impl Keys {
+    /// Backs up a key, if backups are configured and the current version of the key has none. Only then may the key be used.
+    pub(crate) async fn back_up(&self, db: &Db, mut key: NodeKey) -> Result<(), OpError> {
+        let Some(backup) = &self.backup else {
             return Ok(());
         };
         let id = format!("{}/{}", key.node_id, key.name);
@@ -33,7 +41,7 @@ impl App {
                 return Ok(());
             }
             backup.write(&key).await?;
-            let mut tx = self.db.begin().await?;
+            let mut tx = db.begin().await?;
             if tx
                 .mark_node_key_backed_up(key.id, key.version, backup.place())
                 .await?
@@ -41,8 +49,8 @@ impl App {
                 return Ok(tx.commit().await?);
             }
             tx.rollback().await?;
-            // It was wrapped anew or deleted meanwhile, and the copy may be an older one.
-            let Some(now) = self.db.node_key(key.node_id, &key.name).await? else {
+            // It was wrapped again or deleted concurrently, and the backup may be older.
+            let Some(now) = db.node_key(key.node_id, &key.name).await? else {
                 backup.delete(key.node_id, &key.name).await?;
                 return Err(OpError::not_found("key", id));
             };
@@ -51,20 +59,20 @@ impl App {
         Err(OpError::stale("key", id))
     }
 
-    /// Deletes the copy of a key that is about to be deleted itself.
-    pub(crate) async fn delete_key_backup(&self, key: &NodeKey) -> Result<(), OpError> {
-        match (&self.key_backup, &key.backup) {
+    /// Deletes the backup of a key that is about to be deleted.
+    pub(crate) async fn delete_backup(&self, key: &NodeKey) -> Result<(), OpError> {
+        match (&self.backup, &key.backup) {
             (Some(backup), place) => {
                 if place
                     .as_deref()
                     .is_some_and(|place| place != backup.place())
                 {
-                    told_of_old_place(key);
+                    warn_of_old_place(key);
                 }
                 Ok(backup.delete(key.node_id, &key.name).await?)
             }
             (None, Some(_)) => {
-                told_of_old_place(key);
+                warn_of_old_place(key);
                 Ok(())
             }
             (None, None) => Ok(()),
@@ -72,22 +80,22 @@ impl App {
     }
 }
 
-fn told_of_old_place(key: &NodeKey) {
-    tracing::warn!(node.id = %key.node_id, key = key.name, place = key.backup, "a key is deleted, and its copy lies where `keys.backup` does not point any more; delete it there");
+fn warn_of_old_place(key: &NodeKey) {
+    tracing::warn!(node.id = %key.node_id, key = key.name, place = key.backup, "the host deletes a key whose backup is in a place that `keys.backup` does not name any more; delete the backup there");
 }
 
-/// What a restoring brought.
+/// The result of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// Keys that are back.
+    /// Keys that were restored.
     pub restored: u64,
-    /// Keys that the database had; they stay as they are.
+    /// Keys that the database had; they are unchanged.
     pub present: u64,
-    /// Copies that were not used, each with why.
+    /// Backups that were not used, each with the reason.
     pub skipped: Vec<String>,
 }
 
-/// Brings keys back into a database that has their nodes and not them. Each has to open first; nothing is ever written over.
+/// Restores keys into a database that has their nodes but not the keys. Each key has to open first; nothing is overwritten.
 pub async fn restore_keys(
     db: &Db,
     keyring: &Keyring,
@@ -109,7 +117,7 @@ pub async fn restore_keys(
     Ok(outcome)
 }
 
-/// Whether it was missing; the inner error says why the copy was not used.
+/// Returns whether the key was missing; the inner error is why the backup was not used.
 async fn restore_key(
     db: &Db,
     keyring: &Keyring,
@@ -146,7 +154,7 @@ async fn restore_key(
         return Ok(Ok(false));
     }
     let names = [key.name.clone()];
-    tell_of_keys(&mut tx, &node, KeysMoved::Restored, &names, now).await?;
+    record_key_change(&mut tx, &node, KeyChange::Restored, &names, now).await?;
     let target = format!("node_key/{}/{}", key.node_id, key.name);
     audit(&mut tx, &Principal::host(), "restore_key", target, now).await?;
     tx.commit().await?;

@@ -1,4 +1,4 @@
-//! What a node's history says of its keys: names only, never more of a key.
+//! Changes of a node's keys in its history: names only, never key material.
 
 use host_domain::node::Node;
 use host_domain::time::Millis;
@@ -9,24 +9,24 @@ use super::live::{LiveData, NodeHappening};
 use host_keys::KeyError;
 use host_store::{NodeEventEntry, Tx};
 
-/// What became of keys.
+/// What happened to keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeysMoved {
-    /// They were made.
+pub(crate) enum KeyChange {
+    /// The host generated them.
     Generated,
-    /// A person brought them.
+    /// A person imported them.
     Imported,
-    /// A person took them, sealed.
+    /// A person exported them, sealed.
     Exported,
-    /// They came back from their copies.
+    /// They were restored from backups.
     Restored,
-    /// Their node is gone, and they are kept for the retention.
+    /// Their node is gone; they are kept for the retention time.
     Retired,
-    /// They are gone.
+    /// The host deleted them.
     Deleted,
 }
 
-impl KeysMoved {
+impl KeyChange {
     fn as_str(self) -> &'static str {
         match self {
             Self::Generated => "keys_generated",
@@ -39,11 +39,11 @@ impl KeysMoved {
     }
 }
 
-/// A line of the node's history, and the live event, in the transaction that moves the keys.
-pub(crate) async fn tell_of_keys(
+/// Adds a line to the node's history and a live event, in the transaction that changes the keys.
+pub(crate) async fn record_key_change(
     tx: &mut Tx,
     node: &Node,
-    moved: KeysMoved,
+    change: KeyChange,
     names: &[String],
     now: Millis,
 ) -> Result<(), OpError> {
@@ -51,7 +51,7 @@ pub(crate) async fn tell_of_keys(
         id: Uuid::now_v7().to_string(),
         node_id: node.id,
         at: now,
-        kind: moved.as_str().to_owned(),
+        kind: change.as_str().to_owned(),
         message: names.join(", "),
     };
     tx.append_node_events(std::slice::from_ref(&entry)).await?;

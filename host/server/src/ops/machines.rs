@@ -3,18 +3,104 @@
 //! The rows say what a node holds, providers what is there. A machine stays claimed until it was given back, so one that
 //! could not be is never found free by another node meanwhile.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use host_domain::agent::Machine;
 use host_domain::ids::{MachineId, NodeId, OperationId};
+use host_domain::migration_target::{MachineLoad, choose_target};
 use host_domain::node::{Node, Placement};
 use host_domain::time::Millis;
 
 use super::OpError;
 use super::agents::{MachineOf, ensure_machine};
-use host_machines::MachineProvider;
+use host_machines::{MachineProvider, MachineProviderError, MachineProviders};
 use host_store::{Reader, Tx};
 
+/// Rows that are read at once.
+const PAGE: u32 = 500;
+
+/// The machine providers of this host, and which machine can take a node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Machines {
+    providers: Arc<MachineProviders>,
+    /// An agent that is silent for longer takes no node.
+    heartbeat_timeout: Duration,
+}
+
+impl Machines {
+    pub(crate) fn new(providers: MachineProviders, heartbeat_timeout: Duration) -> Self {
+        Self {
+            providers: Arc::new(providers),
+            heartbeat_timeout,
+        }
+    }
+
+    /// A provider by its name in the settings.
+    pub(crate) fn get(&self, provider: &str) -> Result<&MachineProvider, MachineProviderError> {
+        self.providers.get(provider)
+    }
+
+    /// Whether this host has a provider of that name.
+    pub(crate) fn check(&self, provider: &str) -> Result<(), OpError> {
+        let found = self.get(provider).map(drop);
+        found.map_err(|error| OpError::invalid("/provider", error.to_string()))
+    }
+
+    /// Whether the nodes of a provider share a machine.
+    pub(crate) fn is_shared(&self, provider: &str) -> bool {
+        self.get(provider).map_or(true, MachineProvider::is_shared)
+    }
+
+    /// Whether there is something that could take a node: another machine where several nodes share one, or else a machine that
+    /// its provider has free or makes.
+    pub(crate) async fn can_take(
+        &self,
+        reader: &Reader,
+        node: &Node,
+        now: Millis,
+    ) -> Result<bool, OpError> {
+        match self.get(&node.placement.provider) {
+            Ok(provider) if provider.is_shared() => {
+                Ok(self.target_for(reader, node, now).await?.is_some())
+            }
+            Ok(provider) => has_machine_for(reader, provider, node, now).await,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether a node's provider is set up here, so that there may be something that takes the node.
+    pub(crate) fn is_movable(&self, node: &Node) -> bool {
+        self.get(&node.placement.provider).is_ok()
+    }
+
+    /// The machine that takes a node, where several share one: of the same provider and region as its own, with an agent that
+    /// beats, and of those the one with the fewest nodes.
+    pub(crate) async fn target_for(
+        &self,
+        reader: &Reader,
+        node: &Node,
+        now: Millis,
+    ) -> Result<Option<Machine>, OpError> {
+        let Some(source) = node.placement.machine_id else {
+            return Ok(None);
+        };
+        let source = reader.machine(source).await?;
+        let source = source.ok_or_else(|| OpError::not_found("machine of the node", node.id))?;
+        let (mut best, mut after) = (None, None);
+        loop {
+            let page = reader.machine_loads(&source, after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(best.map(|load: MachineLoad| load.machine));
+            };
+            after = Some(last.machine.id);
+            best = choose_target(best.into_iter().chain(page), now, self.heartbeat_timeout);
+        }
+    }
+}
+
 /// A machine that is a node's from here on.
-pub(crate) struct Claimed {
+pub(crate) struct ClaimedMachine {
     /// Its row.
     pub(crate) machine: Machine,
     /// Where it is, when that is known before it is made.
@@ -29,7 +115,7 @@ pub(crate) async fn claim_machine(
     node: &Node,
     beside: Option<OperationId>,
     now: Millis,
-) -> Result<Option<Claimed>, OpError> {
+) -> Result<Option<ClaimedMachine>, OpError> {
     // One that a failed node left behind may be broken: it is taken last. It is made clean before it is used.
     let mut left_behind = Vec::new();
     for candidate in provider.candidates(node, beside) {
@@ -39,7 +125,7 @@ pub(crate) async fn claim_machine(
             address: candidate.address.as_deref(),
         };
         let machine = ensure_machine(tx, &candidate.name, &machine, now).await?;
-        let claimed = Claimed {
+        let claimed = ClaimedMachine {
             machine,
             address: candidate.address,
         };
@@ -50,7 +136,7 @@ pub(crate) async fn claim_machine(
             _ if tx.claim_machine(claimed.machine.id, node.id, now).await? => {
                 return Ok(Some(claimed));
             }
-            // Somebody was faster.
+            // Another host was faster.
             _ => {}
         }
     }
@@ -64,7 +150,7 @@ pub(crate) async fn claim_machine(
 }
 
 /// Whether a node could get a further machine of its provider now. Nothing is claimed.
-pub(crate) async fn has_machine_for(
+async fn has_machine_for(
     reader: &Reader,
     provider: &MachineProvider,
     node: &Node,

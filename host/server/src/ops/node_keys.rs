@@ -1,4 +1,4 @@
-//! What people do with keys of nodes: look at them, bring one, take one away. Material comes and goes through here only.
+//! The keys of nodes: listed, imported, exported, and opened for agents.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,15 @@ use host_domain::time::Millis;
 use uuid::Uuid;
 
 use super::audit::audit;
-use super::keys::{KeysMoved, tell_of_keys};
+use super::key_backup::Keys;
+use super::keys::{KeyChange, record_key_change};
+use super::records::Records;
 use super::{OpError, Principal};
-use crate::app::App;
+use crate::catalogue::Chains;
+use host_gateway::KeyOpenError;
 use host_keys::{KeyError, Material, SealScope, SealedExport, import, seal_to};
 use host_store::retried;
+use zeroize::Zeroizing;
 
 /// A key that a node's chain declares, or that the node still has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,23 +62,39 @@ pub struct ExportedKey {
     pub sealed: SealedExport,
 }
 
-impl App {
+/// Use cases on the keys of nodes.
+#[derive(Clone)]
+pub struct NodeKeys {
+    records: Records,
+    chains: Chains,
+    keys: Keys,
+}
+
+impl NodeKeys {
+    pub(crate) fn new(records: Records, chains: Chains, keys: Keys) -> Self {
+        Self {
+            records,
+            chains,
+            keys,
+        }
+    }
+
     /// The keys of a node by name: declared ones, and those that it has.
-    pub async fn list_node_keys(&self, node: &Node) -> Result<Vec<KeyInfo>, OpError> {
+    pub async fn list(&self, node: &Node) -> Result<Vec<KeyInfo>, OpError> {
         let declared = self.declared_keys(node);
         let mut found: BTreeMap<String, KeyInfo> = declared
             .into_iter()
             .map(|(name, used)| (name.clone(), missing(name, &used)))
             .collect();
-        for key in self.db.node_keys(node.id).await? {
+        for key in self.records.db.node_keys(node.id).await? {
             let info = found.remove(&key.name);
             found.insert(key.name.clone(), present(key, info));
         }
         Ok(found.into_values().collect())
     }
 
-    /// Takes a key that a person brings, for a node that has none of that name. The same one again is welcome.
-    pub async fn import_node_key(
+    /// Imports a key for a node that has none of that name. Importing the same key again changes nothing.
+    pub async fn import(
         &self,
         who: &Principal,
         node: &Node,
@@ -89,7 +109,7 @@ impl App {
         }
         let (material, public_key) =
             import(used.algorithm, material).map_err(|error| unusable(error, "/material"))?;
-        if let Some(kept) = self.db.node_key(node.id, name).await? {
+        if let Some(kept) = self.records.db.node_key(node.id, name).await? {
             self.same_or_refused(&kept, &material).await?;
             return self.backed_up(kept, &used).await;
         }
@@ -103,8 +123,8 @@ impl App {
             name: name.to_owned(),
             algorithm: used.algorithm,
             public_key,
-            sealed: self.keyring.seal(&scope, &material).await?,
-            created_at: self.clock.now(),
+            sealed: self.keys.keyring.seal(&scope, &material).await?,
+            created_at: self.records.now(),
             delete_after: None,
             backup: None,
             version: 1,
@@ -115,10 +135,10 @@ impl App {
         self.backed_up(key, &used).await
     }
 
-    /// The key with its copy; a repeat of the request makes up for a copy that could not be made.
+    /// The key with its backup; a repeat of the request makes a backup that failed.
     async fn backed_up(&self, key: NodeKey, used: &KeyUse) -> Result<KeyInfo, OpError> {
-        self.back_up_key(key.clone()).await?;
-        let backup = self.key_backup.as_ref();
+        self.keys.back_up(&self.records.db, key.clone()).await?;
+        let backup = self.keys.backup.as_ref();
         let key = NodeKey {
             backup: backup.map(|backup| backup.place().to_owned()),
             ..key
@@ -133,8 +153,8 @@ impl App {
         node: &Node,
         key: &NodeKey,
     ) -> Result<bool, OpError> {
-        let mut tx = self.db.begin().await?;
-        // What is being removed has its keys retired once, and one that came behind it would be missed.
+        let mut tx = self.records.db.begin().await?;
+        // A removal retires the keys of its node once, and would miss a key that is imported afterwards.
         tx.hold_node(node.id).await?;
         let state = tx.node(node.id).await?.map(|node| node.condition.state);
         if let Some(state) = state.filter(|it| it.is_terminal() || *it == NodeState::Terminating) {
@@ -146,7 +166,7 @@ impl App {
             return Ok(false);
         }
         let (names, now) = ([key.name.clone()], key.created_at);
-        tell_of_keys(&mut tx, node, KeysMoved::Imported, &names, now).await?;
+        record_key_change(&mut tx, node, KeyChange::Imported, &names, now).await?;
         audit(&mut tx, who, "import_key", target(node, &key.name), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -163,8 +183,8 @@ impl App {
         })
     }
 
-    /// Seals a key to a public key of the caller's. Who took it, and that it was taken, is written down first.
-    pub async fn export_node_key(
+    /// Seals a key to a public key of the caller's. The audit log and the node's history record the export first.
+    pub async fn export(
         &self,
         who: &Principal,
         node: &Node,
@@ -177,7 +197,7 @@ impl App {
                 "the chain does not let key `{name}` leave the host; `exportable: true` in its profile would"
             )));
         }
-        let key = self.db.node_key(node.id, name).await?;
+        let key = self.records.db.node_key(node.id, name).await?;
         let key = key.ok_or_else(|| OpError::not_found("key", name))?;
         let scope = SealScope {
             node_id: node.id,
@@ -186,11 +206,11 @@ impl App {
         let material = self.opened(&key).await?;
         let sealed = seal_to(recipient, &scope, &material);
         let sealed = sealed.map_err(|error| unusable(error, "/recipient"))?;
-        let now = self.clock.now();
+        let now = self.records.now();
         let write = || async {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.records.db.begin().await?;
             let names = [key.name.clone()];
-            tell_of_keys(&mut tx, node, KeysMoved::Exported, &names, now).await?;
+            record_key_change(&mut tx, node, KeyChange::Exported, &names, now).await?;
             audit(&mut tx, who, "export_key", target(node, name), now).await?;
             Ok::<(), OpError>(tx.commit().await?)
         };
@@ -207,17 +227,37 @@ impl App {
             node_id: key.node_id,
             name: &key.name,
         };
-        Ok(self.keyring.open_sealed(&scope, &key.sealed).await?)
+        Ok(self.keys.keyring.open_sealed(&scope, &key.sealed).await?)
     }
 
-    /// Whether a person has to bring the key of that name.
-    pub(crate) fn is_key_awaited(&self, node: &Node, name: &str) -> bool {
+    /// Opens a key for the agent of its node. The key is backed up first: a key that is used and then lost takes the node's
+    /// identity with it.
+    pub(crate) async fn open(&self, key: NodeKey) -> Result<Zeroizing<Vec<u8>>, KeyOpenError> {
+        let backed_up = self.keys.back_up(&self.records.db, key.clone()).await;
+        backed_up.map_err(|error| KeyOpenError {
+            is_transient: matches!(error, OpError::Unavailable { .. } | OpError::Stale { .. }),
+            source: error.into(),
+        })?;
+        let scope = SealScope {
+            node_id: key.node_id,
+            name: &key.name,
+        };
+        let opened = self.keys.keyring.open_sealed(&scope, &key.sealed).await;
+        let material = opened.map_err(|error: KeyError| KeyOpenError {
+            is_transient: error.may_heal(),
+            source: error.into(),
+        })?;
+        Ok(material.into_bytes())
+    }
+
+    /// Whether a person has to import the key of that name.
+    pub(crate) fn is_import_awaited(&self, node: &Node, name: &str) -> bool {
         let used = self.declared_key(node, name);
         used.is_ok_and(|used| used.source == KeySource::User)
     }
 
     fn declared_keys(&self, node: &Node) -> BTreeMap<String, KeyUse> {
-        let catalogue = self.catalogue();
+        let catalogue = self.chains.catalogue();
         let chain = catalogue.chains.chains.get(&node.chain_profile_id);
         chain.map_or_else(BTreeMap::new, |chain| chain.profile.keys.clone())
     }

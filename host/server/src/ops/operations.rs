@@ -1,38 +1,58 @@
-//! Operations: shown step by step, waited for, cancelled.
+//! Operations: listed step by step, awaited, cancelled.
 
 use std::time::Duration;
 
 use host_domain::ids::OperationId;
 use host_domain::operation::{Operation, OperationKind, OperationState};
 use host_domain::time::Millis;
-use host_workflows::EngineError;
 
 use super::audit::audit;
 use super::live::{LiveData, OperationMoved};
-use super::{OpError, OperationFilter, Page, PageRequest, Principal};
-use crate::app::App;
-use host_bus::Wake;
+use super::records::Records;
+use super::workflow_engine::WorkflowEngine;
+use super::{OpError, Page, PageRequest, Principal};
 use host_store::{Tx, retried};
+
+pub use host_store::OperationFilter;
 
 /// The longest wait of one request.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
-impl App {
+/// Use cases on operations.
+#[derive(Clone)]
+pub struct Operations {
+    records: Records,
+    engine: WorkflowEngine,
+    /// How often the host polls for commits of other hosts.
+    poll_interval: Duration,
+}
+
+impl Operations {
+    pub(crate) fn new(records: Records, engine: WorkflowEngine, poll_interval: Duration) -> Self {
+        Self {
+            records,
+            engine,
+            poll_interval,
+        }
+    }
+
     /// One operation.
-    pub async fn operation(&self, id: OperationId) -> Result<Operation, OpError> {
-        self.db
+    async fn get(&self, id: OperationId) -> Result<Operation, OpError> {
+        self.records
+            .db
             .operation(id)
             .await?
             .ok_or_else(|| OpError::not_found("operation", id))
     }
 
     /// Operations, newest first.
-    pub async fn list_operations(
+    pub async fn list(
         &self,
         filter: &OperationFilter,
         page: &PageRequest,
     ) -> Result<Page<Operation>, OpError> {
         let items = self
+            .records
             .db
             .list_operations(filter, page.after()?, page.rows())
             .await?;
@@ -40,120 +60,79 @@ impl App {
     }
 
     /// The operation once it is over, or as it is when `wait` has passed.
-    pub async fn wait_operation(
-        &self,
-        id: OperationId,
-        wait: Duration,
-    ) -> Result<Operation, OpError> {
-        let mut changes = self.db.changes();
-        let look_until_over = async {
+    pub async fn wait(&self, id: OperationId, wait: Duration) -> Result<Operation, OpError> {
+        let mut changes = self.records.db.changes();
+        let poll_until_over = async {
             loop {
                 changes.mark_unchanged();
-                let operation = self.operation(id).await?;
+                let operation = self.get(id).await?;
                 if operation.state.is_over() {
                     return Ok(operation);
                 }
-                // What another host commits may not be heard here.
-                let look_again = self.config.events.poll_interval;
-                let heard = tokio::time::timeout(look_again, changes.changed()).await;
-                if matches!(heard, Ok(Err(_))) {
+                // A commit of another host may not wake this one.
+                let changed = tokio::time::timeout(self.poll_interval, changes.changed()).await;
+                if matches!(changed, Ok(Err(_))) {
                     return Ok(operation);
                 }
             }
         };
-        match tokio::time::timeout(wait.min(WAIT_MAX), look_until_over).await {
+        match tokio::time::timeout(wait.min(WAIT_MAX), poll_until_over).await {
             Ok(outcome) => outcome,
-            Err(_) => self.operation(id).await,
+            Err(_) => self.get(id).await,
         }
     }
 
-    /// Asks an operation to stop and undo; one that is over stays as it is.
-    pub async fn cancel_operation(
-        &self,
-        who: &Principal,
-        id: OperationId,
-    ) -> Result<Operation, OpError> {
-        retried(|| self.cancel_operation_once(who, id)).await
-    }
-
-    pub(super) async fn cancel_operation_once(
-        &self,
-        who: &Principal,
-        id: OperationId,
-    ) -> Result<Operation, OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        let operation = tx
-            .operation(id)
-            .await?
-            .ok_or_else(|| OpError::not_found("operation", id))?;
-        if who.effect_on("operation") == Some(id) {
-            drop(tx);
-            return self.stop_workflow(who, operation).await;
-        }
-        if operation.state.is_over() {
-            let state = operation.state;
-            return Err(OpError::Conflict(format!(
-                "the operation is over: it is `{state}`"
-            )));
-        }
-        if operation.kind == OperationKind::TerminateNode {
-            return Err(OpError::Conflict(
-                "a termination can't be cancelled: half a removal helps nobody".to_owned(),
-            ));
-        }
-        let operation = begin_undo(&mut tx, operation, now).await?;
-        audit(
-            &mut tx,
-            who,
-            "cancel_operation",
-            format!("operation/{id}"),
-            now,
-        )
-        .await?;
-        tx.commit().await?;
-        self.stop_workflow(who, operation).await
-    }
-
-    /// Asks the workflow of a cancelled operation to undo; asking again changes nothing.
-    pub(super) async fn stop_workflow(
-        &self,
-        who: &Principal,
-        operation: Operation,
-    ) -> Result<Operation, OpError> {
-        if operation.state.is_over() {
-            return Ok(operation);
-        }
-        let reason = format!("cancelled by {}", who.name);
-        self.cancel_workflow(&operation, &reason).await?;
-        Ok(operation)
-    }
-
-    /// Asks the workflow of an operation to undo, and says whether somebody has heard it. Elsewhere the row asks for it, and
-    /// the host that runs the workflows looks.
-    pub(crate) async fn cancel_workflow(
-        &self,
-        operation: &Operation,
-        reason: &str,
-    ) -> Result<bool, OpError> {
-        let Some(engine) = self.engine() else {
-            let operation = operation.id;
-            self.bus.wake(Wake::Operation { operation });
-            return Ok(true);
-        };
-        match engine.cancel(&operation.workflow_id, reason).await {
-            Ok(()) | Err(EngineError::Ended { .. }) => Ok(true),
-            // Its start was lost; the watch over workflows starts it and asks again.
-            Err(EngineError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(OpError::Unavailable {
-                what: "the workflow engine",
-                source: error.into(),
-            }),
-        }
+    /// Cancels an operation, which undoes its work.
+    pub async fn cancel(&self, who: &Principal, id: OperationId) -> Result<Operation, OpError> {
+        cancel_operation(&self.records, &self.engine, who, id).await
     }
 }
 
-/// Writes down that what an operation has done is to be undone.
+/// Cancels an operation, which undoes its work.
+pub(super) async fn cancel_operation(
+    records: &Records,
+    engine: &WorkflowEngine,
+    who: &Principal,
+    id: OperationId,
+) -> Result<Operation, OpError> {
+    retried(|| cancel_operation_once(records, engine, who, id)).await
+}
+
+pub(super) async fn cancel_operation_once(
+    records: &Records,
+    engine: &WorkflowEngine,
+    who: &Principal,
+    id: OperationId,
+) -> Result<Operation, OpError> {
+    let now = records.now();
+    let mut tx = records.db.begin().await?;
+    let operation = tx
+        .operation(id)
+        .await?
+        .ok_or_else(|| OpError::not_found("operation", id))?;
+    if who.effect_on("operation") == Some(id) {
+        drop(tx);
+        return engine.stop(who, operation).await;
+    }
+    if operation.state.is_over() {
+        let state = operation.state;
+        return Err(OpError::Conflict(format!(
+            "the operation is over: it is `{state}`"
+        )));
+    }
+    if operation.kind == OperationKind::TerminateNode {
+        return Err(OpError::Conflict(
+            "a termination can't be cancelled: half a removal helps nobody".to_owned(),
+        ));
+    }
+    let operation = begin_undo(&mut tx, operation, now).await?;
+    let target = format!("operation/{id}");
+    audit(&mut tx, who, "cancel_operation", target, now).await?;
+    tx.commit().await?;
+    engine.stop(who, operation).await
+}
+
+/// Marks an operation as undoing its work.
 pub(super) async fn begin_undo(
     tx: &mut Tx,
     operation: Operation,
@@ -168,7 +147,7 @@ pub(super) async fn begin_undo(
     Ok(operation)
 }
 
-/// Tells event streams how an operation stands.
+/// Adds the state of an operation to the event log.
 pub(crate) async fn log_operation(
     tx: &mut Tx,
     operation: &Operation,

@@ -1,17 +1,23 @@
-//! Whether this process can do its work, part by part.
+//! The readiness of this process, part by part.
 
 use std::time::Duration;
 
-use crate::app::App;
+use tokio_util::sync::CancellationToken;
+
+use super::agent_link::AgentLink;
+use super::key_backup::Keys;
+use super::records::Records;
+use super::workflow_engine::WorkflowEngine;
+use crate::catalogue::Chains;
 use host_bus::BusState;
 use host_engine::EngineKind;
 
-/// Longest time that a part may take to say something.
+/// Longest time that a part may take to respond.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// A workflow that is never started: asking for it shows that the engine's file answers, and reads one row at most.
+/// A workflow that is never started: its status shows that the engine responds, and reads one row at most.
 const NO_WORKFLOW: &str = "readiness";
 
-/// How one part does.
+/// The readiness of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartReadiness {
     /// `database`, `engine`, `keys`, `gateway`, `chains`, `events`, `process`.
@@ -24,13 +30,26 @@ pub struct PartReadiness {
     pub detail: String,
 }
 
-impl App {
+/// Checks the parts of this process.
+#[derive(Clone)]
+pub struct Readiness {
+    pub(crate) records: Records,
+    pub(crate) chains: Chains,
+    pub(crate) engine: WorkflowEngine,
+    /// Which engine the settings name.
+    pub(crate) engine_kind: EngineKind,
+    pub(crate) keys: Keys,
+    pub(crate) agents: AgentLink,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Readiness {
     /// Every part that a request may need.
-    pub async fn readiness(&self) -> Vec<PartReadiness> {
+    pub async fn check(&self) -> Vec<PartReadiness> {
         vec![
             self.database_readiness().await,
             self.engine_readiness().await,
-            answers("keys", self.keyring.newest()).await,
+            answers("keys", self.keys.keyring.newest()).await,
             self.gateway_readiness(),
             self.chains_readiness(),
             self.events_readiness(),
@@ -39,14 +58,14 @@ impl App {
     }
 
     async fn database_readiness(&self) -> PartReadiness {
-        answers("database", self.db.event_log_last_seq()).await
+        answers("database", self.records.db.event_log_last_seq()).await
     }
 
     async fn engine_readiness(&self) -> PartReadiness {
-        match self.engine() {
+        match self.engine.local() {
             Some(engine) => PartReadiness {
-                // A host keeps wishes until its Temporal is back; an engine of its own that does not answer is the host's trouble.
-                is_spare: self.config.workflows.engine == EngineKind::Temporal,
+                // A host keeps operations until its Temporal is reachable again; an own engine that does not respond is a failure.
+                is_spare: self.engine_kind == EngineKind::Temporal,
                 ..answers("engine", engine.status(NO_WORKFLOW)).await
             },
             None => PartReadiness {
@@ -59,9 +78,9 @@ impl App {
     }
 
     fn gateway_readiness(&self) -> PartReadiness {
-        let is_ready = self.sessions.is_served();
+        let is_ready = self.agents.sessions.is_served();
         let detail = if is_ready {
-            format!("{} agents connected", self.sessions.connected())
+            format!("{} agents connected", self.agents.sessions.connected())
         } else {
             "does not listen; the log says why, start the host again".to_owned()
         };
@@ -74,7 +93,7 @@ impl App {
     }
 
     fn chains_readiness(&self) -> PartReadiness {
-        let n_chains = self.list_chains().len();
+        let n_chains = self.chains.list().len();
         let detail = match n_chains {
             0 => "no chain is configured; add a folder to chain-configs/".to_owned(),
             n => format!("{n} configured"),
@@ -88,14 +107,11 @@ impl App {
     }
 
     fn events_readiness(&self) -> PartReadiness {
-        let (is_ready, detail) = match self.bus.state() {
+        let (is_ready, detail) = match self.agents.bus.state() {
             BusState::InProcess => (true, "in this process".to_owned()),
-            BusState::Connected => (true, connected(&self.bus.lags())),
-            BusState::NoStream(why) => (false, format!("takes no events, they wait: {why}")),
-            BusState::Away(why) => (
-                false,
-                format!("{why}; events wait, hosts look by themselves"),
-            ),
+            BusState::Connected => (true, connected(&self.agents.bus.lags())),
+            BusState::NoStream(why) => (false, format!("stores no events, they wait: {why}")),
+            BusState::Away(why) => (false, format!("{why}; events wait, hosts poll")),
         };
         PartReadiness {
             part: "events",
@@ -127,12 +143,12 @@ fn connected(lags: &[(&'static str, u64)]) -> String {
     format!("connected{}", behind.collect::<String>())
 }
 
-/// Asks a part something small, with a bound.
+/// Sends a small request to a part, with a timeout.
 async fn answers<T, E: std::fmt::Display>(
     part: &'static str,
-    asked: impl Future<Output = Result<T, E>>,
+    answer: impl Future<Output = Result<T, E>>,
 ) -> PartReadiness {
-    let (is_ready, detail) = match tokio::time::timeout(ANSWER_MAX, asked).await {
+    let (is_ready, detail) = match tokio::time::timeout(ANSWER_MAX, answer).await {
         Ok(Ok(_)) => (true, "answers".to_owned()),
         Ok(Err(error)) => {
             tracing::warn!(part, "not ready: {error:#}");

@@ -1,30 +1,34 @@
-//! Subscriptions: made, shown, cancelled, held and ended by people. What the clock does with them is in
-//! `reconcile/subscriptions.rs`; what payments do is [`App::complete_payment`].
+//! Subscriptions: created, listed, cancelled, suspended and ended by people. `reconcile/subscriptions.rs` applies their deadlines;
+//! [`Subscriptions::complete_payment`] applies payments.
 //!
-//! Who is no admin sees and moves their own only.
+//! A caller who is no admin sees and changes their own subscriptions only.
 
 mod payment;
 mod step;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use host_domain::ids::{NodeId, SubscriptionId};
-use host_domain::subscription::{Subscription, SubscriptionEvent, SubscriptionState};
+use host_domain::subscription::{
+    Subscription, SubscriptionConfig, SubscriptionEvent, SubscriptionState,
+};
 use host_domain::time::{Millis, format_duration, parse_duration};
 use uuid::Uuid;
 
-use super::nodes::{Wish, known_chain, wish, with_node_type};
-use super::{
-    CreateNode, CreateSubscription, OpError, Page, PageRequest, Principal, Scope,
-    SubscriptionDetails, SubscriptionFilter,
-};
-use crate::app::App;
-use crate::catalogue::Catalogue;
+use super::machines::Machines;
+use super::node_making::{CreateNode, NewNode, complete_request, known_chain, with_node_type};
+use super::records::Records;
+use super::workflow_engine::WorkflowEngine;
+use super::{OpError, Page, PageRequest, Principal, Scope};
+use crate::catalogue::{Catalogue, Chains};
 use host_store::retried;
 
+pub use host_store::SubscriptionFilter;
+
 pub use payment::PaidSubscription;
-pub(crate) use step::{Held, hold};
-pub(super) use step::{end_with_node, tell_of_new};
+pub(crate) use step::{LockedSubscription, lock, move_subscription};
+pub(super) use step::{end_with_node, record_new};
 
 /// Shortest and longest term that is sold where the profile has no prices.
 const TERM: (Duration, Duration) = (
@@ -32,42 +36,86 @@ const TERM: (Duration, Duration) = (
     Duration::from_hours(10 * 365 * 24),
 );
 
-impl App {
-    /// Makes a subscription that waits for its payment, or finds the equal one that does; `true` when it was made.
-    pub async fn create_subscription(
+/// A request for a new subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSubscription {
+    /// The node that it is for; it gets a name when it is made.
+    pub node: CreateNode,
+    /// What one payment buys.
+    pub duration: Duration,
+}
+
+/// A subscription with its node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionDetails {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// Its node, once it is paid.
+    pub node: Option<NodeId>,
+}
+
+/// Use cases on subscriptions.
+#[derive(Clone)]
+pub struct Subscriptions {
+    records: Records,
+    chains: Chains,
+    machines: Machines,
+    engine: WorkflowEngine,
+    config: Arc<SubscriptionConfig>,
+}
+
+impl Subscriptions {
+    pub(crate) fn new(
+        records: Records,
+        chains: Chains,
+        machines: Machines,
+        engine: WorkflowEngine,
+        config: SubscriptionConfig,
+    ) -> Self {
+        Self {
+            records,
+            chains,
+            machines,
+            engine,
+            config: Arc::new(config),
+        }
+    }
+
+    /// Creates a subscription that waits for its payment, or finds an equal one that waits; `true` if it was created.
+    pub async fn create(
         &self,
         who: &Principal,
         request: CreateSubscription,
     ) -> Result<(SubscriptionDetails, bool), OpError> {
         if let Some(made) = who.effect_on("subscription") {
-            return Ok((self.subscription(who, made).await?, true));
+            return Ok((self.get(who, made).await?, true));
         }
-        let (catalogue, term) = (self.catalogue(), request.duration);
-        let wanted = named_node_type(&catalogue, request.node);
-        if let Some(equal) = self.equal_pending(who, &wanted, term).await? {
+        let (catalogue, term) = (self.chains.catalogue(), request.duration);
+        let request_node = named_node_type(&catalogue, request.node);
+        if let Some(equal) = self.equal_pending(who, &request_node, term).await? {
             return Ok((equal, false));
         }
-        let chain = known_chain(&catalogue, &wanted.chain)?;
-        let wish = wish(chain, wanted.clone(), Some(term))?;
-        self.check_provider(&wish.placement.provider)?;
-        let prices = &chain.profile.node_types[&wish.node_type].price;
+        let chain = known_chain(&catalogue, &request_node.chain)?;
+        let new = complete_request(chain, request_node.clone(), Some(term))?;
+        self.machines.check(&new.placement.provider)?;
+        let prices = &chain.profile.node_types[&new.node_type].price;
         check_term(term, prices.keys().map(String::as_str))?;
-        let now = self.clock.now();
+        let now = self.records.now();
         let made = Subscription {
             duration: Some(term),
             state: SubscriptionState::PendingPayment,
-            ..open_ended(&wish, who, now)
+            ..open_ended(&new, who, now)
         };
         let write = || async {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.records.db.begin().await?;
             tx.insert_subscription(&made).await?;
-            tell_of_new(&mut tx, who, &made, None, now).await?;
+            record_new(&mut tx, who, &made, None, now).await?;
             Ok::<(), OpError>(tx.commit().await?)
         };
         match retried(write).await {
             Ok(()) => Ok((details(made, None), true)),
-            // Another one may have been faster with the same wish.
-            Err(error) => match self.equal_pending(who, &wanted, term).await? {
+            // Another one may have been faster with the same new.
+            Err(error) => match self.equal_pending(who, &request_node, term).await? {
                 Some(equal) => Ok((equal, false)),
                 None => Err(error),
             },
@@ -77,11 +125,12 @@ impl App {
     async fn equal_pending(
         &self,
         who: &Principal,
-        wanted: &CreateNode,
+        request: &CreateNode,
         term: Duration,
     ) -> Result<Option<SubscriptionDetails>, OpError> {
-        let (chain, node_type) = (&wanted.chain, &wanted.node_type);
+        let (chain, node_type) = (&request.chain, &request.node_type);
         let equal = self
+            .records
             .db
             .equal_pending_subscription(&who.name, chain, node_type, term)
             .await?;
@@ -89,7 +138,7 @@ impl App {
     }
 
     /// Subscriptions, newest first: of everybody for an admin, their own for others.
-    pub async fn list_subscriptions(
+    pub async fn list(
         &self,
         who: &Principal,
         filter: &SubscriptionFilter,
@@ -110,12 +159,13 @@ impl App {
             filter.owner = Some(who.name.clone());
         }
         let rows = self
+            .records
             .db
             .list_subscriptions(&filter, page.after()?, page.rows())
             .await?;
         let page = Page::cut(rows, page, |row| row.id.to_string());
         let ids: Vec<SubscriptionId> = page.items.iter().map(|one| one.id).collect();
-        let mut nodes = self.db.nodes_of_subscriptions(&ids).await?;
+        let mut nodes = self.records.db.nodes_of_subscriptions(&ids).await?;
         let items = page.items.into_iter().map(|one| {
             let node = nodes.remove(&one.id);
             details(one, node)
@@ -127,31 +177,28 @@ impl App {
     }
 
     /// One subscription with its node.
-    pub async fn subscription(
+    pub async fn get(
         &self,
         who: &Principal,
         id: SubscriptionId,
     ) -> Result<SubscriptionDetails, OpError> {
-        let found = self.existing_subscription(id).await?;
+        let found = self.existing(id).await?;
         if is_theirs(who, &found.subscription) {
             return Ok(found);
         }
         Err(OpError::not_found("subscription", id))
     }
 
-    async fn existing_subscription(
-        &self,
-        id: SubscriptionId,
-    ) -> Result<SubscriptionDetails, OpError> {
-        let found = self.db.subscription(id).await?;
+    async fn existing(&self, id: SubscriptionId) -> Result<SubscriptionDetails, OpError> {
+        let found = self.records.db.subscription(id).await?;
         let found = found.ok_or_else(|| OpError::not_found("subscription", id))?;
-        let node = self.db.node_of_subscription(id).await?;
+        let node = self.records.db.node_of_subscription(id).await?;
         Ok(details(found, node.map(|node| node.id)))
     }
 
     /// Cancels a subscription: it runs to the end of its term. One without a term, or that was never paid, ends at once, and
     /// its node with it.
-    pub async fn cancel_subscription(
+    pub async fn cancel(
         &self,
         who: &Principal,
         id: SubscriptionId,
@@ -161,8 +208,8 @@ impl App {
             .await
     }
 
-    /// Holds an active subscription: until it is resumed or ended the clock does not move it. Its node runs on.
-    pub async fn suspend_subscription(
+    /// Suspends an active subscription: no deadline applies until it is resumed or ended. Its node keeps running.
+    pub async fn suspend(
         &self,
         who: &Principal,
         id: SubscriptionId,
@@ -172,8 +219,8 @@ impl App {
             .await
     }
 
-    /// Lets a suspended subscription go on; it is past due when its term has ended meanwhile.
-    pub async fn resume_subscription(
+    /// Resumes a suspended subscription; it is past due if its term has ended meanwhile.
+    pub async fn resume(
         &self,
         who: &Principal,
         id: SubscriptionId,
@@ -184,7 +231,7 @@ impl App {
     }
 
     /// Ends a suspended subscription, and its node with it.
-    pub async fn end_subscription(
+    pub async fn end(
         &self,
         who: &Principal,
         id: SubscriptionId,
@@ -202,41 +249,39 @@ impl App {
         if_version: Option<i64>,
     ) -> Result<SubscriptionDetails, OpError> {
         if who.effect_on("subscription") == Some(id) {
-            return self.subscription(who, id).await;
+            return self.get(who, id).await;
         }
         let once = || async {
-            let now = self.clock.now();
-            let mut tx = self.db.begin().await?;
-            let held = hold(&mut tx, id).await?;
-            let held = held.filter(|held| is_theirs(who, &held.subscription));
-            let held = held.ok_or_else(|| OpError::not_found("subscription", id))?;
-            if if_version.is_some_and(|version| version != held.subscription.version) {
+            let now = self.records.now();
+            let mut tx = self.records.db.begin().await?;
+            let locked = lock(&mut tx, id).await?;
+            let locked = locked.filter(|locked| is_theirs(who, &locked.subscription));
+            let locked = locked.ok_or_else(|| OpError::not_found("subscription", id))?;
+            if if_version.is_some_and(|version| version != locked.subscription.version) {
                 return Err(OpError::stale("subscription", id));
             }
-            let node = held.node.as_ref().map(|node| node.id);
-            let moved = self
-                .move_subscription(&mut tx, who, held, event, now)
-                .await?;
+            let node = locked.node.as_ref().map(|node| node.id);
+            let moved = move_subscription(&mut tx, who, locked, event, &self.config, now).await?;
             tx.commit().await?;
             Ok((details(moved.subscription, node), moved.removal))
         };
         let (moved, removal) = retried(once).await?;
-        self.follow_removal(who, removal).await?;
+        self.engine.follow_removal(who, removal).await?;
         Ok(moved)
     }
 }
 
-/// A subscription without a term, for the node that somebody wishes.
-pub(super) fn open_ended(wish: &Wish, who: &Principal, now: Millis) -> Subscription {
+/// A subscription without a term, for a new node.
+pub(super) fn open_ended(new: &NewNode, who: &Principal, now: Millis) -> Subscription {
     Subscription {
         id: SubscriptionId(Uuid::now_v7()),
         owner: who.name.clone(),
-        chain_profile_id: wish.chain.clone(),
-        node_type: wish.node_type.clone(),
-        provider: wish.placement.provider.clone(),
-        region: wish.placement.region.clone(),
-        instance_type: wish.placement.instance_type.clone(),
-        inputs: wish.inputs.clone(),
+        chain_profile_id: new.chain.clone(),
+        node_type: new.node_type.clone(),
+        provider: new.placement.provider.clone(),
+        region: new.placement.region.clone(),
+        instance_type: new.placement.instance_type.clone(),
+        inputs: new.inputs.clone(),
         duration: None,
         state: SubscriptionState::Active,
         payment_id: None,
@@ -256,7 +301,7 @@ fn is_theirs(who: &Principal, subscription: &Subscription) -> bool {
     who.may(Scope::Admin) || subscription.owner == who.name
 }
 
-/// The node type is a part of what makes two wishes equal, so it is named before they are compared.
+/// Equal requests have the same node type, so an omitted one is filled in before the comparison.
 fn named_node_type(catalogue: &Catalogue, request: CreateNode) -> CreateNode {
     match catalogue.chains.chains.get(&request.chain) {
         Some(chain) => with_node_type(chain, request),

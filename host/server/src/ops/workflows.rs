@@ -1,13 +1,15 @@
-//! The workflows themselves, for administrators: which there are, what happened in them, and beginning one anew from
-//! what the node is now.
+//! The workflows themselves, for administrators: listed, read with their history, and restarted from the current state of the node.
 
 use host_domain::operation::{Operation, OperationKind};
 use host_workflows::{Engine, EngineError, HistoryEntry, Status, StatusKind};
 
 use super::audit::audit;
-use super::nodes::backs_up_keys;
+use super::migrations::NodeMigrations;
+use super::node_removal::backs_up_keys;
+use super::nodes::Nodes;
+use super::records::Records;
+use super::workflow_engine::{WorkflowEngine, unavailable};
 use super::{OpError, Page, PageRequest, Principal};
-use crate::app::App;
 use host_store::retried;
 
 /// A workflow, and the operation that it works on.
@@ -19,9 +21,32 @@ pub struct WorkflowDetails {
     pub operation: Option<Operation>,
 }
 
-impl App {
+/// Use cases on workflows, for administrators.
+#[derive(Clone)]
+pub struct WorkflowAdmin {
+    records: Records,
+    engine: WorkflowEngine,
+    nodes: Nodes,
+    migrations: NodeMigrations,
+}
+
+impl WorkflowAdmin {
+    pub(crate) fn new(
+        records: Records,
+        engine: WorkflowEngine,
+        nodes: Nodes,
+        migrations: NodeMigrations,
+    ) -> Self {
+        Self {
+            records,
+            engine,
+            nodes,
+            migrations,
+        }
+    }
+
     /// Workflows in the order of their ids.
-    pub async fn list_workflows(
+    pub async fn list(
         &self,
         state: Option<StatusKind>,
         page: &PageRequest,
@@ -31,27 +56,30 @@ impl App {
             after: page.after()?,
             limit: page.rows() as usize,
         };
-        let listed = self.own_engine()?.list(&request).await;
+        let listed = own_engine(&self.engine)?.list(&request).await;
         let rows = listed.map_err(engine_error)?.items;
         Ok(Page::cut(rows, page, |status| status.id.clone()))
     }
 
     /// One workflow.
-    pub async fn workflow(&self, id: &str) -> Result<WorkflowDetails, OpError> {
-        let status = self.own_engine()?.status(id).await.map_err(engine_error)?;
+    pub async fn get(&self, id: &str) -> Result<WorkflowDetails, OpError> {
+        let status = own_engine(&self.engine)?
+            .status(id)
+            .await
+            .map_err(engine_error)?;
         let status = status.ok_or_else(|| OpError::not_found("workflow", id))?;
-        let operation = self.db.operation_of_workflow(id).await?;
+        let operation = self.records.db.operation_of_workflow(id).await?;
         Ok(WorkflowDetails { status, operation })
     }
 
     /// What happened in a workflow, oldest first.
-    pub async fn workflow_history(
+    pub async fn history(
         &self,
         id: &str,
         page: &PageRequest,
     ) -> Result<Page<HistoryEntry>, OpError> {
         let after: Option<Place> = page.after()?;
-        let history = self.own_engine()?.history(id).await;
+        let history = own_engine(&self.engine)?.history(id).await;
         let mut rows = match history {
             Err(EngineError::NotFound { .. }) => return Err(OpError::not_found("workflow", id)),
             history => history.map_err(engine_error)?,
@@ -62,70 +90,74 @@ impl App {
         Ok(Page::cut(rows, page, |entry| Place::of(entry).to_string()))
     }
 
-    /// Begins the work of a workflow anew, from what the node is now: for one that is lost or has ended without its
-    /// operation, and for a migration or a termination that failed.
-    pub async fn retry_workflow(&self, who: &Principal, id: &str) -> Result<Operation, OpError> {
-        let operation = self.db.operation_of_workflow(id).await?;
+    /// Restarts the work of a workflow from the current state of the node: of a workflow that is lost or has ended without its
+    /// operation, and of a migration or a termination that failed.
+    pub async fn retry(&self, who: &Principal, id: &str) -> Result<Operation, OpError> {
+        let operation = self.records.db.operation_of_workflow(id).await?;
         let operation = operation.ok_or_else(|| OpError::not_found("workflow", id))?;
         if who.effect_on("operation") == Some(operation.id) {
-            self.start_workflow(&operation).await?;
+            self.engine.start(&operation).await?;
             return Ok(operation);
         }
         if operation.state.is_over() {
             return match operation.kind {
-                OperationKind::MigrateNode => self.migrate_node(who, operation.node_id, true).await,
+                OperationKind::MigrateNode => {
+                    self.migrations.start(who, operation.node_id, true).await
+                }
                 OperationKind::ProvisionNode => Err(OpError::Conflict(
                     "what was made is undone, and its node gone; make a new node".to_owned(),
                 )),
                 OperationKind::TerminateNode => {
                     let copies = backs_up_keys(&operation);
-                    self.terminate_node(who, operation.node_id, None, copies)
+                    self.nodes
+                        .terminate(who, operation.node_id, None, copies)
                         .await
                 }
             };
         }
-        self.begin_anew(who, operation).await
+        restart_workflow(&self.records, &self.engine, who, operation).await
     }
+}
 
-    /// Begins the workflow of an open operation anew.
-    pub(crate) async fn begin_anew(
-        &self,
-        who: &Principal,
-        operation: Operation,
-    ) -> Result<Operation, OpError> {
-        let (engine, id) = (self.own_engine()?, &operation.workflow_id);
-        let status = engine.status(id).await.map_err(engine_error)?;
-        match status.map(|status| status.state) {
-            Some(StatusKind::Running) => {
-                return Err(OpError::Conflict(format!(
-                    "the workflow is at work; wait for it, or cancel operation {} first",
-                    operation.id
-                )));
-            }
-            Some(StatusKind::Completed | StatusKind::Failed) => {
-                engine.delete(id).await.map_err(engine_error)?;
-            }
-            None => {}
+/// Restarts the workflow of an open operation.
+pub(crate) async fn restart_workflow(
+    records: &Records,
+    engine: &WorkflowEngine,
+    who: &Principal,
+    operation: Operation,
+) -> Result<Operation, OpError> {
+    let (local, id) = (own_engine(engine)?, &operation.workflow_id);
+    let status = local.status(id).await.map_err(engine_error)?;
+    match status.map(|status| status.state) {
+        Some(StatusKind::Running) => {
+            return Err(OpError::Conflict(format!(
+                "the workflow is at work; wait for it, or cancel operation {} first",
+                operation.id
+            )));
         }
-        let now = self.clock.now();
-        let write = || async {
-            let mut tx = self.db.begin().await?;
-            let target = format!("operation/{}", operation.id);
-            audit(&mut tx, who, "retry_workflow", target, now).await?;
-            Ok::<(), OpError>(tx.commit().await?)
-        };
-        retried(write).await?;
-        self.start_workflow(&operation).await?;
-        Ok(operation)
+        Some(StatusKind::Completed | StatusKind::Failed) => {
+            local.delete(id).await.map_err(engine_error)?;
+        }
+        None => {}
     }
+    let now = records.now();
+    let write = || async {
+        let mut tx = records.db.begin().await?;
+        let target = format!("operation/{}", operation.id);
+        audit(&mut tx, who, "retry_workflow", target, now).await?;
+        Ok::<(), OpError>(tx.commit().await?)
+    };
+    retried(write).await?;
+    engine.start(&operation).await?;
+    Ok(operation)
+}
 
-    fn own_engine(&self) -> Result<&dyn Engine, OpError> {
-        self.engine().ok_or_else(|| {
-            OpError::Conflict(
-                "another host runs the workflows of this installation; ask that one".to_owned(),
-            )
-        })
-    }
+fn own_engine(engine: &WorkflowEngine) -> Result<&dyn Engine, OpError> {
+    engine.local().ok_or_else(|| {
+        OpError::Conflict(
+            "another host runs the workflows of this installation; ask that one".to_owned(),
+        )
+    })
 }
 
 fn engine_error(error: EngineError) -> OpError {
@@ -134,10 +166,7 @@ fn engine_error(error: EngineError) -> OpError {
         EngineError::BadName { .. } | EngineError::StillRunning { .. } => {
             OpError::Conflict(error.to_string())
         }
-        error => OpError::Unavailable {
-            what: "the workflow engine",
-            source: error.into(),
-        },
+        error => unavailable(error),
     }
 }
 

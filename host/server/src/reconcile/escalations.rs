@@ -1,20 +1,31 @@
-//! Escalates what nobody took: an open warning becomes critical after a quarter of an hour.
+//! Escalates incidents that nobody acknowledged: an open warning becomes critical after a quarter of an hour.
 
 use std::time::Duration;
 
 use host_domain::incident::{IncidentEvent, IncidentState, Severity};
 
-use crate::app::App;
-use crate::ops::{IncidentFilter, OpError, step_incident};
+use super::loops::{Loop, Pace};
+use crate::ops::{Chains, IncidentFilter, OpError, Records, step_incident};
+use crate::services::Services;
 
-/// How long a warning may stay open (design: domain.md, Incident).
+/// How long a warning may stay open.
 const WARNING_MAX: Duration = Duration::from_mins(15);
-/// Incidents that are looked at in one round.
+/// Incidents that are read at once.
 const PAGE: u32 = 200;
 
+/// Escalates open warnings, on the leader.
+pub(super) fn escalations(services: &Services) -> Loop {
+    let chains = services.chains.clone();
+    let pace = Pace::Every(Duration::from_secs(30));
+    Loop::leader("escalations", pace, move |records| {
+        let chains = chains.clone();
+        async move { round(&records, &chains).await }
+    })
+}
+
 /// One round over open warnings.
-pub(crate) async fn round(app: App) -> Result<(), OpError> {
-    let now = app.clock.now();
+pub(super) async fn round(records: &Records, chains: &Chains) -> Result<(), OpError> {
+    let now = records.now();
     let filter = IncidentFilter {
         state: Some(IncidentState::Open),
         severity: Some(Severity::Warning),
@@ -22,7 +33,7 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
     };
     let mut before = None;
     loop {
-        let incidents = app.db.list_incidents(&filter, before, PAGE).await?;
+        let incidents = records.db.list_incidents(&filter, before, PAGE).await?;
         let Some(last) = incidents.last() else {
             return Ok(());
         };
@@ -31,14 +42,14 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
             if now.since(incident.updated_at) < WARNING_MAX {
                 continue;
             }
-            let mut tx = app.db.begin().await?;
+            let mut tx = records.db.begin().await?;
             let raised = host_domain::incident::Incident {
                 severity: Severity::Critical,
                 ..incident
             };
             step_incident(
                 &mut tx,
-                &app.catalogue(),
+                &chains.catalogue(),
                 raised,
                 IncidentEvent::Escalated,
                 "host",

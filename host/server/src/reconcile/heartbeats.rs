@@ -1,41 +1,53 @@
-//! Judges heartbeats: snapshots in pages, a pure decision each, applied in batches through the node machine.
+//! Evaluates heartbeats: snapshots in pages, a pure decision each, applied in batches through the node state machine.
 
 use std::collections::BTreeMap;
 
-use host_domain::health::{HeartbeatDecision, HeartbeatSnapshot, evaluate_heartbeat};
+use host_domain::health::{
+    HeartbeatConfig, HeartbeatDecision, HeartbeatSnapshot, evaluate_heartbeat,
+};
 use host_domain::ids::NodeId;
 use host_domain::node::NodeEvent;
 use host_domain::time::Millis;
 
 use super::in_batches;
-use crate::app::App;
-use crate::ops::{Change, OpError, change_nodes};
+use super::loops::{Loop, Pace};
+use crate::ops::{Change, OpError, Records, change_nodes};
+use crate::services::Services;
 use host_store::CountedMisses;
 
-/// Nodes that are judged at once.
+/// Nodes that are evaluated at once.
 const PAGE: u32 = 500;
 
+/// Evaluates heartbeats, on the leader.
+pub(super) fn heartbeats(services: &Services) -> Loop {
+    let config = services.config.health.heartbeat.clone();
+    let pace = Pace::Every(config.evaluation_interval);
+    Loop::leader("heartbeats", pace, move |records| {
+        let config = config.clone();
+        async move { round(&records, &config).await }
+    })
+}
+
 /// One round over the fleet.
-pub(crate) async fn round(app: App) -> Result<(), OpError> {
+pub(super) async fn round(records: &Records, config: &HeartbeatConfig) -> Result<(), OpError> {
     let mut after: Option<NodeId> = None;
     loop {
-        let page = app.db.heartbeat_snapshots(after, PAGE).await?;
+        let page = records.db.heartbeat_snapshots(after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(());
         };
         after = Some(last.node_id);
-        let now = app.clock.now();
-        let config = &app.config.health.heartbeat;
+        let now = records.now();
         let decided: Vec<_> = page
             .iter()
             .filter_map(|snapshot| Some((snapshot, evaluate_heartbeat(snapshot, now, config)?)))
             .collect();
-        in_batches(&decided, |batch| apply(&app, batch, now)).await?;
+        in_batches(&decided, |batch| apply(records, batch, now)).await?;
     }
 }
 
 async fn apply(
-    app: &App,
+    records: &Records,
     decided: &[(&HeartbeatSnapshot, HeartbeatDecision)],
     now: Millis,
 ) -> Result<(), OpError> {
@@ -54,7 +66,7 @@ async fn apply(
             Some((snapshot.node_id, (snapshot.state_version, decision.event?)))
         })
         .collect();
-    let mut tx = app.db.begin().await?;
+    let mut tx = records.db.begin().await?;
     tx.save_misses(&counted).await?;
     let ids: Vec<_> = moving.keys().copied().collect();
     let nodes = tx.nodes(&ids).await?;

@@ -1,25 +1,48 @@
-//! Contends for the lead of the fleet, and says whether this process has it (design: domain.md, Leader election).
+//! Contends for the lead of the fleet, and publishes whether this process has it.
 //!
 //! The lead is a lock that falls with its holder; what makes it safe is the epoch: each tenure has a higher one, and the
 //! transactions of leaders prove theirs. A leader that was frozen, or cut off and does not know it yet, can begin nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::App;
-use crate::ops::OpError;
-use host_store::{Contender, Fence, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::{OpError, Records};
+use crate::services::Services;
+use host_store::{Contender, Fence, Role, StoreError};
 
 /// What is led.
 const NAME: &str = "fleet";
 /// Signs of life within one lease: one may be lost.
 const SIGNS: u32 = 3;
 
-/// Contends until the app ends.
-pub(crate) async fn run(app: App) {
-    let lease = lease(app.config.health.heartbeat.evaluation_interval);
+/// What a host needs to contend for the lead.
+pub(crate) struct Contest {
+    records: Records,
+    lead: Arc<watch::Sender<Option<Fence>>>,
+    evaluation_interval: Duration,
+    shutdown: CancellationToken,
+}
+
+impl Contest {
+    pub(crate) fn of(services: &Services) -> Self {
+        Self {
+            records: services.records(Role::Health),
+            lead: Arc::clone(&services.lead),
+            evaluation_interval: services.config.health.heartbeat.evaluation_interval,
+            shutdown: services.tasks.shutdown.clone(),
+        }
+    }
+}
+
+/// Contends until the host stops.
+pub(crate) async fn run(contest: Contest) {
+    let lease = lease(contest.evaluation_interval);
     loop {
-        let outcome = serve_tenure(&app, lease).await;
-        if app.lead.send_replace(None).is_some() {
+        let outcome = serve_tenure(&contest, lease).await;
+        if contest.lead.send_replace(None).is_some() {
             tracing::info!("this host does not lead any more");
         }
         crate::metrics::leads(false);
@@ -28,7 +51,7 @@ pub(crate) async fn run(app: App) {
             Err(error) => tracing::warn!("contending for the lead: {error:#}"),
         }
         tokio::select! {
-            () = app.shutdown.cancelled() => return,
+            () = contest.shutdown.cancelled() => return,
             () = tokio::time::sleep(lease / SIGNS) => {}
         }
     }
@@ -39,32 +62,32 @@ fn lease(evaluation: Duration) -> Duration {
     (evaluation / 2).clamp(Duration::from_secs(1), Duration::from_secs(15))
 }
 
-/// Waits for the lead and keeps it until it is lost (an error) or the app ends.
-async fn serve_tenure(app: &App, lease: Duration) -> Result<(), OpError> {
+/// Waits for the lead and keeps it until it is lost (an error) or the host stops.
+async fn serve_tenure(contest: &Contest, lease: Duration) -> Result<(), OpError> {
     let pause = lease / SIGNS;
-    let mut contender = within(lease, app.db.contend(lease)).await?;
+    let mut contender = within(lease, contest.records.db.contend(lease)).await?;
     while !within(lease, contender.try_lead(NAME)).await? {
-        if is_over(app, pause).await {
+        if is_over(contest, pause).await {
             return leave(contender).await;
         }
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = contest.records.db.begin().await?;
     let epoch = tx
-        .take_leader_epoch(NAME, &app.worker, app.clock.now())
+        .take_leader_epoch(NAME, &contest.records.worker, contest.records.now())
         .await?;
     tx.commit().await?;
     // The wait for the epoch may have been longer than the lease.
     within(pause, contender.renew()).await?;
     tracing::info!(epoch, "this host leads");
     crate::metrics::leads(true);
-    app.lead.send_replace(Some(Fence {
+    contest.lead.send_replace(Some(Fence {
         name: NAME.to_owned(),
         epoch,
     }));
-    while !is_over(app, pause).await {
+    while !is_over(contest, pause).await {
         within(pause, contender.renew()).await?;
     }
-    app.lead.send_replace(None);
+    contest.lead.send_replace(None);
     leave(contender).await
 }
 
@@ -72,19 +95,19 @@ async fn leave(contender: Contender) -> Result<(), OpError> {
     Ok(contender.leave().await?)
 }
 
-/// Whether the app ends within `pause`.
-async fn is_over(app: &App, pause: Duration) -> bool {
+/// Whether the host stops within `pause`.
+async fn is_over(contest: &Contest, pause: Duration) -> bool {
     tokio::select! {
-        () = app.shutdown.cancelled() => true,
+        () = contest.shutdown.cancelled() => true,
         () = tokio::time::sleep(pause) => false,
     }
 }
 
 async fn within<T>(
     limit: Duration,
-    asked: impl Future<Output = Result<T, StoreError>>,
+    answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, OpError> {
-    match tokio::time::timeout(limit, asked).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
         Err(late) => Err(OpError::Unavailable {
             what: "the database",

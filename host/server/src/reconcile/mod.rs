@@ -1,130 +1,83 @@
-//! What keeps reality and records together: loops that take no input, are idempotent, and look again by themselves.
+//! What keeps reality and records together: loops that take no input, are idempotent, and poll.
 //!
-//! A failed round is logged and left to the next one; none retries inside.
+//! A failed round is logged and left to the next one; none retries inside. Each noun's file has its loop with its period next to
+//! it; [`loops`] lists them.
 
 pub(crate) mod bus;
-pub(crate) mod cleaners;
-pub(crate) mod escalations;
-pub(crate) mod event_tail;
-pub(crate) mod heartbeats;
-pub(crate) mod keys;
+mod cleaners;
+mod collectors;
+mod engine;
+mod escalations;
+mod event_tail;
+mod heartbeats;
+mod keys;
 pub(crate) mod leadership;
-pub(crate) mod machines;
-pub(crate) mod migrations;
-pub(crate) mod notifications;
-pub(crate) mod outbox;
+mod loops;
+mod machines;
+mod migrations;
+mod notifications;
+mod outbox;
 mod plugin_kv;
-pub(crate) mod policies;
-pub(crate) mod retention;
-pub(crate) mod subscriptions;
-pub(crate) mod watchdog;
-pub(crate) mod workflows;
+mod plugin_secrets;
+mod policies;
+mod retention;
+mod subscriptions;
+mod watchdog;
+mod workflows;
 
 use std::future::Future;
-use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use loops::Loop;
+pub(crate) use loops::spawn;
+pub use policies::Evaluation;
 
-use crate::app::App;
 use crate::ops::OpError;
+use crate::orchestration::Orchestrator;
+use crate::services::Services;
 use host_store::retried;
 
-/// Runs `round` at once and then every `period`, also when `wake` says that there is something to do; ends with the app.
-pub(crate) async fn every<F, Fut, E>(app: App, name: &'static str, period: Duration, mut round: F)
-where
-    F: FnMut(App) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    let mut ticks = interval_at(Instant::now(), period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        run(&app, name, round(app.clone())).await;
+/// Every loop of a host. Those that need the engine are absent where another host has it.
+pub(crate) async fn loops(
+    services: &Services,
+    engine: Option<&Orchestrator>,
+) -> Result<Vec<Loop>, OpError> {
+    let mut loops = vec![
+        bus::publish(services),
+        bus::measure_lags(services),
+        cleaners::maintenance_cleaner(services),
+        collectors::collectors(services),
+        escalations::escalations(services),
+        event_tail::event_tail(services).await?,
+        heartbeats::heartbeats(services),
+        keys::key_cleaner(services),
+        keys::keep_vault_login(services),
+        migrations::automatic_migrations(services),
+        notifications::dispatcher(services),
+        outbox::outbox(services),
+        plugin_kv::plugin_state(services),
+        plugin_secrets::plugin_secrets(services),
+        policies::policies(services),
+        retention::retention(services),
+        subscriptions::subscription_cleaner(services),
+    ];
+    if let Some(engine) = engine {
+        loops.extend([
+            cleaners::provisioning_cleaner(services),
+            machines::machine_cleaner(services),
+            watchdog::watchdog(services),
+            workflows::workflow_starts(services),
+        ]);
+        loops.extend(engine::embedded_engine(services, engine));
     }
-}
-
-/// Runs `round` at once and then every `period`, while this process leads; ends with the app. The round's database is fenced:
-/// of a tenure that is over it writes nothing.
-pub(crate) async fn leading<F, Fut, E>(app: App, name: &'static str, period: Duration, round: F)
-where
-    F: FnMut(App) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    led(app, name, Pace::Every(period), round).await;
-}
-
-/// When a loop of the leader looks.
-#[derive(Clone, Copy)]
-pub(crate) enum Pace {
-    /// From time to time.
-    Every(Duration),
-    /// When something was committed, and from time to time.
-    OnChange(Duration),
-}
-
-/// Runs `round` in its pace, while this process leads.
-pub(crate) async fn led<F, Fut, E>(app: App, name: &'static str, pace: Pace, mut round: F)
-where
-    F: FnMut(App) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    let mut lead = app.lead.subscribe();
-    loop {
-        let fence = tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            begun = lead.wait_for(Option::is_some) => begun.ok().and_then(|fence| fence.clone()),
-        };
-        let Some(fence) = fence else { return };
-        let led = app.led_by(fence);
-        let rounds = async {
-            match pace {
-                Pace::Every(period) => every(led, name, period, &mut round).await,
-                Pace::OnChange(period) => on_change(led, name, period, &mut round).await,
-            }
-        };
-        tokio::select! {
-            () = rounds => return,
-            // What was begun is dropped, and undone where it had not ended.
-            _ = lead.changed() => {}
-        }
-    }
-}
-
-/// Runs `round` whenever something was committed, and every `period` in case a wake-up was lost.
-pub(crate) async fn on_change<F, Fut, E>(
-    app: App,
-    name: &'static str,
-    period: Duration,
-    mut round: F,
-) where
-    F: FnMut(App) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    let mut changes = app.db.changes();
-    loop {
-        changes.mark_unchanged();
-        run(&app, name, round(app.clone())).await;
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            _ = changes.changed() => {}
-            () = tokio::time::sleep(period) => {}
-        }
-    }
+    Ok(loops)
 }
 
 /// Decisions of one transaction: its locks are held for milliseconds.
 const BATCH: usize = 100;
 
-/// Applies decisions about nodes, many in one transaction. A batch that fails is applied one by one, so that a node that
-/// somebody changed meanwhile, or that can't be changed, holds up no other. What is stale is left to the next round; of other
-/// failures the first is told when the rest is done.
+/// Applies decisions about nodes, many in one transaction. A batch that fails is applied one by one, so that a node that changed
+/// concurrently, or can't be changed, delays no other. The next round repeats stale decisions; of other failures the first one is
+/// returned when the rest is done.
 pub(crate) async fn in_batches<'a, T, F>(
     decisions: &'a [T],
     apply: impl Fn(&'a [T]) -> F,
@@ -150,19 +103,6 @@ where
         }
     }
     outcome
-}
-
-async fn run<E: std::fmt::Display>(
-    app: &App,
-    name: &'static str,
-    round: impl Future<Output = Result<(), E>>,
-) {
-    tokio::select! {
-        () = app.shutdown.cancelled() => {}
-        outcome = round => if let Err(error) = outcome {
-            tracing::warn!(task = name, "{error:#}; the next round tries again");
-        }
-    }
 }
 
 #[cfg(test)]

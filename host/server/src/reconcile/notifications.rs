@@ -1,4 +1,4 @@
-//! The dispatcher: hands due messages to receivers, and asks again for what is still open (design: domain.md, Incident).
+//! The dispatcher: delivers due notifications to receivers, and repeats those of incidents that are still open.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use host_runtime::{CallError, Failure, IncidentView, LabelView};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::app::App;
+use super::loops::{Loop, Pace};
 use crate::catalogue::{ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::guard::{KeptAway, Trouble};
-use crate::ops::{OpError, PluginRef};
+use crate::ops::{Chains, OpError, PluginIncidents, PluginRef, Records};
+use crate::services::Services;
 use host_store::retried;
 
 /// Messages that are claimed at once.
@@ -43,62 +44,164 @@ impl Buckets {
     }
 }
 
-/// How long a message waits at most after it is due.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// Delivers until the app ends.
-pub(crate) async fn run(app: App) {
+/// Delivers notifications, on the leader.
+pub(super) fn dispatcher(services: &Services) -> Loop {
+    let dispatcher = Dispatcher {
+        chains: services.chains.clone(),
+        incidents: services.plugin_incidents.clone(),
+    };
     let buckets = Arc::new(Mutex::new(Buckets::default()));
-    super::leading(app, "notifications", LOOK_AGAIN, move |app| {
-        let buckets = Arc::clone(&buckets);
-        // On the heap: it holds a call of a plugin, which the loop would carry all the time.
-        async move { Box::pin(round(app, &mut *buckets.lock().await)).await }
+    let pace = Pace::Every(Duration::from_millis(500));
+    Loop::leader("notifications", pace, move |records| {
+        let (dispatcher, buckets) = (dispatcher.clone(), Arc::clone(&buckets));
+        async move { dispatcher.round(&records, &mut *buckets.lock().await).await }
     })
-    .await;
 }
 
-/// Delivers everything that is due.
-async fn round(app: App, buckets: &mut Buckets) -> Result<(), OpError> {
-    let catalogue = app.catalogue();
-    tell_of_broken(&app, &catalogue).await?;
-    deliver_due(&app, &catalogue, buckets).await?;
-    repeat(&app, &catalogue).await
+#[derive(Clone)]
+struct Dispatcher {
+    chains: Chains,
+    incidents: PluginIncidents,
 }
 
-async fn deliver_due(
-    app: &App,
-    catalogue: &Catalogue,
-    buckets: &mut Buckets,
-) -> Result<(), OpError> {
-    loop {
-        let now = app.clock.now();
-        let mut tx = app.db.begin().await?;
-        let due = tx.claim_notifications(now, LEASE, BATCH).await?;
-        if due.is_empty() {
-            // A commit would wake everybody who waits for changes.
-            return Ok(tx.rollback().await?);
-        }
-        tx.commit().await?;
-        for notification in due {
-            match buckets.take(catalogue, &notification.route, app.clock.now()) {
-                Ok(()) => deliver(app, catalogue, &notification).await?,
-                Err(free_at) => postpone(app, &notification, free_at).await?,
+impl Dispatcher {
+    /// Delivers everything that is due.
+    async fn round(&self, records: &Records, buckets: &mut Buckets) -> Result<(), OpError> {
+        let catalogue = self.chains.catalogue();
+        self.report_broken(records, &catalogue).await?;
+        self.deliver_due(records, &catalogue, buckets).await?;
+        repeat(records, &catalogue).await
+    }
+
+    async fn deliver_due(
+        &self,
+        records: &Records,
+        catalogue: &Catalogue,
+        buckets: &mut Buckets,
+    ) -> Result<(), OpError> {
+        loop {
+            let now = records.now();
+            let mut tx = records.db.begin().await?;
+            let due = tx.claim_notifications(now, LEASE, BATCH).await?;
+            if due.is_empty() {
+                // A commit would wake everybody who waits for changes.
+                return Ok(tx.rollback().await?);
+            }
+            tx.commit().await?;
+            for notification in due {
+                match buckets.take(catalogue, &notification.route, records.now()) {
+                    Ok(()) => self.deliver(records, catalogue, &notification).await?,
+                    Err(free_at) => postpone(records, &notification, free_at).await?,
+                }
             }
         }
     }
+
+    async fn deliver(
+        &self,
+        records: &Records,
+        catalogue: &Catalogue,
+        notification: &Notification,
+    ) -> Result<(), OpError> {
+        let mut incidents = Vec::new();
+        for id in &notification.incident_ids {
+            incidents.extend(records.db.incident(*id).await?);
+        }
+        if incidents.is_empty() {
+            return finish(
+                records,
+                notification,
+                DeliveryState::Failed,
+                "its incidents are gone",
+            )
+            .await;
+        }
+        let Some(receiver) = catalogue.receivers.get(&notification.receiver) else {
+            let text = format!("there is no receiver `{}` any more", notification.receiver);
+            return try_again(records, notification, false, &text).await;
+        };
+        let plugin = match &receiver.plugin {
+            Ok(plugin) => plugin,
+            Err(reason) => return try_again(records, notification, false, reason).await,
+        };
+        if let Err(kept_away) = receiver.guard.allow(records.now()) {
+            return put_off(records, notification, &kept_away).await;
+        }
+        let message = message_of(notification, &incidents, records.now());
+        // A process that was frozen since it claimed the message must not send what another leader has sent by now.
+        records.db.begin().await?.rollback().await?;
+        let outcome = plugin.deliver(&message).await;
+        receiver
+            .guard
+            .report(outcome.as_ref().map(drop), records.now());
+        self.report_notifier(records, catalogue, receiver, outcome.as_ref().err())
+            .await?;
+        match outcome {
+            Ok(receipt) => {
+                finish(
+                    records,
+                    notification,
+                    DeliveryState::Delivered,
+                    &receipt.detail,
+                )
+                .await
+            }
+            Err(error) => {
+                let is_permanent = is_permanent(&error);
+                try_again(records, notification, is_permanent, &error.to_string()).await
+            }
+        }
+    }
+
+    /// A notifier that breaks is an incident of the plugin; a channel that does not answer is not.
+    async fn report_notifier(
+        &self,
+        records: &Records,
+        catalogue: &Catalogue,
+        receiver: &ActiveReceiver,
+        error: Option<&CallError>,
+    ) -> Result<(), OpError> {
+        if error.is_some_and(|error| !error.is_fault()) {
+            return Ok(());
+        }
+        let name = &receiver.plugin_name;
+        let plugin = PluginRef::new(NOTIFICATIONS, name, PluginKind::Notifier);
+        let trouble = catalogue.notifier_trouble(name);
+        self.incidents
+            .report(records, catalogue, &plugin, trouble.as_ref())
+            .await
+    }
+
+    /// Raises incidents of notifiers that could not be loaded, even without a notification that needs them.
+    async fn report_broken(&self, records: &Records, catalogue: &Catalogue) -> Result<(), OpError> {
+        for receiver in catalogue.receivers.values() {
+            if let Err(reason) = &receiver.plugin {
+                let plugin =
+                    PluginRef::new(NOTIFICATIONS, &receiver.plugin_name, PluginKind::Notifier);
+                let trouble = Trouble::broken(reason);
+                self.incidents
+                    .report(records, catalogue, &plugin, Some(&trouble))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Asks again for what was told long ago and is still open.
-async fn repeat(app: &App, catalogue: &Catalogue) -> Result<(), OpError> {
-    let now = app.clock.now();
+/// Repeats notifications of incidents that are still open.
+async fn repeat(records: &Records, catalogue: &Catalogue) -> Result<(), OpError> {
+    let now = records.now();
     for route in &catalogue.routes {
-        let told_before = now.minus(route.repeat_interval);
-        let due = app.db.due_repeats(&route.name, told_before, BATCH).await?;
+        let sent_before = now.minus(route.repeat_interval);
+        let due = records
+            .db
+            .due_repeats(&route.name, sent_before, BATCH)
+            .await?;
         if due.is_empty() {
             continue;
         }
-        let mut tx = app.db.begin().await?;
-        for told in due {
+        let mut tx = records.db.begin().await?;
+        for sent in due {
             let again = Notification {
                 id: NotificationId(Uuid::now_v7()),
                 receiver: route.receiver.clone(),
@@ -108,7 +211,7 @@ async fn repeat(app: &App, catalogue: &Catalogue) -> Result<(), OpError> {
                 outcome: None,
                 created_at: now,
                 finished_at: None,
-                ..told
+                ..sent
             };
             tx.upsert_pending_notification(&again).await?;
         }
@@ -117,104 +220,32 @@ async fn repeat(app: &App, catalogue: &Catalogue) -> Result<(), OpError> {
     Ok(())
 }
 
-async fn deliver(
-    app: &App,
-    catalogue: &Catalogue,
-    notification: &Notification,
-) -> Result<(), OpError> {
-    let mut incidents = Vec::new();
-    for id in &notification.incident_ids {
-        incidents.extend(app.db.incident(*id).await?);
-    }
-    if incidents.is_empty() {
-        return finish(
-            app,
-            notification,
-            DeliveryState::Failed,
-            "its incidents are gone",
-        )
-        .await;
-    }
-    let Some(receiver) = catalogue.receivers.get(&notification.receiver) else {
-        let text = format!("there is no receiver `{}` any more", notification.receiver);
-        return try_again(app, notification, false, &text).await;
-    };
-    let plugin = match &receiver.plugin {
-        Ok(plugin) => plugin,
-        Err(reason) => return try_again(app, notification, false, reason).await,
-    };
-    if let Err(kept_away) = receiver.guard.allow(app.clock.now()) {
-        return put_off(app, notification, &kept_away).await;
-    }
-    let message = message_of(notification, &incidents, app.clock.now());
-    // A process that was frozen since it claimed the message must not send what another leader has sent by now.
-    app.db.begin().await?.rollback().await?;
-    let outcome = plugin.deliver(&message).await;
-    receiver
-        .guard
-        .report(outcome.as_ref().map(drop), app.clock.now());
-    tell_of_notifier(app, catalogue, receiver, outcome.as_ref().err()).await?;
-    match outcome {
-        Ok(receipt) => finish(app, notification, DeliveryState::Delivered, &receipt.detail).await,
-        Err(error) => {
-            let is_permanent = is_permanent(&error);
-            try_again(app, notification, is_permanent, &error.to_string()).await
-        }
-    }
-}
-
-/// A notifier that breaks is an incident of the plugin; a channel that does not answer is not.
-async fn tell_of_notifier(
-    app: &App,
-    catalogue: &Catalogue,
-    receiver: &ActiveReceiver,
-    error: Option<&CallError>,
-) -> Result<(), OpError> {
-    if error.is_some_and(|error| !error.is_fault()) {
-        return Ok(());
-    }
-    let name = &receiver.plugin_name;
-    let plugin = PluginRef::new(NOTIFICATIONS, name, PluginKind::Notifier);
-    let trouble = catalogue.notifier_trouble(name);
-    app.tell_of_plugin(catalogue, &plugin, trouble.as_ref())
-        .await
-}
-
-/// Tells of notifiers that could not be loaded, without a message that needs them.
-async fn tell_of_broken(app: &App, catalogue: &Catalogue) -> Result<(), OpError> {
-    for receiver in catalogue.receivers.values() {
-        if let Err(reason) = &receiver.plugin {
-            let plugin = PluginRef::new(NOTIFICATIONS, &receiver.plugin_name, PluginKind::Notifier);
-            let trouble = Trouble::broken(reason);
-            app.tell_of_plugin(catalogue, &plugin, Some(&trouble))
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// A message whose notifier is kept from being called waits without losing a try, though not for ever.
+/// Postpones a notification while the breaker of its notifier is open, up to a limit; this costs no attempt.
 async fn put_off(
-    app: &App,
+    records: &Records,
     notification: &Notification,
     kept_away: &KeptAway,
 ) -> Result<(), OpError> {
-    if app.clock.now().since(notification.created_at) >= WAITS_MAX {
+    if records.now().since(notification.created_at) >= WAITS_MAX {
         let error = &kept_away.trouble.error;
-        return finish(app, notification, DeliveryState::Failed, error).await;
+        return finish(records, notification, DeliveryState::Failed, error).await;
     }
-    postpone(app, notification, kept_away.until).await
+    postpone(records, notification, kept_away.until).await
 }
 
-async fn postpone(app: &App, notification: &Notification, until: Millis) -> Result<(), OpError> {
-    let mut tx = app.db.begin().await?;
+async fn postpone(
+    records: &Records,
+    notification: &Notification,
+    until: Millis,
+) -> Result<(), OpError> {
+    let mut tx = records.db.begin().await?;
     tx.postpone_notification(notification.id, until).await?;
     tx.commit().await?;
     Ok(())
 }
 
 async fn try_again(
-    app: &App,
+    records: &Records,
     notification: &Notification,
     is_permanent: bool,
     text: &str,
@@ -222,18 +253,18 @@ async fn try_again(
     // The claim counted this try already.
     let attempts = notification.attempts;
     if is_permanent || attempts >= DELIVERY_ATTEMPTS_MAX {
-        return finish(app, notification, DeliveryState::Failed, text).await;
+        return finish(records, notification, DeliveryState::Failed, text).await;
     }
     let pause = delivery_backoff(attempts);
-    let mut tx = app.db.begin().await?;
-    tx.retry_notification(notification.id, app.clock.now().plus(pause), text)
+    let mut tx = records.db.begin().await?;
+    tx.retry_notification(notification.id, records.now().plus(pause), text)
         .await?;
     tx.commit().await?;
     Ok(())
 }
 
 async fn finish(
-    app: &App,
+    records: &Records,
     notification: &Notification,
     state: DeliveryState,
     outcome: &str,
@@ -241,8 +272,8 @@ async fn finish(
     crate::metrics::notification(notification.receiver.clone(), state.as_str());
     // It was sent: forgetting that would send it again.
     let finish = || async {
-        let mut tx = app.db.begin().await?;
-        tx.finish_notification(notification.id, state, outcome, app.clock.now())
+        let mut tx = records.db.begin().await?;
+        tx.finish_notification(notification.id, state, outcome, records.now())
             .await?;
         tx.commit().await?;
         Ok(())
@@ -250,7 +281,7 @@ async fn finish(
     retried(finish).await
 }
 
-/// What a repeat would not mend: the receiver's own configuration, and what its channel refuses for good.
+/// Errors that a retry can't fix: the receiver's own configuration, and permanent refusals of its channel.
 fn is_permanent(error: &CallError) -> bool {
     matches!(
         error,

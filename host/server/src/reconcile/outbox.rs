@@ -1,6 +1,6 @@
-//! Hands transitions to what follows from them, in order per node. A handler's rows and the end of the event are one
-//! transaction, so that each committed transition has its effect exactly once. The same transaction hands the event on to the
-//! bus: incidents never wait for it.
+//! Handles transitions of nodes, in order per node. The rows of a handler and the end of the event are one transaction, so that each
+//! committed transition has its effect exactly once. The same transaction queues the event for the bus: incidents never wait for
+//! the bus.
 
 use std::time::Duration;
 
@@ -12,48 +12,65 @@ use host_domain::node::Reason;
 use host_domain::notification::node_labels;
 use host_domain::time::Millis;
 
-use crate::app::App;
+use super::loops::{Loop, Pace};
 use crate::catalogue::Catalogue;
-use crate::ops::{IncidentFilter, OpError, PAGE_MAX, Subject, raise, resolve};
-use host_store::{ClaimedEvent, Tx, retried};
+use crate::ops::{Chains, IncidentFilter, OpError, PAGE_MAX, Records, Subject, raise, resolve};
+use crate::services::Services;
+use host_store::{ClaimedEvent, Role, Tx, retried};
 
 /// Events that are claimed at once.
 const BATCH: u32 = 100;
 /// How long a claim holds; another worker takes over afterwards.
 const LEASE: Duration = Duration::from_secs(30);
-/// Tries after which an event is put aside (design: domain.md, Outbox).
+/// Attempts after which an event becomes a dead letter.
 const ATTEMPTS_MAX: u32 = 10;
-/// The longest pause between two tries.
+/// The longest pause between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
 
+/// Handles transitions, on every host.
+pub(super) fn outbox(services: &Services) -> Loop {
+    let chains = services.chains.clone();
+    let pace = Pace::OnChange(services.config.events.poll_interval);
+    Loop::everyone("outbox", Role::Health, pace, move |records| {
+        let chains = chains.clone();
+        async move { round(&records, &chains).await }
+    })
+}
+
 /// Handles everything that is due.
-pub(crate) async fn round(app: App) -> Result<(), OpError> {
+pub(super) async fn round(records: &Records, chains: &Chains) -> Result<(), OpError> {
     loop {
-        let now = app.clock.now();
-        let mut tx = app.db.begin().await?;
-        let claimed = tx.claim_outbox(&app.worker, now, LEASE, BATCH).await?;
+        let now = records.now();
+        let mut tx = records.db.begin().await?;
+        let claimed = tx.claim_outbox(&records.worker, now, LEASE, BATCH).await?;
         if claimed.is_empty() {
             // A commit would wake everybody who waits for changes, this task first of all.
             return Ok(tx.rollback().await?);
         }
         tx.commit().await?;
         // Together first: a commit costs more than what is in it. Whatever fails is found by handling one after the other.
-        if retried(|| handle(&app, &claimed)).await.is_ok() {
+        if retried(|| handle(records, chains, &claimed)).await.is_ok() {
             continue;
         }
         for event in &claimed {
-            if let Err(error) = retried(|| handle(&app, std::slice::from_ref(event))).await {
-                put_off(&app, event, &error).await?;
+            if let Err(error) =
+                retried(|| handle(records, chains, std::slice::from_ref(event))).await
+            {
+                put_off(records, chains, event, &error).await?;
             }
         }
     }
 }
 
 /// Handles events in one transaction.
-async fn handle(app: &App, claimed: &[ClaimedEvent]) -> Result<(), OpError> {
-    let now = app.clock.now();
-    let catalogue = app.catalogue();
-    let mut tx = app.db.begin().await?;
+async fn handle(
+    records: &Records,
+    chains: &Chains,
+    claimed: &[ClaimedEvent],
+) -> Result<(), OpError> {
+    let now = records.now();
+    let catalogue = chains.catalogue();
+    let mut tx = records.db.begin().await?;
     for claimed in claimed {
         // On the heap: the loop would carry everything that may follow from an event all the time.
         Box::pin(handle_one(&mut tx, &catalogue, claimed, now)).await?;
@@ -80,7 +97,7 @@ async fn handle_one(
             return Ok(());
         };
         state = node.condition.state;
-        keep_what_is_true(&mut found, &incidents_of(node.condition, &[], &node.name));
+        keep_current(&mut found, &incidents_of(node.condition, &[], &node.name));
     }
     for category in found.over {
         resolve(tx, catalogue, &subject, category, now).await?;
@@ -105,8 +122,8 @@ async fn handle_one(
     Ok(tx.insert_bus_event(event).await?)
 }
 
-/// An event that was put back may be older than what was handled meanwhile: only what still holds is said.
-fn keep_what_is_true(found: &mut ConditionIncidents, now: &ConditionIncidents) {
+/// A requeued event may be older than events that were handled meanwhile: only incidents that still apply are kept.
+fn keep_current(found: &mut ConditionIncidents, now: &ConditionIncidents) {
     let holds = |cause: &Cause| now.causes.iter().any(|one| one.category == cause.category);
     found.causes.retain(holds);
     found.over.retain(|category| now.over.contains(category));
@@ -142,18 +159,19 @@ async fn end_with_node(
     Ok(())
 }
 
-/// Tries a failed event again later, or puts it aside and says so.
+/// Retries a failed event later, or makes it a dead letter with an incident.
 pub(super) async fn put_off(
-    app: &App,
+    records: &Records,
+    chains: &Chains,
     claimed: &ClaimedEvent,
     error: &OpError,
 ) -> Result<(), OpError> {
-    let now = app.clock.now();
+    let now = records.now();
     let event = &claimed.event;
     // The claim has counted this try already.
     let attempts = claimed.attempts;
     let text = format!("{error:#}");
-    let mut tx = app.db.begin().await?;
+    let mut tx = records.db.begin().await?;
     if attempts < ATTEMPTS_MAX {
         let pause = Duration::from_secs(1 << attempts.min(8)).min(BACKOFF_MAX);
         tx.retry_outbox(event.id, attempts, now.plus(pause), &text)
@@ -169,7 +187,7 @@ pub(super) async fn put_off(
             ),
             reasons: vec![Reason::new("handler_failed", text)],
         };
-        raise(&mut tx, &app.catalogue(), &subject, &cause, now).await?;
+        raise(&mut tx, &chains.catalogue(), &subject, &cause, now).await?;
         // Its incidents are missing, but it happened. The bus has one that was put back.
         if !claimed.is_requeued {
             tx.insert_bus_event(event).await?;

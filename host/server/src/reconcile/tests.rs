@@ -10,13 +10,16 @@ use host_domain::time::Clock as _;
 
 use super::{escalations, heartbeats, in_batches, outbox, retention};
 use crate::ops::{OpError, Principal};
+use crate::ops::{OpError, Principal, Scope};
 use crate::test_bed::Bed;
 use host_store::{AuditFilter, NewLogEntry};
 
 /// The node's state after one more round.
 async fn judged(bed: &Bed, node: &Node) -> NodeState {
-    heartbeats::round(bed.app.clone()).await.unwrap();
-    let node = bed.app.db.node(node.id).await.unwrap().unwrap();
+    heartbeats::round(&bed.records, &bed.services.config.health.heartbeat)
+        .await
+        .unwrap();
+    let node = bed.records.db.node(node.id).await.unwrap().unwrap();
     node.condition.state
 }
 
@@ -34,7 +37,11 @@ async fn three_missed_evaluations_take_a_node_down_and_two_beats_bring_it_back()
         assert_eq!(judged(&bed, &node).await, state, "evaluation {n}");
     }
     assert!(
-        !bed.commits(heartbeats::round(bed.app.clone())).await,
+        !bed.commits(heartbeats::round(
+            &bed.records,
+            &bed.services.config.health.heartbeat
+        ))
+        .await,
         "a node that stays down costs no row per evaluation"
     );
     bed.beat(&node).await;
@@ -59,13 +66,13 @@ async fn nodes_that_fall_silent_together_go_down_in_one_transaction() {
     }
     bed.wait(60);
     for n_committed in 1..=3 {
-        let changes = bed.app.db.changes();
+        let changes = bed.records.db.changes();
         let before = changes.borrow().any;
         judged(&bed, &nodes[0]).await;
         assert_eq!(changes.borrow().any, before + 1, "evaluation {n_committed}");
     }
     for node in &nodes {
-        let node = bed.app.db.node(node.id).await.unwrap().unwrap();
+        let node = bed.records.db.node(node.id).await.unwrap().unwrap();
         assert_eq!(node.condition.state, NodeState::Down);
     }
     let mut steps: Vec<_> = bed.claim().await.into_iter().map(|one| one.event).collect();
@@ -189,8 +196,10 @@ async fn an_event_that_can_not_be_handled_is_put_aside_after_ten_tries() {
         assert_eq!(claimed.attempts, number);
         waited.push(seconds);
         let error = OpError::stale("node", node.id);
-        outbox::put_off(&bed.app, &claimed, &error).await.unwrap();
-        let letters = bed.app.db.list_dead_letters(None, 10).await.unwrap();
+        outbox::put_off(&bed.records, &bed.services.chains, &claimed, &error)
+            .await
+            .unwrap();
+        let letters = bed.records.db.list_dead_letters(None, 10).await.unwrap();
         assert_eq!(letters.len(), usize::from(number == 10), "try {number}");
     }
     assert_eq!(waited, [0, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
@@ -211,7 +220,9 @@ async fn put_aside(bed: &Bed) -> EventId {
     let mut claimed = bed.claim().await.pop().unwrap();
     claimed.attempts = 10;
     let error = OpError::stale("node", claimed.event.node_id);
-    outbox::put_off(&bed.app, &claimed, &error).await.unwrap();
+    outbox::put_off(&bed.records, &bed.services.chains, &claimed, &error)
+        .await
+        .unwrap();
     claimed.event.id
 }
 
@@ -235,15 +246,17 @@ async fn what_was_put_aside_is_handled_when_it_is_put_back() {
     let who = Principal::host();
     for _ in 0..2 {
         // Again, while it waits, changes nothing.
-        bed.app.requeue_dead_letter(&who, id).await.unwrap();
+        bed.ops.dead_letters.requeue(&who, id).await.unwrap();
     }
     assert_eq!(unresolved(&bed).await, [""; 0]);
-    outbox::round(bed.app.clone()).await.unwrap();
+    outbox::round(&bed.records, &bed.services.chains)
+        .await
+        .unwrap();
     assert_eq!(unresolved(&bed).await, [category::NODE_DOWN]);
-    let again = bed.app.requeue_dead_letter(&who, id).await;
+    let again = bed.ops.dead_letters.requeue(&who, id).await;
     assert!(matches!(again, Err(OpError::NotFound { .. })), "{again:?}");
     let acts = bed
-        .app
+        .records
         .db
         .list_audit(&AuditFilter::default(), None, 10)
         .await
@@ -268,12 +281,16 @@ async fn what_is_put_back_late_says_only_what_still_holds() {
         judged(&bed, &node).await;
         bed.wait(15);
     }
-    outbox::round(bed.app.clone()).await.unwrap();
+    outbox::round(&bed.records, &bed.services.chains)
+        .await
+        .unwrap();
     let who = Principal::host();
-    bed.app.requeue_dead_letter(&who, id).await.unwrap();
-    outbox::round(bed.app.clone()).await.unwrap();
+    bed.ops.dead_letters.requeue(&who, id).await.unwrap();
+    outbox::round(&bed.records, &bed.services.chains)
+        .await
+        .unwrap();
     assert_eq!(
-        bed.app
+        bed.records
             .db
             .outbox_lag(bed.clock.now())
             .await
@@ -300,9 +317,9 @@ async fn the_incident_of_what_was_put_aside_ends_with_the_last_of_its_node() {
     }
     let second = put_aside(&bed).await;
     let who = Principal::host();
-    bed.app.requeue_dead_letter(&who, first).await.unwrap();
+    bed.ops.dead_letters.requeue(&who, first).await.unwrap();
     assert_eq!(unresolved(&bed).await, [category::EVENT_DEAD_LETTER]);
-    bed.app.requeue_dead_letter(&who, second).await.unwrap();
+    bed.ops.dead_letters.requeue(&who, second).await.unwrap();
     assert_eq!(unresolved(&bed).await, [""; 0]);
 }
 
@@ -314,9 +331,13 @@ async fn a_node_that_goes_down_is_one_incident_and_its_event_is_handled_once() {
     for _ in 0..3 {
         judged(&bed, &node).await;
     }
-    assert!(bed.commits(outbox::round(bed.app.clone())).await);
     assert!(
-        !bed.commits(outbox::round(bed.app.clone())).await,
+        bed.commits(outbox::round(&bed.records, &bed.services.chains))
+            .await
+    );
+    assert!(
+        !bed.commits(outbox::round(&bed.records, &bed.services.chains))
+            .await,
         "a round that finds nothing wakes nobody"
     );
     let [incident] = bed.incidents().await.try_into().unwrap();
@@ -332,7 +353,7 @@ async fn a_warning_that_nobody_took_becomes_critical_after_a_quarter_of_an_hour(
     let bed = Bed::new().await;
     bed.raise(Severity::Warning).await;
     bed.raise(Severity::Critical).await;
-    let round = || escalations::round(bed.app.clone());
+    let round = || escalations::round(&bed.records, &bed.services.chains);
     bed.wait(899);
     assert!(!bed.commits(round()).await);
     bed.wait(1);
@@ -365,16 +386,18 @@ async fn what_is_older_than_it_has_to_be_is_forgotten() {
             at: bed.clock.now(),
             payload: serde_json::json!({}),
         };
-        let mut tx = bed.app.db.begin().await.unwrap();
+        let mut tx = bed.records.db.begin().await.unwrap();
         tx.append_event_log(entry);
         tx.commit().await.unwrap();
     };
-    let keep = bed.app.config.retention.events.as_secs();
+    let keep = bed.services.config.retention.events.as_secs();
     log("old").await;
     bed.wait(i64::try_from(keep).unwrap() + 1);
     log("new").await;
-    retention::round(bed.app.clone()).await.unwrap();
-    let kept = bed.app.db.event_log_after(0, 10).await.unwrap();
+    retention::round(&bed.records, &bed.services.config.retention)
+        .await
+        .unwrap();
+    let kept = bed.records.db.event_log_after(0, 10).await.unwrap();
     let kinds: Vec<_> = kept.iter().map(|entry| entry.entry.kind.as_str()).collect();
     assert_eq!(kinds, ["new"]);
 }

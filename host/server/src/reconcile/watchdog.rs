@@ -1,5 +1,5 @@
-//! Looks for workflows in which nothing happens any more, and tells an operator. It mends nothing by itself: what a
-//! stalled workflow has half done, only a person can know.
+//! Finds workflows in which nothing happens any more, and raises an incident. It repairs nothing: only a person can know what a
+//! stalled workflow has half done.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,18 +9,38 @@ use host_domain::node::Reason;
 use host_domain::time::format_duration;
 use host_workflows::{PageRequest, Status, StatusKind};
 
-use crate::app::App;
-use crate::ops::{IncidentFilter, OpError, PAGE_MAX, Subject, raise, resolve};
+use super::loops::{Loop, Pace};
+use crate::ops::{
+    Chains, IncidentFilter, OpError, PAGE_MAX, Records, Subject, WorkflowEngine,
+    engine_unavailable, raise, resolve,
+};
+use crate::services::Services;
+use host_store::Role;
 
 /// Workflows that are read at once.
 const PAGE: usize = 200;
 
-/// One round over the workflows at work.
-pub(crate) async fn round(app: App) -> Result<(), OpError> {
-    let Some(engine) = app.engine() else {
+/// Checks running workflows, on each host with an engine.
+pub(super) fn watchdog(services: &Services) -> Loop {
+    let (engine, chains) = (services.engine.clone(), services.chains.clone());
+    let limit = services.config.workflows.stalled_after;
+    let pace = Pace::Every(Duration::from_mins(1));
+    Loop::everyone("watchdog", Role::Orchestrator, pace, move |records| {
+        let (engine, chains) = (engine.clone(), chains.clone());
+        async move { round(&records, &chains, &engine, limit).await }
+    })
+}
+
+/// One round over running workflows.
+async fn round(
+    records: &Records,
+    chains: &Chains,
+    engine: &WorkflowEngine,
+    limit: Duration,
+) -> Result<(), OpError> {
+    let Some(engine) = engine.local() else {
         return Ok(());
     };
-    let limit = app.config.workflows.stalled_after;
     let mut stalled = BTreeSet::new();
     let mut after = None;
     loop {
@@ -29,34 +49,33 @@ pub(crate) async fn round(app: App) -> Result<(), OpError> {
             after,
             limit: PAGE,
         };
-        let page = engine
-            .list(&request)
-            .await
-            .map_err(|error| OpError::Unavailable {
-                what: "the workflow engine",
-                source: error.into(),
-            })?;
-        let now = app.clock.now();
+        let page = engine.list(&request).await.map_err(engine_unavailable)?;
+        let now = records.now();
         for status in page
             .items
             .iter()
             .filter(|status| now.since(status.updated_at) > limit)
         {
-            stalled.extend(tell(&app, status, limit).await?);
+            stalled.extend(report(records, chains, status, limit).await?);
         }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    end(&app, &stalled).await
+    resolve_others(records, chains, &stalled).await
 }
 
-/// Raises the incident of a stalled workflow, once, and says whom it is about.
-async fn tell(app: &App, status: &Status, limit: Duration) -> Result<Option<String>, OpError> {
-    let operation = app.db.operation_of_workflow(&status.id).await?;
+/// Raises the incident of a stalled workflow, once, and returns its subject.
+async fn report(
+    records: &Records,
+    chains: &Chains,
+    status: &Status,
+    limit: Duration,
+) -> Result<Option<String>, OpError> {
+    let operation = records.db.operation_of_workflow(&status.id).await?;
     let node = match &operation {
-        Some(operation) => app.db.node(operation.node_id).await?,
+        Some(operation) => records.db.node(operation.node_id).await?,
         None => None,
     };
     let subject = match &node {
@@ -68,7 +87,7 @@ async fn tell(app: &App, status: &Status, limit: Duration) -> Result<Option<Stri
             labels: std::collections::BTreeMap::new(),
         },
     };
-    let newest = app
+    let newest = records
         .db
         .newest_incident(&subject.key(category::WORKFLOW_STALLED))
         .await?;
@@ -90,20 +109,31 @@ async fn tell(app: &App, status: &Status, limit: Duration) -> Result<Option<Stri
         ),
         reasons: vec![Reason::new("workflow_stalled", text)],
     };
-    let mut tx = app.db.begin().await?;
-    raise(&mut tx, &app.catalogue(), &subject, &cause, app.clock.now()).await?;
+    let mut tx = records.db.begin().await?;
+    raise(
+        &mut tx,
+        &chains.catalogue(),
+        &subject,
+        &cause,
+        records.now(),
+    )
+    .await?;
     tx.commit().await?;
     Ok(Some(subject.id))
 }
 
-/// Resolves the incidents of those that go on, or have ended.
-async fn end(app: &App, stalled: &BTreeSet<String>) -> Result<(), OpError> {
+/// Resolves the incidents of workflows that progress again or have ended.
+async fn resolve_others(
+    records: &Records,
+    chains: &Chains,
+    stalled: &BTreeSet<String>,
+) -> Result<(), OpError> {
     let filter = IncidentFilter {
         unresolved: true,
         category: Some(category::WORKFLOW_STALLED.to_owned()),
         ..IncidentFilter::default()
     };
-    for incident in app.db.list_incidents(&filter, None, PAGE_MAX).await? {
+    for incident in records.db.list_incidents(&filter, None, PAGE_MAX).await? {
         if stalled.contains(&incident.key.subject_id) {
             continue;
         }
@@ -113,14 +143,14 @@ async fn end(app: &App, stalled: &BTreeSet<String>) -> Result<(), OpError> {
             name: incident.subject_name.clone(),
             labels: incident.labels.clone(),
         };
-        let mut tx = app.db.begin().await?;
+        let mut tx = records.db.begin().await?;
         let category = category::WORKFLOW_STALLED;
         resolve(
             &mut tx,
-            &app.catalogue(),
+            &chains.catalogue(),
             &subject,
             category,
-            app.clock.now(),
+            records.now(),
         )
         .await?;
         tx.commit().await?;

@@ -1,4 +1,4 @@
-//! Makes up for starts that were lost between a commit and the engine: every open operation has its workflow.
+//! Repeats starts and cancels that were lost between a commit and the engine: every open operation has its workflow.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,27 +8,33 @@ use host_domain::ids::OperationId;
 use host_domain::operation::OperationState;
 use tokio::sync::Mutex;
 
-use crate::app::App;
-use crate::ops::{OpError, OperationFilter};
+use super::loops::{Loop, Pace};
+use crate::ops::{OpError, OperationFilter, Records, WorkflowEngine};
+use crate::services::Services;
+use host_store::Role;
 
-/// Operations that are looked at at once.
+/// Operations that are read at once.
 const PAGE: u32 = 200;
-/// A younger operation is still being started by the request that made it.
+/// The request that created a younger operation is still starting its workflow.
 const YOUNG: Duration = Duration::from_secs(3);
 
-/// Looks until the app ends.
-pub(crate) async fn run(app: App) {
-    let told = Arc::new(Mutex::new(BTreeSet::new()));
-    let look_again = app.config.events.poll_interval;
-    super::every(app, "workflows", look_again, move |app| {
-        let told = Arc::clone(&told);
-        async move { round(app, &mut *told.lock().await).await }
+/// Starts workflows that were not started, on each host with an engine.
+pub(super) fn workflow_starts(services: &Services) -> Loop {
+    let engine = services.engine.clone();
+    let cancelled = Arc::new(Mutex::new(BTreeSet::new()));
+    let pace = Pace::Every(services.config.events.poll_interval);
+    Loop::everyone("workflows", Role::Orchestrator, pace, move |records| {
+        let (engine, cancelled) = (engine.clone(), Arc::clone(&cancelled));
+        async move { round(&records, &engine, &mut *cancelled.lock().await).await }
     })
-    .await;
 }
 
-/// One round over operations at work. `told` are those whose workflow knows that it is cancelled.
-async fn round(app: App, told: &mut BTreeSet<OperationId>) -> Result<(), OpError> {
+/// One round over open operations. `cancelled` has those whose workflow was cancelled already.
+async fn round(
+    records: &Records,
+    engine: &WorkflowEngine,
+    cancelled: &mut BTreeSet<OperationId>,
+) -> Result<(), OpError> {
     let mut undoing = BTreeSet::new();
     for state in [OperationState::Running, OperationState::Undoing] {
         let filter = OperationFilter {
@@ -37,26 +43,27 @@ async fn round(app: App, told: &mut BTreeSet<OperationId>) -> Result<(), OpError
         };
         let mut before = None;
         loop {
-            let operations = app.db.list_operations(&filter, before, PAGE).await?;
+            let operations = records.db.list_operations(&filter, before, PAGE).await?;
             let Some(last) = operations.last() else { break };
             before = Some(last.id);
             for operation in &operations {
-                if app.clock.now().since(operation.created_at) >= YOUNG
+                if records.now().since(operation.created_at) >= YOUNG
                     // The id is the workflow: starting what runs or has ended does nothing.
-                    && let Err(error) = app.start_workflow(operation).await
+                    && let Err(error) = engine.start(operation).await
                 {
                     // Those behind it must not wait for it.
-                    tracing::warn!(operation.id = %operation.id, "the workflow is begun later: {:#}", anyhow::Error::from(error));
+                    tracing::warn!(operation.id = %operation.id, "the workflow starts later: {:#}", anyhow::Error::from(error));
                 }
                 // Another host may have taken the cancel, or this one may have died before it told the engine.
                 if state == OperationState::Undoing {
-                    let asked = app.cancel_workflow(operation, "cancelled");
-                    let knows = told.contains(&operation.id) || matches!(asked.await, Ok(true));
+                    let cancel = engine.cancel(operation, "cancelled");
+                    let knows =
+                        cancelled.contains(&operation.id) || matches!(cancel.await, Ok(true));
                     undoing.extend(knows.then_some(operation.id));
                 }
             }
         }
     }
-    *told = undoing;
+    *cancelled = undoing;
     Ok(())
 }

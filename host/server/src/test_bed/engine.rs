@@ -95,7 +95,7 @@ impl Bed {
     pub(crate) async fn with_engine() -> (Self, Arc<Script>) {
         let bed = Self::new().await;
         let engine = Arc::<Script>::default();
-        bed.app.set_engine(engine.clone());
+        bed.services.engine.set(engine.clone());
         (bed, engine)
     }
 
@@ -114,7 +114,7 @@ impl Bed {
             updated_at: Millis(0),
             version: 1,
         };
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         tx.insert_operation(&operation).await.unwrap();
         tx.set_operation(node.id, Some(operation.id)).await.unwrap();
         tx.commit().await.unwrap();

@@ -51,7 +51,7 @@ impl Bed {
             updated_at: now,
             version: 1,
         };
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         tx.insert_subscription(&made).await.unwrap();
         tx.commit().await.unwrap();
         made
@@ -62,12 +62,12 @@ impl Bed {
         let id = self.unpaid().await.id;
         let PaidSubscription { making, .. } = self.pay(id, &id.to_string()).await;
         let making = making.unwrap();
-        let node = self.app.db.node(making.node_id).await.unwrap().unwrap();
+        let node = self.records.db.node(making.node_id).await.unwrap().unwrap();
         let over = Operation {
             state: OperationState::Succeeded,
             ..making
         };
-        let mut tx = self.app.db.begin().await.unwrap();
+        let mut tx = self.records.db.begin().await.unwrap();
         tx.update_operation(&over).await.unwrap().unwrap();
         let change = Change::event(NodeEvent::Installed);
         let node = change_node(&mut tx, &node, change, self.clock.now()).await;
@@ -78,19 +78,23 @@ impl Bed {
     /// As the host itself: what takes payments acts for nobody.
     pub(crate) async fn pay(&self, id: SubscriptionId, payment: &str) -> PaidSubscription {
         let host = Principal::host();
-        let paid = self.app.complete_payment(&host, id, payment).await;
+        let paid = self
+            .ops
+            .subscriptions
+            .complete_payment(&host, id, payment)
+            .await;
         paid.unwrap()
     }
 
     pub(crate) async fn read(&self, id: SubscriptionId) -> Subscription {
-        let found = self.app.db.subscription(id).await.unwrap();
+        let found = self.records.db.subscription(id).await.unwrap();
         found.unwrap()
     }
 
     /// What was done, oldest first, from the audit log.
     pub(crate) async fn acts(&self) -> Vec<(String, String)> {
         let rows = self
-            .app
+            .records
             .db
             .list_audit(&AuditFilter::default(), None, 100)
             .await

@@ -1,22 +1,45 @@
-//! What is known of a node's past: why it is as it is, what happened to it, what it was told and what was measured.
+//! The history of a node: its health and why, its events, its commands and its observations.
+
+use std::collections::BTreeMap;
 
 use host_domain::command::Command;
 use host_domain::health::Sample;
 use host_domain::ids::NodeId;
+use host_domain::node::{ApplicationHealth, Node, Reason};
+use host_domain::observation::Observation;
 use host_domain::time::Millis;
 
-use crate::app::App;
-use crate::ops::{HealthExplanation, NodeEventRow, OpError, Page, PageRequest};
+use super::{NodeEventRow, Nodes};
+use crate::ops::{OpError, Page, PageRequest};
 
 /// Most samples of one answer.
 const SAMPLES_MAX: u32 = 5_000;
 
-impl App {
+/// Why a node's health is what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthExplanation {
+    /// The node.
+    pub node: Node,
+    /// Reasons of the newest verdict, whether it counts yet or not.
+    pub reasons: Vec<Reason>,
+    /// A health that is seen but does not count yet, and since when.
+    pub pending: Option<(ApplicationHealth, Millis)>,
+    /// Whether it is held at its worst because it changes too often.
+    pub flapping: bool,
+    /// Evaluations in a row that found a beat missed.
+    pub consecutive_failures: u32,
+    /// The newest beat.
+    pub last_heartbeat: Option<Millis>,
+    /// The newest observations.
+    pub latest: BTreeMap<String, Observation>,
+}
+
+impl Nodes {
     /// Why a node's health is what it is.
-    pub async fn node_health(&self, id: NodeId) -> Result<HealthExplanation, OpError> {
-        let node = self.existing_node(id).await?;
-        let health = self.db.health_state(id).await?;
-        let heartbeat = self.db.heartbeats(&[id]).await?.remove(&id);
+    pub async fn health(&self, node: Node) -> Result<HealthExplanation, OpError> {
+        let id = node.id;
+        let health = self.records.db.health_state(id).await?;
+        let heartbeat = self.records.db.heartbeats(&[id]).await?.remove(&id);
         Ok(HealthExplanation {
             pending: health.as_ref().and_then(|health| health.track.pending),
             flapping: health.as_ref().is_some_and(|health| health.track.flapping),
@@ -31,14 +54,14 @@ impl App {
     }
 
     /// What happened to a node, newest first.
-    pub async fn node_events(
+    pub async fn events(
         &self,
         id: NodeId,
         page: &PageRequest,
     ) -> Result<Page<NodeEventRow>, OpError> {
-        self.existing_node(id).await?;
         let before: Option<String> = page.after()?;
         let rows = self
+            .records
             .db
             .node_events(id, before.as_deref(), page.rows())
             .await?;
@@ -46,13 +69,9 @@ impl App {
     }
 
     /// Commands to a node's agent, newest first.
-    pub async fn node_commands(
-        &self,
-        id: NodeId,
-        page: &PageRequest,
-    ) -> Result<Page<Command>, OpError> {
-        self.existing_node(id).await?;
+    pub async fn commands(&self, id: NodeId, page: &PageRequest) -> Result<Page<Command>, OpError> {
         let rows = self
+            .records
             .db
             .list_commands(id, page.after()?, page.rows())
             .await?;
@@ -60,7 +79,7 @@ impl App {
     }
 
     /// Samples of one observation in a time range, oldest first.
-    pub async fn node_observations(
+    pub async fn observations(
         &self,
         id: NodeId,
         name: &str,
@@ -68,8 +87,8 @@ impl App {
         to: Millis,
         limit: u32,
     ) -> Result<Vec<Sample>, OpError> {
-        self.existing_node(id).await?;
         Ok(self
+            .records
             .db
             .samples(id, name, from, to, limit.min(SAMPLES_MAX))
             .await?)

@@ -1,6 +1,6 @@
-//! What a payment does to a subscription: the seam between what takes money and what it is for.
+//! What a payment does to a subscription: the seam between payment providers and subscriptions.
 //!
-//! Whoever has a payment that is complete calls [`App::complete_payment`], as often as it likes: the payment's id counts once,
+//! Whoever has a complete payment calls [`Subscriptions::complete_payment`], as often as it likes: the payment's id counts once,
 //! and the term, the node and the operation that makes it are written in the transaction that records the payment.
 
 use host_domain::ids::SubscriptionId;
@@ -12,11 +12,10 @@ use host_domain::subscription::{
 use host_domain::time::Millis;
 
 use super::step::step;
-use super::{Held, hold};
-use crate::app::App;
+use super::{LockedSubscription, SubscriptionDetails, Subscriptions, lock};
 use crate::ops::audit::audit;
-use crate::ops::nodes::{Wish, begin_node, insert_begun};
-use crate::ops::{OpError, Principal, SubscriptionDetails};
+use crate::ops::node_making::{NewNode, begin_node, insert_begun, making_of};
+use crate::ops::{OpError, Principal};
 use host_store::{SubscriptionPayment, retried};
 
 /// Longest name of a payment.
@@ -27,11 +26,11 @@ const PAYMENT_ID_CHARS_MAX: usize = 128;
 pub struct PaidSubscription {
     /// As it is now.
     pub paid: SubscriptionDetails,
-    /// The operation that makes its node, or has made it.
+    /// The operation that provisions its node.
     pub making: Option<Operation>,
 }
 
-impl App {
+impl Subscriptions {
     /// Records a payment that is complete: the first one of a subscription makes its node, a further one prolongs its term,
     /// and one that was recorded before changes nothing.
     pub async fn complete_payment(
@@ -42,14 +41,14 @@ impl App {
     ) -> Result<PaidSubscription, OpError> {
         check_payment_id(payment_id)?;
         retried(|| self.complete_payment_once(who, id, payment_id)).await?;
-        let paid = self.existing_subscription(id).await?;
+        let paid = self.existing(id).await?;
         let making = match paid.node {
-            Some(node) => self.making_of(node).await?,
+            Some(node) => making_of(&self.records.db, node).await?,
             None => None,
         };
         if let Some(operation) = making.as_ref().filter(|making| !making.state.is_over()) {
-            // The row is the truth: a start that is lost here is made up for by the watch over workflows.
-            self.begin_workflow(operation).await;
+            // The row is committed: the loop over open operations repeats a start that is lost here.
+            self.engine.begin(operation).await;
         }
         Ok(PaidSubscription { paid, making })
     }
@@ -60,10 +59,10 @@ impl App {
         id: SubscriptionId,
         payment_id: &str,
     ) -> Result<(), OpError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        let held = hold(&mut tx, id).await?;
-        let held = held.ok_or_else(|| OpError::not_found("subscription", id))?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
+        let locked = lock(&mut tx, id).await?;
+        let locked = locked.ok_or_else(|| OpError::not_found("subscription", id))?;
         match tx.subscription_payment(payment_id).await? {
             Some(known) if known.subscription_id == id => return Ok(()),
             Some(known) => {
@@ -74,13 +73,13 @@ impl App {
             }
             None => {}
         }
-        check_payable(&held)?;
+        check_payable(&locked)?;
         let unpaid = Subscription {
             payment_id: Some(payment_id.to_owned()),
-            ..held.subscription
+            ..locked.subscription
         };
         let (node, operation) = self.node_of(&unpaid, now);
-        let node_id = held.node.map_or(node.id, |node| node.id);
+        let node_id = locked.node.map_or(node.id, |node| node.id);
         let event = SubscriptionEvent::PaymentCompleted;
         let (paid, effect) = step(&mut tx, who, unpaid, event, Some(node_id), now).await?;
         let payment = SubscriptionPayment {
@@ -101,7 +100,7 @@ impl App {
     /// The node that a subscription pays for, and the operation that would make it. It was checked when the subscription was
     /// made; what the chain lacks by now its workflow says.
     fn node_of(&self, subscription: &Subscription, now: Millis) -> (Node, Operation) {
-        let wish = Wish {
+        let new = NewNode {
             chain: subscription.chain_profile_id.clone(),
             node_type: subscription.node_type.clone(),
             name: None,
@@ -114,9 +113,9 @@ impl App {
             },
             inputs: subscription.inputs.clone(),
         };
-        let catalogue = self.catalogue();
-        let chain = catalogue.chains.chains.get(&wish.chain);
-        begin_node(wish, chain, subscription.id, now)
+        let catalogue = self.chains.catalogue();
+        let chain = catalogue.chains.chains.get(&new.chain);
+        begin_node(new, chain, subscription.id, now)
     }
 }
 
@@ -132,9 +131,9 @@ fn check_payment_id(payment_id: &str) -> Result<(), OpError> {
     Err(OpError::invalid("/payment_id", rule))
 }
 
-/// Says what to do with a payment that buys nothing here.
-fn check_payable(held: &Held) -> Result<(), OpError> {
-    let Held { subscription, node } = held;
+/// Rejects a payment that buys nothing, and says what to do with it.
+fn check_payable(locked: &LockedSubscription) -> Result<(), OpError> {
+    let LockedSubscription { subscription, node } = locked;
     let state = subscription.state;
     let refused = |why: String| Err(OpError::Conflict(why));
     if subscription.is_open_ended() {

@@ -1,33 +1,35 @@
-//! One move of a subscription: the row, its audit row, its live event and the removal of its node count together or not at all.
+//! One step of a subscription: its row, the audit row, the live event and the removal of its node are one transaction.
 
 use host_domain::ids::{NodeId, SubscriptionId};
 use host_domain::node::Node;
 use host_domain::subscription::{
-    Subscription, SubscriptionEffect, SubscriptionEvent, SubscriptionState,
+    Subscription, SubscriptionConfig, SubscriptionEffect, SubscriptionEvent, SubscriptionState,
 };
 use host_domain::time::Millis;
 
-use crate::app::App;
 use crate::ops::audit::audit;
 use crate::ops::live::{LiveData, SubscriptionMoved};
-use crate::ops::nodes::{Asked, begin_removal};
-use crate::ops::{OpError, Principal, Removal};
+use crate::ops::node_removal::{Removal, RemovalRequest, begin_removal};
+use crate::ops::{OpError, Principal};
 use host_store::Tx;
 
-/// A subscription and its node as they are until the transaction ends: nobody else changes them meanwhile.
-pub(crate) struct Held {
+/// A subscription and its node, whose rows the transaction has locked.
+pub(crate) struct LockedSubscription {
     pub(crate) subscription: Subscription,
     pub(crate) node: Option<Node>,
 }
 
-/// What came of a move.
-pub(crate) struct Moved {
+/// The result of a step.
+pub(crate) struct MovedSubscription {
     pub(crate) subscription: Subscription,
     pub(crate) removal: Removal,
 }
 
-/// Holds a subscription and its node: the node first, as whoever ends a node does, so that two never wait for each other.
-pub(crate) async fn hold(tx: &mut Tx, id: SubscriptionId) -> Result<Option<Held>, OpError> {
+/// Locks a subscription and its node: the node first, as every removal does, so that two transactions never deadlock.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    id: SubscriptionId,
+) -> Result<Option<LockedSubscription>, OpError> {
     if let Some(node) = tx.node_of_subscription(id).await? {
         tx.hold_node(node.id).await?;
     }
@@ -38,45 +40,43 @@ pub(crate) async fn hold(tx: &mut Tx, id: SubscriptionId) -> Result<Option<Held>
         return Ok(None);
     };
     let node = tx.node_of_subscription(id).await?;
-    Ok(Some(Held { subscription, node }))
+    Ok(Some(LockedSubscription { subscription, node }))
 }
 
-impl App {
-    /// Moves a held subscription, on to where the clock wants it at once, and begins the removal of its node when it has
-    /// expired. The caller commits, and then lets the engine hear of the removal.
-    pub(crate) async fn move_subscription(
-        &self,
-        tx: &mut Tx,
-        who: &Principal,
-        held: Held,
-        event: SubscriptionEvent,
-        now: Millis,
-    ) -> Result<Moved, OpError> {
-        let Held { subscription, node } = held;
-        let node_id = node.as_ref().map(|node| node.id);
-        let mut moved = Moved {
-            subscription,
-            removal: Removal::Gone,
-        };
-        let (mut next, mut who) = (Some(event), who.clone());
-        while let Some(event) = next {
-            let (subscription, effect) =
-                step(tx, &who, moved.subscription, event, node_id, now).await?;
-            // The first step has taken the request's key.
-            who = who.keyless();
-            if effect == Some(SubscriptionEffect::Terminate)
-                && let Some(node) = &node
-            {
-                moved.removal = begin_removal(tx, &who, node, Asked::BY_HOST, now).await?;
-            }
-            next = subscription.due(now, &self.config.subscriptions);
-            moved.subscription = subscription;
+/// Applies an event to a locked subscription and every deadline that has passed, and starts the removal of its node if it has
+/// expired. The caller commits, and then informs the engine of the removal.
+pub(crate) async fn move_subscription(
+    tx: &mut Tx,
+    who: &Principal,
+    locked: LockedSubscription,
+    event: SubscriptionEvent,
+    config: &SubscriptionConfig,
+    now: Millis,
+) -> Result<MovedSubscription, OpError> {
+    let LockedSubscription { subscription, node } = locked;
+    let node_id = node.as_ref().map(|node| node.id);
+    let mut moved = MovedSubscription {
+        subscription,
+        removal: Removal::Gone,
+    };
+    let (mut next, mut who) = (Some(event), who.clone());
+    while let Some(event) = next {
+        let (subscription, effect) =
+            step(tx, &who, moved.subscription, event, node_id, now).await?;
+        // The first step has taken the request's key.
+        who = who.keyless();
+        if effect == Some(SubscriptionEffect::Terminate)
+            && let Some(node) = &node
+        {
+            moved.removal = begin_removal(tx, &who, node, RemovalRequest::BY_HOST, now).await?;
         }
-        Ok(moved)
+        next = subscription.due(now, config);
+        moved.subscription = subscription;
     }
+    Ok(moved)
 }
 
-/// Takes a held subscription through one event.
+/// Applies one event to a locked subscription.
 pub(super) async fn step(
     tx: &mut Tx,
     who: &Principal,
@@ -90,12 +90,12 @@ pub(super) async fn step(
     let version = version.ok_or_else(|| OpError::stale("subscription", after.id))?;
     let after = Subscription { version, ..after };
     audit(tx, who, act(event, after.state), target(after.id), now).await?;
-    tell(tx, &after, event.as_str(), node, now);
+    log(tx, &after, event.as_str(), node, now);
     Ok((after, effect))
 }
 
 /// Records a subscription that was just made.
-pub(in crate::ops) async fn tell_of_new(
+pub(in crate::ops) async fn record_new(
     tx: &mut Tx,
     who: &Principal,
     made: &Subscription,
@@ -103,7 +103,7 @@ pub(in crate::ops) async fn tell_of_new(
     now: Millis,
 ) -> Result<(), OpError> {
     audit(tx, who, "create_subscription", target(made.id), now).await?;
-    tell(tx, made, "created", node, now);
+    log(tx, made, "created", node, now);
     Ok(())
 }
 
@@ -139,7 +139,7 @@ fn target(id: SubscriptionId) -> String {
     format!("subscription/{id}")
 }
 
-/// What is done by an event, for the audit log.
+/// The action of an event in the audit log.
 fn act(event: SubscriptionEvent, to: SubscriptionState) -> &'static str {
     match event {
         SubscriptionEvent::PaymentCompleted => "pay_subscription",
@@ -156,7 +156,7 @@ fn act(event: SubscriptionEvent, to: SubscriptionState) -> &'static str {
     }
 }
 
-fn tell(tx: &mut Tx, subscription: &Subscription, cause: &str, node: Option<NodeId>, now: Millis) {
+fn log(tx: &mut Tx, subscription: &Subscription, cause: &str, node: Option<NodeId>, now: Millis) {
     let moved = SubscriptionMoved {
         id: subscription.id,
         cause: cause.to_owned(),

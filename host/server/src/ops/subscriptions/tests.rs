@@ -13,8 +13,8 @@ use host_store::{NodeFilter, OperationFilter};
 /// Nodes, and operations that make them.
 async fn made(bed: &Bed) -> (usize, usize) {
     let (all_nodes, all) = (NodeFilter::default(), OperationFilter::default());
-    let nodes = bed.app.db.list_nodes(&all_nodes, None, 100).await;
-    let operations = bed.app.db.list_operations(&all, None, 100).await;
+    let nodes = bed.records.db.list_nodes(&all_nodes, None, 100).await;
+    let operations = bed.records.db.list_operations(&all, None, 100).await;
     let operations = operations.unwrap().into_iter();
     let making = operations.filter(|one| one.kind == OperationKind::ProvisionNode);
     (nodes.unwrap().len(), making.count())
@@ -34,7 +34,7 @@ async fn a_payment_that_comes_twice_makes_one_node() {
         (S::Active, Some("p-1"))
     );
     assert_eq!(paid.expires_at, Some(paid.entered_at.plus(TERM)));
-    let node = bed.app.db.node(making.node_id).await.unwrap().unwrap();
+    let node = bed.records.db.node(making.node_id).await.unwrap().unwrap();
     assert_eq!(node.subscription_id, id);
     assert_eq!(node.placement.instance_type, "x");
     bed.wait(DAY_S);
@@ -62,7 +62,11 @@ async fn a_second_payment_prolongs_and_the_first_one_counts_no_more() {
     }
     assert_eq!(made(&bed).await, (1, 1));
     let other = bed.unpaid().await.id;
-    let stolen = bed.app.complete_payment(&admin(), other, "p-2").await;
+    let stolen = bed
+        .ops
+        .subscriptions
+        .complete_payment(&admin(), other, "p-2")
+        .await;
     let refused = stolen.unwrap_err().to_string();
     assert!(refused.contains(&id.to_string()), "{refused}");
     assert_eq!(bed.read(other).await.state, S::PendingPayment);
@@ -73,29 +77,39 @@ async fn a_payment_is_refused_where_it_would_buy_nothing() {
     let bed = Bed::new().await;
     let (id, node) = bed.paid().await;
     for bad in ["", "with blank", "ü", &"x".repeat(129)] {
-        let refused = bed.app.complete_payment(&admin(), id, bad).await;
+        let refused = bed
+            .ops
+            .subscriptions
+            .complete_payment(&admin(), id, bad)
+            .await;
         assert!(matches!(refused, Err(OpError::Invalid { .. })), "{bad}");
     }
     let refused = async |payment: &str| {
-        let paid = bed.app.complete_payment(&admin(), id, payment).await;
+        let paid = bed
+            .ops
+            .subscriptions
+            .complete_payment(&admin(), id, payment)
+            .await;
         match paid {
             Err(OpError::Conflict(why)) => why,
             other => panic!("{other:?}"),
         }
     };
-    bed.app
-        .suspend_subscription(&admin(), id, None)
+    bed.ops
+        .subscriptions
+        .suspend(&admin(), id, None)
         .await
         .unwrap();
     assert!(refused("p-2").await.contains("resume it"));
-    bed.app
-        .resume_subscription(&admin(), id, None)
+    bed.ops
+        .subscriptions
+        .resume(&admin(), id, None)
         .await
         .unwrap();
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     for event in [NodeEvent::TerminateRequested, NodeEvent::TerminateFinished] {
         let node = tx.node(node.id).await.unwrap().unwrap();
-        let now = bed.app.clock.now();
+        let now = bed.records.now();
         change_node(&mut tx, &node, Change::event(event), now)
             .await
             .unwrap();
@@ -103,8 +117,9 @@ async fn a_payment_is_refused_where_it_would_buy_nothing() {
     tx.commit().await.unwrap();
     assert_eq!(bed.read(id).await.state, S::Active, "it was paid for");
     assert!(refused("p-2").await.contains("`terminated`"));
-    bed.app
-        .cancel_subscription(&admin(), id, None)
+    bed.ops
+        .subscriptions
+        .cancel(&admin(), id, None)
         .await
         .unwrap();
     assert!(refused("p-2").await.contains("make a new one"));
@@ -127,15 +142,19 @@ async fn a_subscription_without_a_term_ends_with_its_node() {
             state: S::Active,
             ..bed.unpaid().await
         };
-        let mut tx = bed.app.db.begin().await.unwrap();
+        let mut tx = bed.records.db.begin().await.unwrap();
         tx.insert_subscription(&open_ended).await.unwrap();
         tx.commit().await.unwrap();
-        let refused = bed.app.complete_payment(&admin(), open_ended.id, "p").await;
+        let refused = bed
+            .ops
+            .subscriptions
+            .complete_payment(&admin(), open_ended.id, "p")
+            .await;
         assert!(matches!(refused, Err(OpError::Conflict(_))), "{refused:?}");
         let mut node = node;
         for event in ends {
             assert_eq!(bed.read(open_ended.id).await.state, S::Active);
-            let (mut tx, now) = (bed.app.db.begin().await.unwrap(), bed.app.clock.now());
+            let (mut tx, now) = (bed.records.db.begin().await.unwrap(), bed.records.now());
             let moved = change_node(&mut tx, &node, Change::event(*event), now).await;
             node = moved.unwrap();
             tx.commit().await.unwrap();
@@ -151,7 +170,7 @@ async fn a_subscription_without_a_term_ends_with_its_node() {
 async fn one_that_was_never_paid_or_has_no_term_ends_at_once_when_it_is_cancelled() {
     let (bed, engine) = Bed::with_engine().await;
     let unpaid = bed.unpaid().await.id;
-    let canceled = bed.app.cancel_subscription(&admin(), unpaid, None).await;
+    let canceled = bed.ops.subscriptions.cancel(&admin(), unpaid, None).await;
     assert_eq!(canceled.unwrap().subscription.state, S::Expired);
     let node = bed.node(NodeState::Syncing).await;
     let open_ended = Subscription {
@@ -160,12 +179,13 @@ async fn one_that_was_never_paid_or_has_no_term_ends_at_once_when_it_is_cancelle
         state: S::Active,
         ..bed.unpaid().await
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.insert_subscription(&open_ended).await.unwrap();
     tx.commit().await.unwrap();
     let ended = bed
-        .app
-        .cancel_subscription(&admin(), open_ended.id, None)
+        .ops
+        .subscriptions
+        .cancel(&admin(), open_ended.id, None)
         .await;
     assert_eq!(ended.unwrap().subscription.state, S::Expired);
     assert_eq!(engine.asked(), [format!("start terminate-{}", node.id)]);
@@ -191,24 +211,25 @@ async fn nobody_but_an_admin_sees_or_moves_what_is_somebody_elses() {
             limit: 10,
             cursor: None,
         };
-        let listed = bed.app.list_subscriptions(who, &filter, &page).await;
+        let listed = bed.ops.subscriptions.list(who, &filter, &page).await;
         listed.unwrap().items.len()
     };
     for (who, sees) in [(&owner, true), (&other, false), (&admin(), true)] {
-        assert_eq!(bed.app.subscription(who, own.id).await.is_ok(), sees);
+        assert_eq!(bed.ops.subscriptions.get(who, own.id).await.is_ok(), sees);
         assert_eq!(list(who, None).await == 1, sees);
         assert_eq!(list(who, Some(&own.owner)).await == 1, sees);
     }
-    let refused = bed.app.cancel_subscription(&other, own.id, None).await;
+    let refused = bed.ops.subscriptions.cancel(&other, own.id, None).await;
     assert!(
         matches!(refused, Err(OpError::NotFound { .. })),
         "{refused:?}"
     );
     assert_eq!(bed.read(own.id).await.state, S::PendingPayment);
-    let old = bed.app.cancel_subscription(&owner, own.id, Some(9)).await;
+    let old = bed.ops.subscriptions.cancel(&owner, own.id, Some(9)).await;
     assert!(matches!(old, Err(OpError::Stale { .. })), "{old:?}");
-    bed.app
-        .cancel_subscription(&owner, own.id, Some(1))
+    bed.ops
+        .subscriptions
+        .cancel(&owner, own.id, Some(1))
         .await
         .unwrap();
 }

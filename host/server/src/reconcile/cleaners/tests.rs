@@ -9,8 +9,16 @@ use crate::test_bed::Bed;
 /// Four hours and a minute.
 const LONG_S: i64 = 4 * 3_600 + 60;
 
+async fn provisioning(bed: &Bed) -> Result<(), OpError> {
+    let cleaner = ProvisioningCleaner {
+        engine: bed.services.engine.clone(),
+        nodes: bed.services.nodes(bed.records.clone()),
+    };
+    cleaner.round(&bed.records).await
+}
+
 async fn state(bed: &Bed, node: &Node) -> NodeState {
-    bed.app
+    bed.records
         .db
         .node(node.id)
         .await
@@ -31,12 +39,23 @@ async fn a_node_that_is_forgotten_in_maintenance_comes_back_or_is_told_of() {
         bed.beat(node).await;
     }
     assert!(
-        !bed.commits(maintenance(bed.app.clone())).await,
+        !bed.commits(maintenance(
+            &bed.records,
+            &bed.services.chains,
+            &bed.services.config.health
+        ))
+        .await,
         "it is by plan"
     );
     bed.wait(LONG_S);
     bed.beat(&alive).await;
-    maintenance(bed.app.clone()).await.unwrap();
+    maintenance(
+        &bed.records,
+        &bed.services.chains,
+        &bed.services.config.health,
+    )
+    .await
+    .unwrap();
     assert_eq!(state(&bed, &alive).await, NodeState::Syncing);
     assert_eq!(state(&bed, &silent).await, NodeState::Maintenance);
     let told = bed.incidents().await;
@@ -44,12 +63,23 @@ async fn a_node_that_is_forgotten_in_maintenance_comes_back_or_is_told_of() {
     assert_eq!(told[0].key.category, category::AGENT_SILENT);
     assert_eq!(told[0].key.subject_id, silent.id.to_string());
     assert!(
-        !bed.commits(maintenance(bed.app.clone())).await,
+        !bed.commits(maintenance(
+            &bed.records,
+            &bed.services.chains,
+            &bed.services.config.health
+        ))
+        .await,
         "told is told"
     );
 
     bed.beat(&silent).await;
-    maintenance(bed.app.clone()).await.unwrap();
+    maintenance(
+        &bed.records,
+        &bed.services.chains,
+        &bed.services.config.health,
+    )
+    .await
+    .unwrap();
     assert_eq!(state(&bed, &silent).await, NodeState::Syncing);
     assert_eq!(bed.incidents().await[0].state, IncidentState::Resolved);
 }
@@ -65,10 +95,10 @@ async fn a_half_made_node_has_a_workflow_that_works_on_it_or_is_removed() {
         bed.operation(workflow, OperationState::Running).await;
         engine.set(workflow, status, Millis(0));
     }
-    provisioning(bed.app.clone()).await.unwrap();
+    provisioning(&bed).await.unwrap();
     assert_eq!(engine.asked(), Vec::<String>::new(), "they have just begun");
     bed.wait(601);
-    provisioning(bed.app.clone()).await.unwrap();
+    provisioning(&bed).await.unwrap();
     let removal = format!("start terminate-{}", orphan.node_id);
     assert_eq!(engine.asked(), [&*removal, "delete ended", "start ended"]);
 }

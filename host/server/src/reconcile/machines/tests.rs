@@ -11,6 +11,11 @@ use uuid::Uuid;
 use super::*;
 use crate::test_bed::Bed;
 
+async fn round(bed: &Bed) -> Result<(), OpError> {
+    let cleaner = MachineCleaner::of(&bed.services);
+    cleaner.round(&bed.records).await
+}
+
 async fn machine(bed: &Bed, name: &str) -> MachineId {
     let machine = Machine {
         id: MachineId(Uuid::now_v7()),
@@ -18,9 +23,9 @@ async fn machine(bed: &Bed, name: &str) -> MachineId {
         provider: "local".to_owned(),
         region: "here".to_owned(),
         ip: None,
-        created_at: bed.app.clock.now(),
+        created_at: bed.records.now(),
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.insert_machine(&machine).await.unwrap();
     tx.commit().await.unwrap();
     machine.id
@@ -33,17 +38,22 @@ async fn place(bed: &Bed, node: &Node, provider: &str, on: MachineId, claims: &[
         machine_id: Some(on),
         ..Placement::default()
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.set_placement(node.id, &placement).await.unwrap();
     for machine in claims {
-        let now = bed.app.clock.now();
+        let now = bed.records.now();
         assert!(tx.claim_machine(*machine, node.id, now).await.unwrap());
     }
     tx.commit().await.unwrap();
 }
 
 async fn is_claimed(bed: &Bed, machine: MachineId) -> bool {
-    bed.app.db.machine_claim(machine).await.unwrap().is_some()
+    bed.records
+        .db
+        .machine_claim(machine)
+        .await
+        .unwrap()
+        .is_some()
 }
 
 #[tokio::test]
@@ -55,7 +65,7 @@ async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once(
     let live = bed.node(NodeState::Healthy).await;
     place(&bed, &live, "local", working, &[working]).await;
 
-    round(bed.app.clone()).await.unwrap();
+    round(&bed).await.unwrap();
     assert!(is_claimed(&bed, machine).await, "nobody can clean it");
     let told = bed.incidents().await;
     assert_eq!(told.len(), 1);
@@ -64,20 +74,17 @@ async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once(
         told[0].reasons[0].message.contains("is not set up"),
         "{told:?}"
     );
-    assert!(
-        !bed.commits(round(bed.app.clone())).await,
-        "not before its pause"
-    );
+    assert!(!bed.commits(round(&bed)).await, "not before its pause");
     bed.wait(61);
-    round(bed.app.clone()).await.unwrap();
+    round(&bed).await.unwrap();
     assert_eq!(bed.incidents().await[0].occurrences, 1);
 
     // What was missing is there again.
     place(&bed, &failed, "local", machine, &[]).await;
     bed.wait(121);
-    round(bed.app.clone()).await.unwrap();
+    round(&bed).await.unwrap();
     assert!(!is_claimed(&bed, machine).await);
-    let node = bed.app.db.node(failed.id).await.unwrap().unwrap();
+    let node = bed.records.db.node(failed.id).await.unwrap().unwrap();
     assert_eq!(node.placement.machine_id, None);
     assert_eq!(bed.incidents().await[0].state, IncidentState::Resolved);
     assert!(
@@ -93,26 +100,26 @@ async fn the_machine_that_a_node_has_left_is_given_back_only_when_its_migration_
     let node = bed.node(NodeState::Healthy).await;
     place(&bed, &node, "local", new, &[old, new]).await;
     let migration = begin(&bed, &node, old, new).await;
-    round(bed.app.clone()).await.unwrap();
+    round(&bed).await.unwrap();
     assert!(is_claimed(&bed, old).await, "it may have to go back");
 
     let ended = NodeMigration {
-        ended_at: Some(bed.app.clock.now()),
+        ended_at: Some(bed.records.now()),
         has_moved: true,
         ..migration
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.update_node_migration(&ended).await.unwrap();
     tx.commit().await.unwrap();
-    round(bed.app.clone()).await.unwrap();
+    round(&bed).await.unwrap();
     assert!(!is_claimed(&bed, old).await);
     assert!(is_claimed(&bed, new).await, "the node is on it");
-    let node = bed.app.db.node(node.id).await.unwrap().unwrap();
+    let node = bed.records.db.node(node.id).await.unwrap().unwrap();
     assert_eq!(node.placement.machine_id, Some(new));
 }
 
 async fn begin(bed: &Bed, node: &Node, source: MachineId, target: MachineId) -> NodeMigration {
-    let now = bed.app.clock.now();
+    let now = bed.records.now();
     let operation = Operation {
         id: OperationId(Uuid::now_v7()),
         kind: OperationKind::MigrateNode,
@@ -138,7 +145,7 @@ async fn begin(bed: &Bed, node: &Node, source: MachineId, target: MachineId) -> 
         has_moved: false,
         version: 1,
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.insert_operation(&operation).await.unwrap();
     tx.insert_node_migration(&migration).await.unwrap();
     tx.commit().await.unwrap();

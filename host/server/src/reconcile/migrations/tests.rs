@@ -16,7 +16,7 @@ const LONG_S: i64 = 360;
 
 /// A machine with an agent that beats now.
 async fn machine(bed: &Bed, name: &str) -> (MachineId, AgentId) {
-    let now = bed.app.clock.now();
+    let now = bed.records.now();
     let machine = Machine {
         id: MachineId(Uuid::now_v7()),
         name: name.to_owned(),
@@ -35,7 +35,7 @@ async fn machine(bed: &Bed, name: &str) -> (MachineId, AgentId) {
         revoked_at: None,
         created_at: now,
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.insert_machine(&machine).await.unwrap();
     tx.insert_agent(&agent).await.unwrap();
     tx.commit().await.unwrap();
@@ -50,23 +50,27 @@ async fn node_on(bed: &Bed, machine: MachineId, state: NodeState) -> Node {
         machine_id: Some(machine),
         ..Placement::default()
     };
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.set_placement(node.id, &placement).await.unwrap();
     tx.commit().await.unwrap();
     node
 }
 
+async fn round(bed: &Bed) -> Result<(), OpError> {
+    Migrator::of(&bed.services).round(&bed.records).await
+}
+
 async fn beats(bed: &Bed, agent: AgentId) {
-    let mut tx = bed.app.db.begin().await.unwrap();
-    tx.touch_agents(&[(agent, bed.app.clock.now())])
+    let mut tx = bed.records.db.begin().await.unwrap();
+    tx.touch_agents(&[(agent, bed.records.now())])
         .await
         .unwrap();
     tx.commit().await.unwrap();
 }
 
 async fn moves(bed: &Bed) -> Vec<NodeMigration> {
-    round(bed.app.clone()).await.unwrap();
-    bed.app.db.open_node_migrations(9).await.unwrap()
+    round(bed).await.unwrap();
+    bed.records.db.open_node_migrations(9).await.unwrap()
 }
 
 async fn open(bed: &Bed) -> Vec<String> {
@@ -92,10 +96,7 @@ async fn a_node_that_stays_down_is_moved_once_and_only_after_the_grace() {
     let begun = moves(&bed).await;
     assert_eq!(begun.len(), 1);
     assert_eq!((begun[0].node_id, begun[0].source), (node.id, old));
-    assert!(
-        !bed.commits(round(bed.app.clone())).await,
-        "it is on its way"
-    );
+    assert!(!bed.commits(round(&bed)).await, "it is on its way");
     assert_eq!(moves(&bed).await, begun);
     assert_eq!(open(&bed).await, Vec::<String>::new());
 }
@@ -121,13 +122,13 @@ async fn nobody_is_moved_while_a_third_of_a_region_is_silent_and_an_operator_is_
     }
     assert_eq!(open(&bed).await, ["migration_held"]);
     assert_eq!(bed.incidents().await[0].occurrences, 1);
-    assert!(!bed.commits(round(bed.app.clone())).await, "told is told");
+    assert!(!bed.commits(round(&bed)).await, "told is told");
 
     // One comes back: the others move, and the outage is over.
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     let event = host_domain::node::NodeEvent::BeatsResumed;
     let change = crate::ops::Change::event(event);
-    crate::ops::change_node(&mut tx, &nodes[0], change, bed.app.clock.now())
+    crate::ops::change_node(&mut tx, &nodes[0], change, bed.records.now())
         .await
         .unwrap();
     tx.commit().await.unwrap();
@@ -146,7 +147,7 @@ async fn a_node_that_nobody_can_take_is_told_of_once_and_moved_when_somebody_can
         assert_eq!(moves(&bed).await, []);
     }
     assert_eq!(open(&bed).await, ["migration_failed"]);
-    assert!(!bed.commits(round(bed.app.clone())).await, "told is told");
+    assert!(!bed.commits(round(&bed)).await, "told is told");
     beats(&bed, agent).await;
     assert_eq!(moves(&bed).await.len(), 1);
 }
@@ -160,8 +161,8 @@ async fn a_node_is_left_alone_for_an_hour_after_a_migration() {
     bed.wait(LONG_S);
     beats(&bed, agent).await;
     let begun = moves(&bed).await.remove(0);
-    let now = bed.app.clock.now();
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let now = bed.records.now();
+    let mut tx = bed.records.db.begin().await.unwrap();
     let ended = NodeMigration {
         ended_at: Some(now),
         ..begun.clone()
@@ -180,14 +181,14 @@ async fn a_node_is_left_alone_for_an_hour_after_a_migration() {
     let again = moves(&bed).await.remove(0);
     assert_ne!(again.operation_id, begun.operation_id);
     let first = bed
-        .app
+        .records
         .db
         .operation(begun.operation_id)
         .await
         .unwrap()
         .unwrap();
     let second = bed
-        .app
+        .records
         .db
         .operation(again.operation_id)
         .await

@@ -1,5 +1,5 @@
-//! What becomes of verdicts: each node's track of health, its dimensions, and its incidents, many nodes in one transaction and only
-//! when something changed.
+//! Applies verdicts: to each node's track of health, its dimensions, and its incidents, many nodes in one transaction and only
+//! if something changed.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use host_domain::node::{ApplicationHealth, Node, NodeEvent, NodeState, Reason, S
 use host_domain::notification::node_labels;
 
 use super::Round;
-use super::said::Said;
+use super::findings::NodeFinding;
 use crate::ops::{Change, OpError, Subject, change_nodes, raise, resolve};
 use host_store::{FoundHealth, JudgedNode, Tx};
 
@@ -21,7 +21,7 @@ pub(super) struct Effect<'a> {
     track: HealthTrack,
     change: HealthChange,
     /// Changes of the node itself; `None` when it stays.
-    asked: Option<Change>,
+    node_change: Option<Change>,
     own: Vec<OwnChange>,
 }
 
@@ -39,20 +39,20 @@ impl Effect<'_> {
 impl Round<'_> {
     /// Writes the effects of several verdicts; all of them or none.
     pub(super) async fn apply(&self, effects: &[Effect<'_>]) -> Result<(), OpError> {
-        let mut tx = self.app.db.begin().await?;
+        let mut tx = self.evaluator.records.db.begin().await?;
         let found: Vec<_> = effects.iter().map(Effect::found_health).collect();
         tx.save_health_tracks(&found).await?;
         let changes = effects
             .iter()
-            .filter_map(|effect| Some((&effect.judged.node, effect.asked.clone()?)));
+            .filter_map(|effect| Some((&effect.judged.node, effect.node_change.clone()?)));
         change_nodes(&mut tx, changes, self.now).await?;
         for effect in effects {
             let node = &effect.judged.node;
             if let Some(is_flapping) = effect.change.flapping {
-                self.tell_of_flapping(&mut tx, node, is_flapping).await?;
+                self.report_flapping(&mut tx, node, is_flapping).await?;
             }
             for own in &effect.own {
-                self.tell_of_own(&mut tx, node, own, effect.reasons).await?;
+                self.report_own(&mut tx, node, own, effect.reasons).await?;
             }
         }
         tx.commit().await?;
@@ -60,12 +60,16 @@ impl Round<'_> {
     }
 
     /// `None` when nothing is worth a write.
-    pub(super) fn effect<'n>(&self, judged: &'n JudgedNode, said: &'n Said) -> Option<Effect<'n>> {
-        let (node, verdict) = (&judged.node, &said.verdict);
+    pub(super) fn effect<'n>(
+        &self,
+        judged: &'n JudgedNode,
+        finding: &'n NodeFinding,
+    ) -> Option<Effect<'n>> {
+        let (node, verdict) = (&judged.node, &finding.verdict);
         let mut track = judged.track.clone();
         let change = track.take(verdict, self.now, self.hold);
-        let by: BTreeSet<&str> = said.judged.iter().map(String::as_str).collect();
-        let own = track.own.take(&said.own, &by, self.now, self.hold);
+        let by: BTreeSet<&str> = finding.judged.iter().map(String::as_str).collect();
+        let own = track.own.take(&finding.own, &by, self.now, self.hold);
         // Reasons of a health that does not count yet are not the node's.
         let counts = verdict.health == track.health;
         let reasons = (counts && verdict.reasons != node.reasons).then(|| verdict.reasons.clone());
@@ -78,7 +82,7 @@ impl Round<'_> {
         if track == judged.track && !is_of_node {
             return None;
         }
-        let asked = is_of_node.then_some(Change {
+        let node_change = is_of_node.then_some(Change {
             event,
             application_health: change.health,
             sync_status: change.sync,
@@ -89,12 +93,12 @@ impl Round<'_> {
             reasons: &verdict.reasons,
             track,
             change,
-            asked,
+            node_change,
             own,
         })
     }
 
-    async fn tell_of_flapping(
+    async fn report_flapping(
         &self,
         tx: &mut Tx,
         node: &Node,
@@ -126,7 +130,7 @@ impl Round<'_> {
     }
 
     /// An incident that a policy named, or names no more.
-    async fn tell_of_own(
+    async fn report_own(
         &self,
         tx: &mut Tx,
         node: &Node,

@@ -1,23 +1,22 @@
 //! What is kept for its time and deleted afterwards, with a clock that stands still until it is moved.
 
-use host_domain::time::Clock as _;
 use host_store::AuditFilter;
 
 use super::round;
-use crate::ops::{Principal, Scope, api_keys};
+use crate::ops::{Principal, Scope};
 use crate::test_bed::Bed;
 
 #[tokio::test]
 async fn the_audit_log_and_ended_api_keys_are_kept_for_their_time() {
     const DAY_S: i64 = 24 * 3_600;
     let bed = Bed::new().await;
-    let db = &bed.app.db;
+    let db = &bed.records.db;
     let scopes = [Scope::NodesRead].into();
-    bed.app.create_api_key("ended", &scopes).await.unwrap();
+    let keys = &bed.ops.api_keys;
+    keys.create_for_host("ended", &scopes).await.unwrap();
     let key = db.api_key_by_name("ended").await.unwrap().unwrap();
     let who = Principal::host();
-    let revoked = api_keys::revoke_api_key(db, &who, "ended", bed.clock.now()).await;
-    revoked.unwrap();
+    keys.revoke(&who, "ended").await.unwrap();
     let n_acts = async || {
         let acts = db.list_audit(&AuditFilter::default(), None, 99).await;
         acts.unwrap().len()
@@ -25,7 +24,8 @@ async fn the_audit_log_and_ended_api_keys_are_kept_for_their_time() {
     let acts = n_acts().await;
     for (days, is_key_kept, n_acts_kept) in [(89, true, acts), (2, false, acts), (310, false, 0)] {
         bed.wait(days * DAY_S);
-        round(bed.app.clone()).await.unwrap();
+        let keep = &bed.services.config.retention;
+        round(&bed.records, keep).await.unwrap();
         let found = db.api_key(key.id).await.unwrap();
         assert_eq!(found.is_some(), is_key_kept, "after {days} more days");
         assert_eq!(n_acts().await, n_acts_kept, "after {days} more days");

@@ -8,6 +8,12 @@ use super::*;
 use crate::ops::{Principal, Scope};
 use crate::test_bed::Bed;
 
+async fn run(bed: &Bed) -> Result<(), OpError> {
+    let services = &bed.services;
+    let limit = services.config.workflows.stalled_after;
+    round(&bed.records, &services.chains, &services.engine, limit).await
+}
+
 fn admin() -> Principal {
     Principal {
         name: "admin".to_owned(),
@@ -20,15 +26,15 @@ fn admin() -> Principal {
 #[tokio::test]
 async fn a_workflow_in_which_nothing_happens_is_one_incident_until_it_goes_on() {
     let (bed, engine) = Bed::with_engine().await;
-    let begun = bed.app.clock.now();
+    let begun = bed.records.now();
     let stalled = bed.operation("stalled", OperationState::Running).await;
     engine.set("stalled", StatusKind::Running, begun);
     engine.set("ended", StatusKind::Failed, Millis(0));
     engine.set("of nobody", StatusKind::Running, begun);
     bed.wait(1_801);
-    engine.set("at work", StatusKind::Running, bed.app.clock.now());
+    engine.set("at work", StatusKind::Running, bed.records.now());
     for _ in 0..2 {
-        round(bed.app.clone()).await.unwrap();
+        run(&bed).await.unwrap();
     }
     let mut told: Vec<_> = bed.incidents().await;
     told.sort_by_key(|incident| incident.key.subject_kind.as_str());
@@ -41,11 +47,11 @@ async fn a_workflow_in_which_nothing_happens_is_one_incident_until_it_goes_on() 
         told.iter().all(|incident| incident.occurrences == 1),
         "{told:#?}"
     );
-    assert!(!bed.commits(round(bed.app.clone())).await, "told is told");
+    assert!(!bed.commits(run(&bed)).await, "told is told");
 
-    engine.set("stalled", StatusKind::Running, bed.app.clock.now());
+    engine.set("stalled", StatusKind::Running, bed.records.now());
     engine.set("of nobody", StatusKind::Completed, begun);
-    round(bed.app.clone()).await.unwrap();
+    run(&bed).await.unwrap();
     let told = bed.incidents().await;
     assert!(
         told.iter()
@@ -75,7 +81,7 @@ async fn only_what_does_not_work_is_begun_anew() {
         ("over", None),
         ("unknown", None),
     ] {
-        let retried = bed.app.retry_workflow(&admin(), id).await;
+        let retried = bed.ops.workflows.retry(&admin(), id).await;
         assert_eq!(retried.is_ok(), expected.is_some(), "{id}: {retried:?}");
         assert_eq!(engine.asked(), expected.unwrap_or_default(), "{id}");
     }
@@ -88,13 +94,13 @@ async fn a_history_is_read_in_order_part_by_part() {
         limit: 2,
         cursor: None,
     };
-    let first = bed.app.workflow_history("w", &page).await.unwrap();
+    let first = bed.ops.workflows.history("w", &page).await.unwrap();
     let places = |entries: &[HistoryEntry]| {
         let place = |entry: &HistoryEntry| (entry.execution, entry.sequence);
         entries.iter().map(place).collect::<Vec<_>>()
     };
     assert_eq!(places(&first.items), [(1, 9), (1, 10)]);
     page.cursor = first.next;
-    let rest = bed.app.workflow_history("w", &page).await.unwrap();
+    let rest = bed.ops.workflows.history("w", &page).await.unwrap();
     assert_eq!((places(&rest.items), rest.next), (vec![(2, 1)], None));
 }

@@ -1,4 +1,4 @@
-//! Asks every policy of a chain about a page of nodes, each behind its guard, and joins what they say.
+//! Calls every policy of a chain with a page of nodes, each behind its breaker, and joins their answers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use host_domain::ids::NodeId;
 use host_runtime::{CallError, Plugin, Sheet, Verdict};
 
 use super::Round;
-use super::said::{Joined, Said};
+use super::findings::{Findings, NodeFinding};
 use crate::catalogue::ActivePolicy;
 use crate::guard::Trouble;
 use crate::ops::OpError;
@@ -18,20 +18,23 @@ use host_store::JudgedNode;
 const SAMPLES_MAX: u32 = 2_000;
 
 impl Round<'_> {
-    /// What all policies together say of each node, in their order.
-    pub(super) async fn judge(&mut self, nodes: &[JudgedNode]) -> Result<Vec<Said>, OpError> {
-        let mut joined = vec![Joined::default(); nodes.len()];
+    /// The joined answers of all policies on each node, in the order of the nodes.
+    pub(super) async fn evaluate(
+        &mut self,
+        nodes: &[JudgedNode],
+    ) -> Result<Vec<NodeFinding>, OpError> {
+        let mut joined = vec![Findings::default(); nodes.len()];
         for policy in self.policies {
-            let answers = self.ask(policy, nodes).await?;
+            let answers = self.answers_of(policy, nodes).await?;
             for (joined, answer) in joined.iter_mut().zip(answers) {
                 self.note(policy, answer.as_ref().err().cloned());
                 joined.add(policy, answer);
             }
         }
-        Ok(joined.into_iter().map(Joined::done).collect())
+        Ok(joined.into_iter().map(Findings::joined).collect())
     }
 
-    async fn ask(
+    async fn answers_of(
         &self,
         policy: &ActivePolicy,
         nodes: &[JudgedNode],
@@ -42,13 +45,13 @@ impl Round<'_> {
             Err(reason) => return all(Trouble::broken(reason)),
         };
         let sheet = self.sheet(policy, nodes).await?;
-        match policy.guard.allow(self.app.clock.now()) {
+        match policy.guard.allow(self.evaluator.records.now()) {
             Ok(()) => Ok(self.call(policy, plugin, &sheet).await),
             Err(kept_away) => all(kept_away.trouble),
         }
     }
 
-    /// Only a call that judged no row at all is a failure for the guard: a row that breaks the policy costs itself.
+    /// Only a call without any verdict is a failure for the breaker: a row that breaks the policy affects only itself.
     async fn call(
         &self,
         policy: &ActivePolicy,
@@ -56,7 +59,9 @@ impl Round<'_> {
         sheet: &Sheet,
     ) -> Vec<Result<Verdict, Trouble>> {
         let answers = plugin.evaluate_all(sheet).await;
-        policy.guard.report(outcome(&answers), self.app.clock.now());
+        policy
+            .guard
+            .report(outcome(&answers), self.evaluator.records.now());
         let is_open = policy.guard.is_open();
         answers
             .into_iter()
@@ -74,7 +79,8 @@ impl Round<'_> {
         let names: Vec<&str> = names.into_iter().collect();
         let since = self.now.minus(longest_window(policy));
         let mut windows = self
-            .app
+            .evaluator
+            .records
             .db
             .windows(&ids, &names, since, SAMPLES_MAX)
             .await?;
@@ -102,7 +108,7 @@ fn longest_window(policy: &ActivePolicy) -> Duration {
     windows.fold(policy.settings.window, Duration::max)
 }
 
-/// How a call ended: well when any row was judged, else as the first row says.
+/// The outcome of a call: a success if any row has a verdict, otherwise the error of the first row.
 fn outcome(answers: &[Result<Verdict, CallError>]) -> Result<(), &CallError> {
     match answers.first() {
         Some(Err(error)) if answers.iter().all(Result::is_err) => Err(error),

@@ -1,4 +1,4 @@
-//! Which plugins a configuration folder asks for, each with all its uses.
+//! The plugins that a configuration folder declares, each with all its uses.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::catalogue::NOTIFICATIONS;
 
 /// One use of a plugin: what is loaded is a component with one configuration.
-pub(super) struct Wanted<'a> {
+pub(super) struct DeclaredPlugin<'a> {
     pub(super) scope: &'a str,
     pub(super) name: &'a str,
     pub(super) kind: PluginKind,
@@ -22,7 +22,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Every plugin that something uses, with all its uses.
-pub(super) fn wanted(chains: &ChainSet) -> Vec<Wanted<'_>> {
+pub(super) fn declared_plugins(chains: &ChainSet) -> Vec<DeclaredPlugin<'_>> {
     let mut all = Vec::new();
     for (scope, chain) in &chains.chains {
         for (name, kind, plugin) in chain.plugin_uses() {
@@ -42,7 +42,7 @@ pub(super) fn wanted(chains: &ChainSet) -> Vec<Wanted<'_>> {
             let uses = collectors
                 .map(|used| (used.name.as_str(), &used.with))
                 .chain(policies.map(|used| (used.name.as_str(), &used.with)));
-            all.push(Wanted {
+            all.push(DeclaredPlugin {
                 scope,
                 name,
                 kind,
@@ -52,9 +52,9 @@ pub(super) fn wanted(chains: &ChainSet) -> Vec<Wanted<'_>> {
             });
         }
     }
-    let told = &chains.notifications;
-    for (name, plugin) in &told.plugins {
-        let receivers = told
+    let notifications = &chains.notifications;
+    for (name, plugin) in &notifications.plugins {
+        let receivers = notifications
             .receivers
             .iter()
             .filter(|receiver| receiver.plugin == *name);
@@ -63,7 +63,7 @@ pub(super) fn wanted(chains: &ChainSet) -> Vec<Wanted<'_>> {
             .map(|receiver| (receiver.name.as_str(), &receiver.with))
             .collect();
         let kind = PluginKind::Notifier;
-        all.push(Wanted {
+        all.push(DeclaredPlugin {
             scope: NOTIFICATIONS,
             name,
             kind,

@@ -1,10 +1,10 @@
-//! Incidents of plugins: one per plugin that breaks, whatever it does, resolved when it works again.
+//! Incidents of plugins: one per plugin that fails, resolved when the plugin works again.
 //!
-//! Plugins are called all the time, so what was last told of each is remembered: its trouble is written down at once, when its
-//! breaker opens, and then only now and then. Losing the memory at a restart costs one more occurrence.
+//! Plugins are called all the time, so the host remembers the last recorded state of each: it records a failure immediately, when
+//! the breaker opens, and then only from time to time. A restart loses the memory, which costs one more occurrence.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use host_domain::incident::{Cause, IncidentState, Severity, category};
@@ -12,12 +12,12 @@ use host_domain::node::Reason;
 use host_domain::plugin::PluginKind;
 use host_domain::time::Millis;
 
+use super::records::Records;
 use super::{OpError, Subject, raise, resolve};
-use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::guard::Trouble;
 
-/// Trouble that goes on is counted on its incident this often.
+/// A failure that continues counts as another occurrence this often.
 const REPEAT: Duration = Duration::from_mins(5);
 
 /// A plugin by its place in the configuration.
@@ -82,102 +82,101 @@ impl PluginRef {
     }
 }
 
-/// What was told of each plugin since the start; one entry per plugin that was ever declared.
-#[derive(Debug, Default)]
-pub(crate) struct ToldOfPlugins(Mutex<BTreeMap<PluginRef, Told>>);
+/// The last recorded state of each plugin since startup, one entry per plugin that was ever declared. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PluginIncidents(Arc<Mutex<BTreeMap<PluginRef, Recorded>>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Well,
-    Trouble { at: Millis, is_open: bool },
+enum Recorded {
+    Working,
+    Failing { at: Millis, is_open: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tell {
-    Nothing,
+enum Step {
+    Keep,
     Raise,
     Resolve,
 }
 
-/// What is worth telling, given what was told.
-fn news(told: Option<Told>, trouble: Option<&Trouble>, now: Millis) -> Tell {
-    match (told, trouble) {
-        (Some(Told::Well), None) => Tell::Nothing,
-        (Some(Told::Trouble { .. }) | None, None) => Tell::Resolve,
-        (Some(Told::Trouble { at, is_open }), Some(trouble)) => {
+/// What to record, given the last recorded state.
+fn next_step(recorded: Option<Recorded>, trouble: Option<&Trouble>, now: Millis) -> Step {
+    match (recorded, trouble) {
+        (Some(Recorded::Working), None) => Step::Keep,
+        (Some(Recorded::Failing { .. }) | None, None) => Step::Resolve,
+        (Some(Recorded::Failing { at, is_open }), Some(trouble)) => {
             let has_opened = trouble.is_open && !is_open;
             if has_opened || now.since(at) >= REPEAT {
-                Tell::Raise
+                Step::Raise
             } else {
-                Tell::Nothing
+                Step::Keep
             }
         }
-        (Some(Told::Well) | None, Some(_)) => Tell::Raise,
+        (Some(Recorded::Working) | None, Some(_)) => Step::Raise,
     }
 }
 
-impl App {
-    /// Says that a plugin is in trouble, or works. Writes only what is news.
-    pub(crate) async fn tell_of_plugin(
+impl PluginIncidents {
+    /// Raises or resolves the incident of a plugin. Writes only changes.
+    pub(crate) async fn report(
         &self,
+        records: &Records,
         catalogue: &Catalogue,
         plugin: &PluginRef,
         trouble: Option<&Trouble>,
     ) -> Result<(), OpError> {
-        let now = self.clock.now();
-        let told = self.told.get(plugin);
-        let next = match news(told, trouble, now) {
-            Tell::Nothing => return Ok(()),
-            Tell::Raise => {
+        let now = records.now();
+        let recorded = self.get(plugin);
+        let next = match next_step(recorded, trouble, now) {
+            Step::Keep => return Ok(()),
+            Step::Raise => {
                 let trouble = trouble.map(|trouble| (trouble, plugin.cause(trouble)));
                 let Some((trouble, cause)) = trouble else {
                     return Ok(());
                 };
-                let mut tx = self.db.begin().await?;
+                let mut tx = records.db.begin().await?;
                 raise(&mut tx, catalogue, &plugin.subject(), &cause, now).await?;
                 tx.commit().await?;
-                Told::Trouble {
+                Recorded::Failing {
                     at: now,
                     is_open: trouble.is_open,
                 }
             }
-            Tell::Resolve => {
-                self.resolve_of_plugin(catalogue, plugin, now).await?;
-                Told::Well
+            Step::Resolve => {
+                resolve_of_plugin(records, catalogue, plugin, now).await?;
+                Recorded::Working
             }
         };
-        self.told.set(plugin, next);
+        self.set(plugin, next);
         Ok(())
     }
 
-    /// Commits only when there was something to resolve: a commit wakes everybody who waits for changes.
-    async fn resolve_of_plugin(
-        &self,
-        catalogue: &Catalogue,
-        plugin: &PluginRef,
-        now: Millis,
-    ) -> Result<(), OpError> {
-        let (subject, category) = (plugin.subject(), plugin.category());
-        let mut tx = self.db.begin().await?;
-        let newest = tx.newest_incident(&subject.key(category)).await?;
-        if newest.is_none_or(|incident| incident.state == IncidentState::Resolved) {
-            return Ok(tx.rollback().await?);
-        }
-        resolve(&mut tx, catalogue, &subject, category, now).await?;
-        Ok(tx.commit().await?)
+    fn get(&self, plugin: &PluginRef) -> Option<Recorded> {
+        let recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.get(plugin).copied()
+    }
+
+    fn set(&self, plugin: &PluginRef, next: Recorded) {
+        let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.insert(plugin.clone(), next);
     }
 }
 
-impl ToldOfPlugins {
-    fn get(&self, plugin: &PluginRef) -> Option<Told> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.get(plugin).copied()
+/// Commits only if there was an incident to resolve: a commit wakes every loop that waits for changes.
+async fn resolve_of_plugin(
+    records: &Records,
+    catalogue: &Catalogue,
+    plugin: &PluginRef,
+    now: Millis,
+) -> Result<(), OpError> {
+    let (subject, category) = (plugin.subject(), plugin.category());
+    let mut tx = records.db.begin().await?;
+    let newest = tx.newest_incident(&subject.key(category)).await?;
+    if newest.is_none_or(|incident| incident.state == IncidentState::Resolved) {
+        return Ok(tx.rollback().await?);
     }
-
-    fn set(&self, plugin: &PluginRef, next: Told) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(plugin.clone(), next);
-    }
+    resolve(&mut tx, catalogue, &subject, category, now).await?;
+    Ok(tx.commit().await?)
 }
 
 #[cfg(test)]
@@ -194,31 +193,36 @@ mod tests {
     #[test]
     fn trouble_is_told_at_once_when_the_breaker_opens_and_then_now_and_then() {
         let told = |is_open| {
-            Some(Told::Trouble {
+            Some(Recorded::Failing {
                 at: Millis(0),
                 is_open,
             })
         };
         let later = Millis(0).plus(REPEAT);
         for (before, now, then, expected) in [
-            (None, trouble(false), Millis(0), Tell::Raise),
-            (Some(Told::Well), trouble(false), Millis(0), Tell::Raise),
-            (told(false), trouble(false), Millis(1), Tell::Nothing),
-            (told(false), trouble(true), Millis(1), Tell::Raise),
-            (told(true), trouble(true), Millis(1), Tell::Nothing),
-            (told(true), trouble(false), Millis(1), Tell::Nothing),
-            (told(true), trouble(true), later, Tell::Raise),
+            (None, trouble(false), Millis(0), Step::Raise),
+            (
+                Some(Recorded::Working),
+                trouble(false),
+                Millis(0),
+                Step::Raise,
+            ),
+            (told(false), trouble(false), Millis(1), Step::Keep),
+            (told(false), trouble(true), Millis(1), Step::Raise),
+            (told(true), trouble(true), Millis(1), Step::Keep),
+            (told(true), trouble(false), Millis(1), Step::Keep),
+            (told(true), trouble(true), later, Step::Raise),
         ] {
-            assert_eq!(news(before, Some(&now), then), expected, "{before:?}");
+            assert_eq!(next_step(before, Some(&now), then), expected, "{before:?}");
         }
     }
 
     #[test]
     fn an_end_is_told_once_and_also_after_a_restart() {
         let at = Millis(0);
-        let told = Some(Told::Trouble { at, is_open: true });
-        assert_eq!(news(told, None, at), Tell::Resolve);
-        assert_eq!(news(None, None, at), Tell::Resolve);
-        assert_eq!(news(Some(Told::Well), None, at), Tell::Nothing);
+        let told = Some(Recorded::Failing { at, is_open: true });
+        assert_eq!(next_step(told, None, at), Step::Resolve);
+        assert_eq!(next_step(None, None, at), Step::Resolve);
+        assert_eq!(next_step(Some(Recorded::Working), None, at), Step::Keep);
     }
 }

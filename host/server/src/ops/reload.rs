@@ -1,13 +1,13 @@
 //! Reads the configuration folder and its plugins, and switches to them as a whole or not at all.
 //!
-//! Each plugin becomes a revision that is staged, validated, compiled and tried; only when every one is ready does one transaction
-//! move the active pointers and one store switch the catalogue, between two ticks of whoever holds it.
+//! Each plugin becomes a revision that is staged, validated, compiled and called once. When all revisions are ready, one
+//! transaction changes the active revisions, and then the catalogue switches.
 
 mod assemble;
+mod declared;
 mod first;
 mod revisions;
-pub(crate) mod secrets;
-mod wanted;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,17 +18,21 @@ use host_domain::incident::{Cause, Severity, SubjectKind, category};
 use host_domain::node::Reason;
 use host_domain::plugin::{Limits, PluginKind};
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
-use host_runtime::{Digest, LoadSpec, Plugin};
+use host_runtime::{Digest, LoadSpec, Plugin, PluginHost};
 use host_secrets::PluginSecrets;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
-use crate::app::App;
+use super::agent_link::AgentLink;
+use super::records::Records;
+use super::{OpError, Subject, raise, resolve};
+use crate::catalogue::Chains;
 use crate::chains::{self, ChainFolder};
-use crate::ops::{OpError, Subject, raise, resolve};
+use crate::config::ChainsConfig;
 use assemble::catalogue_of;
-use wanted::{Wanted, merged, wanted};
+use declared::{DeclaredPlugin, declared_plugins, merged};
 
-/// Subject of the incident about a folder that can't be used.
+/// Subject of the incident about an invalid folder.
 const FOLDER: &str = "chain-configs";
 
 /// Why a reload changed nothing.
@@ -40,7 +44,7 @@ pub(crate) enum ReloadError {
     /// A plugin can't be used.
     #[error("plugin {0}; the configuration before it goes on")]
     Plugin(String),
-    /// The database is away.
+    /// The database is unavailable.
     #[error("the revisions could not be recorded")]
     Store(#[from] OpError),
 }
@@ -60,22 +64,56 @@ struct Prepared {
     loaded: BTreeMap<String, Result<Plugin, String>>,
 }
 
-impl App {
-    /// Reads the folder again. Whatever is wrong with it changes nothing but the incident that tells of it.
-    pub(crate) async fn reload_catalogue(&self) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.reloading.lock().await;
+/// Reads the configuration folder and switches the catalogue. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reload {
+    records: Records,
+    chains: Chains,
+    plugins: PluginHost,
+    /// The values of the secrets that this host's plugins are granted.
+    secrets: Arc<PluginSecrets>,
+    agents: AgentLink,
+    config: Arc<ChainsConfig>,
+    state_dir: PathBuf,
+    /// Serialises reloads.
+    lock: Arc<Mutex<()>>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        records: Records,
+        chains: Chains,
+        (plugins, secrets): (PluginHost, Arc<PluginSecrets>),
+        agents: AgentLink,
+        (config, state_dir): (ChainsConfig, PathBuf),
+    ) -> Self {
+        Self {
+            records,
+            chains,
+            plugins,
+            secrets,
+            agents,
+            config: Arc::new(config),
+            state_dir,
+            lock: Arc::default(),
+        }
+    }
+
+    /// Reads the folder again. An invalid folder changes nothing but its incident.
+    pub(crate) async fn run(&self) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.lock.lock().await;
         self.secrets.refresh().await;
         let outcome = self.load_and_switch().await;
-        self.tell_of_folder(outcome.as_ref().err()).await?;
+        self.report_folder(outcome.as_ref().err()).await?;
         outcome
     }
 
     async fn load_and_switch(&self) -> Result<(), ReloadError> {
         let folder = self.read_configured_folder().await?;
         // A plugin that lacked a secret can be loaded now.
-        if self.catalogue().version == folder.version && !self.secrets.has_gained() {
+        if self.chains.catalogue().version == folder.version && !self.secrets.has_gained() {
             // Agents read their secrets again when they get assignments.
-            self.sessions.push_assignments(self.next_generation());
+            self.agents.push_assignments();
             return Ok(());
         }
         self.switch_to(folder, false).await
@@ -84,7 +122,7 @@ impl App {
     /// The folder of the settings, in which every secret that this host's plugins are granted must have a value.
     async fn read_configured_folder(&self) -> Result<ChainFolder, ReloadError> {
         let secrets = Arc::clone(&self.secrets);
-        self.read_folder(self.config.chains.dir.clone(), Some(secrets))
+        self.read_folder(self.config.dir.clone(), Some(secrets))
             .await
     }
 
@@ -103,7 +141,7 @@ impl App {
 
     fn validate_options(&self) -> ValidateOptions {
         ValidateOptions {
-            dev: self.config.chains.allow_undigested,
+            dev: self.config.allow_undigested,
         }
     }
 
@@ -114,9 +152,12 @@ impl App {
         tolerate_broken: bool,
     ) -> Result<(), ReloadError> {
         let mut prepared = BTreeMap::new();
-        for wanted in wanted(&folder.set) {
-            let plugin = self.prepare(&folder, &wanted, tolerate_broken).await?;
-            prepared.insert((wanted.scope.to_owned(), wanted.name.to_owned()), plugin);
+        for declared in declared_plugins(&folder.set) {
+            let plugin = self.prepare(&folder, &declared, tolerate_broken).await?;
+            prepared.insert(
+                (declared.scope.to_owned(), declared.name.to_owned()),
+                plugin,
+            );
         }
         self.activate(&prepared).await?;
         let is_whole = prepared
@@ -131,10 +172,10 @@ impl App {
             .components
             .iter()
             .map(|(path, digest)| (digest.clone(), root.join(path)));
-        self.components.store(Arc::new(components.collect()));
+        self.chains.set_components(components.collect());
         self.secrets.forget_gained();
-        self.switch_catalogue(catalogue_of(folder, prepared));
-        self.sessions.push_assignments(self.next_generation());
+        self.chains.switch(catalogue_of(folder, prepared));
+        self.agents.push_assignments();
         Ok(())
     }
 
@@ -142,27 +183,31 @@ impl App {
     async fn prepare(
         &self,
         folder: &ChainFolder,
-        wanted: &Wanted<'_>,
+        declared: &DeclaredPlugin<'_>,
         tolerate_broken: bool,
     ) -> Result<Prepared, ReloadError> {
-        let path = folder.root.join(&wanted.plugin.component);
-        let limits = wanted.plugin.limits.over(&Limits::of(wanted.kind));
+        let path = folder.root.join(&declared.plugin.component);
+        let limits = declared.plugin.limits.over(&Limits::of(declared.kind));
         let terms = RevisionTerms {
-            config: json!({ "config": wanted.plugin.config, "uses": wanted.settings }),
-            grants: wanted.plugin.grants.clone(),
+            config: json!({ "config": declared.plugin.config, "uses": declared.settings }),
+            grants: declared.plugin.grants.clone(),
             limits: limits.clone(),
         };
         let digest = folder
             .components
-            .get(&wanted.plugin.component)
+            .get(&declared.plugin.component)
             .cloned()
             .unwrap_or_default();
-        let active = self.db.active_revision(wanted.scope, wanted.name).await?;
+        let active = self
+            .records
+            .db
+            .active_revision(declared.scope, declared.name)
+            .await?;
         let same = active.filter(|active| active.digest == digest && active.terms == terms);
         let is_new = same.is_none();
         let revision = match same {
             Some(revision) => revision,
-            None => self.stage(wanted, &digest, terms).await?,
+            None => self.stage(declared, &digest, terms).await?,
         };
         let mut prepared = Prepared {
             revision,
@@ -170,16 +215,16 @@ impl App {
             path,
             loaded: BTreeMap::new(),
         };
-        for (name, with) in &wanted.uses {
+        for (name, with) in &declared.uses {
             let spec = LoadSpec {
-                name: wanted.name.to_owned(),
-                kind: wanted.kind,
+                name: declared.name.to_owned(),
+                kind: declared.kind,
                 digest: Digest::parse(&digest),
-                config: Value::Object(merged(&wanted.plugin.config, with)),
-                grants: wanted.plugin.grants.clone(),
+                config: Value::Object(merged(&declared.plugin.config, with)),
+                grants: declared.plugin.grants.clone(),
                 limits: limits.clone(),
             };
-            let loaded = match self.check_secrets(wanted) {
+            let loaded = match self.check_secrets(declared) {
                 Ok(()) => self.load_plugin(&prepared.path, spec).await,
                 Err(reason) => Err(reason),
             };
@@ -189,7 +234,7 @@ impl App {
                 if !tolerate_broken {
                     let full = format!(
                         "`{}/{}` (use `{name}`): {reason}",
-                        wanted.scope, wanted.name
+                        declared.scope, declared.name
                     );
                     return Err(ReloadError::Plugin(full));
                 }
@@ -213,11 +258,11 @@ impl App {
     }
 
     /// Collectors get secrets from the agents that run them, which check them too.
-    fn check_secrets(&self, wanted: &Wanted<'_>) -> Result<(), String> {
-        if wanted.kind == PluginKind::Collector {
+    fn check_secrets(&self, declared: &DeclaredPlugin<'_>) -> Result<(), String> {
+        if declared.kind == PluginKind::Collector {
             return Ok(());
         }
-        let checked = self.secrets.check(&wanted.plugin.grants);
+        let checked = self.secrets.check(&declared.plugin.grants);
         checked.map_err(|missing| missing.to_string())
     }
 
@@ -234,16 +279,16 @@ impl App {
             .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     }
 
-    async fn tell_of_folder(&self, error: Option<&ReloadError>) -> Result<(), ReloadError> {
-        let now = self.clock.now();
+    async fn report_folder(&self, error: Option<&ReloadError>) -> Result<(), ReloadError> {
+        let now = self.records.now();
         let subject = Subject {
             kind: SubjectKind::Plugin,
             id: FOLDER.to_owned(),
             name: FOLDER.to_owned(),
             labels: BTreeMap::new(),
         };
-        let catalogue = self.catalogue();
-        let mut tx = self.db.begin().await?;
+        let catalogue = self.chains.catalogue();
+        let mut tx = self.records.db.begin().await?;
         match error {
             None => {
                 resolve(

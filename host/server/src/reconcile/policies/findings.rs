@@ -1,4 +1,4 @@
-//! What the policies of a chain say of one node, joined: the worst health, all reasons, the incidents that they name.
+//! The joined answers of a chain's policies on one node: the worst health, all reasons, the incidents that they name.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,26 @@ use host_runtime::{Health, IncidentNote, Sync};
 use crate::catalogue::ActivePolicy;
 use crate::guard::Trouble;
 
-/// What all policies together say of a node.
+/// The joined answers on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct NodeFinding {
     pub(super) verdict: Verdict,
     /// Incidents that they name.
     pub(super) own: Vec<OwnIncident>,
-    /// The plugins that could judge it in all their uses: what these don't name is over.
+    /// The plugins that evaluated the node in all their uses: incidents that these don't name are over.
     pub(super) judged: BTreeSet<String>,
 }
 
-/// The same while it is joined, policy by policy.
+/// The answers so far, policy by policy.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Joined {
+pub(super) struct Findings {
     verdict: Option<Verdict>,
     own: Vec<OwnIncident>,
     judged: BTreeSet<String>,
     failed: BTreeSet<String>,
 }
 
-impl Joined {
+impl Findings {
     /// Joins the answer of one more policy.
     pub(super) fn add(
         &mut self,
@@ -37,17 +37,17 @@ impl Joined {
     ) {
         let settings = &policy.settings;
         match answer {
-            Ok(said) => {
+            Ok(verdict) => {
                 let own_name = policy
                     .plugin
                     .as_ref()
                     .map(|plugin| &*plugin.description().name);
                 let own_name = own_name.unwrap_or(&settings.plugin);
-                let named = said.incidents.iter();
+                let named = verdict.incidents.iter();
                 self.own
                     .extend(named.map(|note| own(&settings.plugin, own_name, note)));
                 self.judged.insert(settings.plugin.clone());
-                self.join(verdict_of(said));
+                self.join(verdict_of(verdict));
             }
             Err(trouble) => {
                 self.failed.insert(settings.plugin.clone());
@@ -63,9 +63,9 @@ impl Joined {
         });
     }
 
-    pub(super) fn done(self) -> Said {
+    pub(super) fn joined(self) -> NodeFinding {
         let nothing = || Verdict::unknown(Reason::new("no_policy", "the chain declares no policy"));
-        Said {
+        NodeFinding {
             verdict: self.verdict.unwrap_or_else(nothing),
             own: self.own,
             judged: &self.judged - &self.failed,
@@ -95,19 +95,19 @@ fn own(plugin: &str, own_name: &str, note: &IncidentNote) -> OwnIncident {
     }
 }
 
-fn verdict_of(said: host_runtime::Verdict) -> Verdict {
+fn verdict_of(verdict: host_runtime::Verdict) -> Verdict {
     Verdict {
-        health: match said.health {
+        health: match verdict.health {
             Health::Ok => ApplicationHealth::Ok,
             Health::Degraded => ApplicationHealth::Degraded,
             Health::Critical => ApplicationHealth::Critical,
         },
-        sync: match said.sync {
+        sync: match verdict.sync {
             Sync::Unknown => SyncStatus::Unknown,
             Sync::Syncing => SyncStatus::Syncing,
             Sync::Synced => SyncStatus::Synced,
         },
-        reasons: said.reasons,
+        reasons: verdict.reasons,
     }
 }
 
@@ -159,31 +159,36 @@ mod tests {
 
     #[test]
     fn a_policy_that_fails_leaves_the_others_their_word() {
-        let mut joined = Joined::default();
-        joined.add(&policy("one", "bad"), Err(trouble()));
-        joined.add(&policy("two", "good"), Ok(says(Health::Degraded, "fork")));
-        let said = joined.done();
-        assert_eq!(said.verdict.health, ApplicationHealth::Degraded);
-        assert_eq!(said.verdict.reasons.len(), 1, "{:?}", said.verdict.reasons);
-        let reason = &said.verdict.reasons[0];
+        let mut findings = Findings::default();
+        findings.add(&policy("one", "bad"), Err(trouble()));
+        findings.add(&policy("two", "good"), Ok(says(Health::Degraded, "fork")));
+        let finding = findings.joined();
+        assert_eq!(finding.verdict.health, ApplicationHealth::Degraded);
+        assert_eq!(
+            finding.verdict.reasons.len(),
+            1,
+            "{:?}",
+            finding.verdict.reasons
+        );
+        let reason = &finding.verdict.reasons[0];
         assert_eq!(reason.code, "policy_error");
         assert!(reason.message.contains("`one`") && reason.message.contains("now and then"));
-        assert_eq!(said.own[0].category, "x-good-fork");
-        assert_eq!(said.judged, BTreeSet::from(["good".to_owned()]));
+        assert_eq!(finding.own[0].category, "x-good-fork");
+        assert_eq!(finding.judged, BTreeSet::from(["good".to_owned()]));
     }
 
     #[test]
     fn a_plugin_that_failed_in_one_of_its_uses_has_not_judged() {
-        let mut joined = Joined::default();
-        joined.add(&policy("one", "p"), Ok(says(Health::Ok, "fork")));
-        joined.add(&policy("two", "p"), Err(trouble()));
-        assert_eq!(joined.done().judged, BTreeSet::new());
+        let mut findings = Findings::default();
+        findings.add(&policy("one", "p"), Ok(says(Health::Ok, "fork")));
+        findings.add(&policy("two", "p"), Err(trouble()));
+        assert_eq!(findings.joined().judged, BTreeSet::new());
     }
 
     #[test]
     fn a_chain_without_policies_says_so() {
-        let said = Joined::default().done();
-        assert_eq!(said.verdict.health, ApplicationHealth::Unknown);
-        assert_eq!(said.verdict.reasons[0].code, "no_policy");
+        let finding = Findings::default().joined();
+        assert_eq!(finding.verdict.health, ApplicationHealth::Unknown);
+        assert_eq!(finding.verdict.reasons[0].code, "no_policy");
     }
 }

@@ -1,4 +1,4 @@
-//! The gate through which every dimension of a node changes: the table, the optimistic lock and the event in one transaction.
+//! The node state machine: the only code that changes a dimension of a node. Row, optimistic lock and event are one transaction.
 
 use host_domain::event::{Dimension, HealthTransitionEvent};
 use host_domain::ids::EventId;
@@ -13,10 +13,10 @@ use super::live::{LiveData, NamedNode, NodeMoved};
 use super::subscriptions::end_with_node;
 use host_store::{NewCondition, NodeEventEntry, Tx};
 
-/// What is asked of a node in one transaction; absent parts stay.
+/// A change of a node in one transaction; absent parts stay as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Moves the infrastructure's life cycle.
+    /// The event of the infrastructure's life cycle.
     pub event: Option<NodeEvent>,
     /// Sets what policies say.
     pub application_health: Option<ApplicationHealth>,
@@ -27,7 +27,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Only a move of the life cycle.
+    /// Only a step of the life cycle.
     pub(crate) fn event(event: NodeEvent) -> Self {
         Self {
             event: Some(event),
@@ -37,7 +37,7 @@ impl Change {
 }
 
 /// Applies a change to a node that was read before; writes one outbox row per dimension that moved.
-/// [`OpError::Stale`] when somebody was faster.
+/// [`OpError::Stale`] if the node changed since then.
 pub async fn change_node(
     tx: &mut Tx,
     node: &Node,

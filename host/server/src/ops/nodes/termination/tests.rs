@@ -5,8 +5,11 @@ use host_domain::operation::{Operation, OperationKind};
 use tempfile::TempDir;
 
 use super::*;
+use crate::ops::node_making::new_operation;
 use crate::ops::save_operation;
 use crate::test_bed::Bed;
+use host_domain::node::Node;
+use host_domain::operation::OperationState;
 use host_keys::BackupConfig;
 use host_keys::KeyBackup;
 
@@ -20,8 +23,9 @@ async fn bed() -> (Bed, TempDir) {
 
 async fn ask(bed: &Bed, node: &Node, backup_keys: bool) -> Result<Operation, OpError> {
     let who = Principal::host();
-    bed.app
-        .terminate_node(&who, node.id, None, backup_keys)
+    bed.ops
+        .nodes
+        .terminate(&who, node.id, None, backup_keys)
         .await
 }
 
@@ -63,14 +67,14 @@ async fn a_node_that_is_still_being_made_is_not_undone_when_its_keys_are_wanted(
         host_workflows::provision_node::STEPS,
         node.created_at,
     );
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     tx.insert_operation(&making).await.unwrap();
     tx.set_operation(node.id, Some(making.id)).await.unwrap();
     tx.commit().await.unwrap();
 
     let why = refusal(ask(&bed, &node, true).await);
     assert!(why.contains("still being made"), "{why}");
-    let after = bed.app.db.operation(making.id).await.unwrap().unwrap();
+    let after = bed.records.db.operation(making.id).await.unwrap().unwrap();
     assert_eq!(after.state, making.state, "it goes on");
     assert_eq!(
         ask(&bed, &node, false).await.unwrap().state,
@@ -84,7 +88,7 @@ async fn a_termination_that_failed_before_it_did_anything_keeps_nobody_from_the_
     let node = bed.node(NodeState::Healthy).await;
     let begun = ask(&bed, &node, true).await.unwrap();
     let now = node.created_at;
-    let mut tx = bed.app.db.begin().await.unwrap();
+    let mut tx = bed.records.db.begin().await.unwrap();
     let failed = Operation {
         state: OperationState::Failed,
         ..begun.clone()
@@ -93,14 +97,14 @@ async fn a_termination_that_failed_before_it_did_anything_keeps_nobody_from_the_
     let node = tx.node(node.id).await.unwrap().unwrap();
     let who = Principal::host();
     // A repeat of the request under its key gets what became of it.
-    let repeat = Asked {
-        tried: Tried::Stands,
+    let repeat = RemovalRequest {
+        after_failure: AfterFailure::Keep,
         backup_keys: true,
     };
     let removal = begin_removal(&mut tx, &who, &node, repeat, now).await;
-    assert!(matches!(removal, Ok(Removal::AtWork(found)) if found.id == begun.id));
-    let removal = begin_removal(&mut tx, &who, &node, Asked::BY_HOST, now).await;
-    let Removal::Begun(next) = removal.unwrap() else {
+    assert!(matches!(removal, Ok(Removal::InProgress(found)) if found.id == begun.id));
+    let removal = begin_removal(&mut tx, &who, &node, RemovalRequest::BY_HOST, now).await;
+    let Removal::Started(next) = removal.unwrap() else {
         panic!("it stands")
     };
     assert_ne!(next.workflow_id, begun.workflow_id);

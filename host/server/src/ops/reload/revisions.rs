@@ -6,28 +6,27 @@ use host_domain::ids::RevisionId;
 use host_domain::revision::{Revision, RevisionState, RevisionTerms};
 use uuid::Uuid;
 
-use super::wanted::Wanted;
-use super::{Prepared, ReloadError};
-use crate::app::App;
+use super::declared::DeclaredPlugin;
+use super::{Prepared, Reload, ReloadError};
 use crate::catalogue::NOTIFICATIONS;
 use crate::ops::{LiveData, REVISIONS_KEPT, RevisionMoved};
 use host_store::NewLogEntry;
 
-impl App {
+impl Reload {
     pub(super) async fn stage(
         &self,
-        wanted: &Wanted<'_>,
+        declared: &DeclaredPlugin<'_>,
         digest: &str,
         terms: RevisionTerms,
     ) -> Result<Revision, ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         let revision = Revision {
             id: RevisionId(Uuid::now_v7()),
-            scope: wanted.scope.to_owned(),
-            plugin: wanted.name.to_owned(),
-            kind: Some(wanted.kind),
-            generation: tx.next_generation(wanted.scope, wanted.name).await?,
+            scope: declared.scope.to_owned(),
+            plugin: declared.name.to_owned(),
+            kind: Some(declared.kind),
+            generation: tx.next_generation(declared.scope, declared.name).await?,
             digest: digest.to_owned(),
             terms,
             description: None,
@@ -62,8 +61,8 @@ impl App {
         to: RevisionState,
         reason: Option<&str>,
     ) -> Result<(), ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         tx.set_revision_state(revision.id, revision.state, to, reason)
             .await?;
         if let Some(description) = &revision.description {
@@ -84,8 +83,8 @@ impl App {
         &self,
         prepared: &BTreeMap<(String, String), Prepared>,
     ) -> Result<(), ReloadError> {
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let now = self.records.now();
+        let mut tx = self.records.db.begin().await?;
         for plugin in prepared.values().filter(|plugin| plugin.is_new) {
             if plugin.revision.state != RevisionState::Ready {
                 continue;

@@ -1,33 +1,32 @@
 //! The configuration that a host starts with: the folder, or the last version of it that worked.
 //!
-//! A folder that is wrong must not keep a host from watching its nodes. Only a host that never had a right one can't
-//! start: it would have nothing to do, and an operator who just set it up is there to read why.
+//! With an invalid folder, the host starts with the last working version, so that it keeps watching its nodes. A host that never
+//! had a valid folder exits with an error, which the operator who is setting it up reads.
 
 use std::path::PathBuf;
 
-use super::ReloadError;
-use crate::app::App;
+use super::{Reload, ReloadError};
 use crate::chains::{ChainFolder, LastGood};
 use crate::ops::OpError;
 
-impl App {
-    /// Reads the folder at the start of the host. What is wrong with it is an incident, and the last good one goes on.
-    pub(crate) async fn load_first_catalogue(&self) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.reloading.lock().await;
+impl Reload {
+    /// Reads the folder at startup. An invalid folder raises an incident, and the host starts with the last working version.
+    pub(crate) async fn run_first(&self) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.lock.lock().await;
         let last_good = self.last_good();
         let found = tokio::task::spawn_blocking(move || last_good.folder());
         let last_good = found.await.map_err(OpError::internal)?;
         let outcome = self.start_with_folder(last_good.is_some()).await;
         match (outcome, last_good) {
-            (Ok(()), _) => self.tell_of_folder(None).await,
+            (Ok(()), _) => self.report_folder(None).await,
             (Err(error @ (ReloadError::Config(_) | ReloadError::Plugin(_))), Some(kept)) => {
                 tracing::warn!("{error}");
                 let Ok(kept) = self.read_folder(kept, None).await else {
                     return Err(error);
                 };
-                // It worked once: what of it does not any more is told by itself, and the rest goes on.
+                // It worked once: a plugin of it that fails now raises its own incident, and the rest works.
                 self.switch_to(kept, true).await?;
-                self.tell_of_folder(Some(&error)).await
+                self.report_folder(Some(&error)).await
             }
             (Err(error), _) => Err(error),
         }
@@ -58,6 +57,6 @@ impl App {
     }
 
     fn last_good(&self) -> LastGood {
-        LastGood::of(&self.config.state_dir)
+        LastGood::of(&self.state_dir)
     }
 }

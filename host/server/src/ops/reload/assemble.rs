@@ -9,7 +9,7 @@ use host_runtime::Plugin;
 use serde_json::Value;
 
 use super::Prepared;
-use super::wanted::merged;
+use super::declared::merged;
 use crate::catalogue::{ActiveCollector, ActivePolicy, ActiveReceiver, Catalogue, NOTIFICATIONS};
 use crate::chains::ChainFolder;
 use crate::guard::Guard;
@@ -79,9 +79,9 @@ pub(super) fn catalogue_of(
             .collectors
             .insert(scope.clone(), collectors.collect());
     }
-    let told = &folder.set.notifications;
-    catalogue.routes = told.routes.iter().map(route_of).collect();
-    catalogue.silences = told.silences.iter().map(silence_of).collect();
+    let declared = &folder.set.notifications;
+    catalogue.routes = declared.routes.iter().map(route_of).collect();
+    catalogue.silences = declared.silences.iter().map(silence_of).collect();
     catalogue.chains = folder.set;
     catalogue
 }
