@@ -10,7 +10,6 @@ use host_domain::time::Clock as _;
 
 use super::{escalations, heartbeats, in_batches, outbox, retention};
 use crate::ops::{OpError, Principal};
-use crate::ops::{OpError, Principal, Scope};
 use crate::test_bed::Bed;
 use host_store::{AuditFilter, NewLogEntry};
 
