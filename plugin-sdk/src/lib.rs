@@ -10,7 +10,6 @@
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //!     /// The address of the node's API: `node:` and the name of one of its ports.
-//! The address of the node's API: `node:` and the name of one of its ports.
 //!     url: String,
 //! }
 //!

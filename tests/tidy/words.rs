@@ -71,7 +71,7 @@ const ALLOWED: &[(&str, usize)] = &[
     ("host/engine", 1),
     ("host/keys", 2),
     ("host/machines", 5),
-    ("host/server/src", 32),
+    ("host/server/src", 14),
     ("host/workflows", 1),
 ];
 
