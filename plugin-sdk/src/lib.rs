@@ -9,6 +9,7 @@
 //!
 //! #[derive(serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
+//! struct Config {
 //!     /// The address of the node's API: `node:` and the name of one of its ports.
 //!     url: String,
 //! }
