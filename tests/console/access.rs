@@ -71,7 +71,7 @@ async fn an_administrator_creates_and_revokes_a_key_and_reads_who_did_it() {
     press(&browser, "tr[data-key^='admin@']", "Revoke…").await;
     press(&browser, "dialog", "Revoke").await;
     shows(&browser, ".told .bad", "last active").await;
-    press(&browser, "dialog", "Keep it").await;
+    press(&browser, "dialog", "Cancel").await;
 
     press(&browser, ".head", "Audit log").await;
     shows(&browser, "tr[data-action=revoke_api_key]", "name: ci").await;

@@ -13,7 +13,7 @@ use crate::support::dev::Dev;
 use crate::support::echo::Echo;
 use crate::support::wait::eventually;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// The notifier with a secret of each place, in each form.
 const NOTIFIERS: [(&str, &str); 3] = [
     ("from-file", "bearer"),

@@ -256,7 +256,7 @@ fn note(connection: &watch::Sender<Connection>, event: &Event, is_tls: bool) {
             }
         }
         Event::ServerError(error) => {
-            tracing::warn!("the event bus: the NATS server reports: {error}")
+            tracing::warn!("the event bus: the NATS server reports: {error}");
         }
         Event::SlowConsumer(_) => crate::metrics::wake_lost(),
         Event::ClientError(error) => tracing::debug!("the event bus: {error}"),

@@ -70,7 +70,8 @@ pub struct Host {
     pub gateway: SocketAddr,
     /// The certificate of the authority that agents trust, in PEM.
     pub ca_file: PathBuf,
-    services: Services,
+    // On the heap, because callers hold and pass on a host.
+    services: Box<Services>,
     /// The workflow engine, if this host runs the workflows.
     engine: Option<Orchestrator>,
 }
@@ -114,7 +115,7 @@ impl Host {
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             kv: Arc::new(DbKv::new(databases.role(Role::Health).clone())),
         };
-        let services = Services::new(Opened {
+        let services = Box::new(Services::new(Opened {
             bus: Bus::open(&config.events, &worker).await?,
             databases,
             plugins: PluginHost::new(runtime, plugin_services)
@@ -126,7 +127,7 @@ impl Host {
             worker,
             clock: options.clock,
             config,
-        });
+        }));
         services
             .reload
             .run_first()

@@ -294,7 +294,7 @@ impl Stream {
         let was_told = self.trouble.send_replace(trouble.clone());
         match (was_told, trouble) {
             (None, Some(why)) => {
-                tracing::warn!("the event bus accepts no events; they wait: {why}")
+                tracing::warn!("the event bus accepts no events; they wait: {why}");
             }
             (Some(known), Some(why)) if known == NOT_YET => {
                 tracing::warn!("the event bus accepts no events; they wait: {why}");

@@ -59,8 +59,11 @@ pub fn compile(command: &HostCommand) -> Option<ExitCode> {
 /// Executes a command to its end.
 pub async fn run(command: HostCommand) -> anyhow::Result<()> {
     match command {
-        HostCommand::Dev(args) => process::run(|shutdown| dev::run(args, shutdown)).await,
-        HostCommand::Serve(args) => process::run(|shutdown| serve::run(args, shutdown)).await,
+        // On the heap, because a host is large.
+        HostCommand::Dev(args) => process::run(|shutdown| Box::pin(dev::run(args, shutdown))).await,
+        HostCommand::Serve(args) => {
+            process::run(|shutdown| Box::pin(serve::run(args, shutdown))).await
+        }
         HostCommand::Migrate(args) => migrate::run(args).await,
         HostCommand::Db(command) => db::run(command).await,
         // `compile` has ended the process.

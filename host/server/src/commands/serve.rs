@@ -45,7 +45,8 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         },
         take_over_workflows: args.take_over_workflows,
     };
-    until(Host::start(config, options).await?, shutdown).await
+    // On the heap, because a host is large.
+    Box::pin(until(Host::start(config, options).await?, shutdown)).await
 }
 
 /// Lets a started host serve until `shutdown`, and stops it.

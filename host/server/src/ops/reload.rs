@@ -242,19 +242,20 @@ impl Reload {
             prepared.loaded.insert((*name).to_owned(), loaded);
         }
         if is_new && prepared.loaded.values().all(Result::is_ok) {
-            let description = prepared
-                .loaded
-                .values()
-                .flatten()
-                .next()
-                .map(Plugin::description);
-            prepared.revision.description = description.cloned();
-            self.move_revision(&mut prepared.revision, RevisionState::Validated, None)
-                .await?;
-            self.move_revision(&mut prepared.revision, RevisionState::Ready, None)
-                .await?;
+            self.mark_ready(&mut prepared).await?;
         }
         Ok(prepared)
+    }
+
+    /// Records what a new plugin says about itself, and that each of its uses loads.
+    async fn mark_ready(&self, prepared: &mut Prepared) -> Result<(), ReloadError> {
+        let mut loaded = prepared.loaded.values().flatten();
+        prepared.revision.description = loaded.next().map(Plugin::description).cloned();
+        for state in [RevisionState::Validated, RevisionState::Ready] {
+            self.move_revision(&mut prepared.revision, state, None)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Collectors get secrets from the agents that run them, which check them too.

@@ -8,10 +8,10 @@ use host_domain::incident::{IncidentState, Severity, category};
 use host_domain::node::{Node, NodeState};
 use host_domain::time::Clock as _;
 
-use super::{escalations, heartbeats, in_batches, outbox, retention};
+use super::{escalations, heartbeats, in_batches, outbox};
 use crate::ops::{OpError, Principal};
 use crate::test_bed::Bed;
-use host_store::{AuditFilter, NewLogEntry};
+use host_store::AuditFilter;
 
 /// The node's state after one more round.
 async fn judged(bed: &Bed, node: &Node) -> NodeState {
@@ -372,31 +372,4 @@ async fn a_warning_that_nobody_took_becomes_critical_after_a_quarter_of_an_hour(
         states.contains(&(Severity::Critical, IncidentState::Open)),
         "{states:?}"
     );
-}
-
-#[tokio::test]
-async fn what_is_older_than_it_has_to_be_is_forgotten() {
-    let bed = Bed::new().await;
-    let log = async |kind: &str| {
-        let entry = NewLogEntry {
-            kind: kind.to_owned(),
-            node_id: None,
-            chain: None,
-            at: bed.clock.now(),
-            payload: serde_json::json!({}),
-        };
-        let mut tx = bed.records.db.begin().await.unwrap();
-        tx.append_event_log(entry);
-        tx.commit().await.unwrap();
-    };
-    let keep = bed.services.config.retention.events.as_secs();
-    log("old").await;
-    bed.wait(i64::try_from(keep).unwrap() + 1);
-    log("new").await;
-    retention::round(&bed.records, &bed.services.config.retention)
-        .await
-        .unwrap();
-    let kept = bed.records.db.event_log_after(0, 10).await.unwrap();
-    let kinds: Vec<_> = kept.iter().map(|entry| entry.entry.kind.as_str()).collect();
-    assert_eq!(kinds, ["new"]);
 }

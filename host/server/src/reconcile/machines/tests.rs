@@ -71,7 +71,7 @@ async fn a_machine_that_a_failed_node_left_behind_is_given_back_or_told_of_once(
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].key.category, category::MACHINE_LEFT_BEHIND);
     assert!(
-        told[0].reasons[0].message.contains("is not set up"),
+        told[0].reasons[0].message.contains("is not configured"),
         "{told:?}"
     );
     assert!(!bed.commits(round(&bed)).await, "not before its pause");

@@ -1,6 +1,7 @@
 //! What is kept for its time and deleted afterwards, with a clock that stands still until it is moved.
 
-use host_store::AuditFilter;
+use host_domain::time::Clock as _;
+use host_store::{AuditFilter, NewLogEntry};
 
 use super::round;
 use crate::ops::{Principal, Scope};
@@ -30,4 +31,31 @@ async fn the_audit_log_and_ended_api_keys_are_kept_for_their_time() {
         assert_eq!(found.is_some(), is_key_kept, "after {days} more days");
         assert_eq!(n_acts().await, n_acts_kept, "after {days} more days");
     }
+}
+
+#[tokio::test]
+async fn what_is_older_than_it_has_to_be_is_forgotten() {
+    let bed = Bed::new().await;
+    let log = async |kind: &str| {
+        let entry = NewLogEntry {
+            kind: kind.to_owned(),
+            node_id: None,
+            chain: None,
+            at: bed.clock.now(),
+            payload: serde_json::json!({}),
+        };
+        let mut tx = bed.records.db.begin().await.unwrap();
+        tx.append_event_log(entry);
+        tx.commit().await.unwrap();
+    };
+    let keep = bed.services.config.retention.events.as_secs();
+    log("old").await;
+    bed.wait(i64::try_from(keep).unwrap() + 1);
+    log("new").await;
+    round(&bed.records, &bed.services.config.retention)
+        .await
+        .unwrap();
+    let kept = bed.records.db.event_log_after(0, 10).await.unwrap();
+    let kinds: Vec<_> = kept.iter().map(|entry| entry.entry.kind.as_str()).collect();
+    assert_eq!(kinds, ["new"]);
 }
