@@ -1,6 +1,6 @@
 //! The subcommands of `bellwether` that speak to a host over HTTP, one file per noun, and the plugin tools.
 //!
-//! [`connection`] finds the host and the API key, `client` speaks HTTP, `output` writes tables and JSON.
+//! `connection` finds the host and the API key, `client` speaks HTTP, `output` writes tables and JSON.
 //! `plugin_tools` builds plugins and needs no host.
 //!
 //! **Entry points:** [`ClientCommand`], [`KeyCommand`] and [`ChainCommand`] are what clap parses; [`run`], [`run_key`] and

@@ -54,6 +54,13 @@ impl Orchestrator {
     }
 
     /// The engine of this host alone, whose file grows until somebody prunes it. A Temporal forgets after its retention.
+    #[cfg_attr(
+        not(feature = "temporal"),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "a build with Temporal has another engine"
+        )
+    )]
     pub(crate) fn embedded(&self) -> Option<&Arc<DuroxideEngine>> {
         match self {
             Self::Duroxide(engine) => Some(engine),
@@ -112,6 +119,7 @@ async fn start_duroxide(
 
 /// A build without Temporal's client says how to get one that has it.
 #[cfg(not(feature = "temporal"))]
+#[expect(clippy::unused_async, reason = "a build with Temporal waits for it")]
 async fn start_temporal(
     _services: &Services,
     _take_over: bool,

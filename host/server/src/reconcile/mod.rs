@@ -1,7 +1,7 @@
 //! What keeps reality and records together: loops that take no input, are idempotent, and poll.
 //!
 //! A failed round is logged and left to the next one; none retries inside. Each noun's file has its loop with its period next to
-//! it; [`loops`] lists them.
+//! it; [`loops()`] lists them.
 
 pub(crate) mod bus;
 mod cleaners;
